@@ -1,0 +1,255 @@
+//! What an operator sees of the queue, and the one thing they may do to a dead letter.
+
+use quintet_store::{Row, Sql, Store, args};
+use quintet_types::{Clock, JobId, Timestamp};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::job::Record;
+use crate::lease::CHANNEL;
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Waits to be claimed, due or not.
+    Ready,
+    /// A worker has it.
+    Running,
+    /// It ended well.
+    Completed,
+    /// It ended badly: a dead letter.
+    Discarded,
+}
+
+/// One job, as shown to an operator. Arguments may hold personal data and are shown in a single
+/// job's view only.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobView {
+    /// The job's id.
+    pub id: JobId,
+    /// Its queue.
+    pub queue: String,
+    /// Its kind.
+    pub kind: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// Runs begun so far.
+    pub attempt: i64,
+    /// Runs it has in all.
+    pub max_attempts: i64,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
+    /// When it is due, or was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    /// When its last run began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// The trace it belongs to (32 hexadecimal digits).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// Why its last run failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Its arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args: Option<serde_json::Value>,
+}
+
+/// One queue's figures.
+#[derive(Debug, Clone, Serialize)]
+pub struct QueueView {
+    /// The queue's name.
+    pub name: String,
+    /// Jobs that wait.
+    pub ready: i64,
+    /// Jobs that wait and are due.
+    pub due: i64,
+    /// Jobs that workers have.
+    pub running: i64,
+    /// Dead letters kept in the history.
+    pub discarded: i64,
+    /// Age of the oldest due job in seconds.
+    pub oldest_due_seconds: f64,
+}
+
+fn trace_id(traceparent: Option<&str>) -> Option<String> {
+    traceparent.and_then(|text| text.split('-').nth(1)).map(str::to_owned)
+}
+
+fn waiting(row: &Row) -> Result<JobView, Error> {
+    Ok(JobView {
+        id: row.parse("id")?,
+        queue: row.get("queue")?,
+        kind: row.get("kind")?,
+        state: State::Ready,
+        attempt: row.get("attempt")?,
+        max_attempts: row.get("max_attempts")?,
+        enqueued_at: row.timestamp("enqueued_at")?,
+        run_at: Some(row.timestamp("run_at")?),
+        started_at: None,
+        finished_at: None,
+        trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
+        last_error: row.get("last_error")?,
+        args: serde_json::from_str(&row.get::<String>("args")?).ok(),
+    })
+}
+
+fn past(row: &Row) -> Result<JobView, Error> {
+    let discarded = row.get::<String>("state")? == "discarded";
+    Ok(JobView {
+        id: row.parse("id")?,
+        queue: row.get("queue")?,
+        kind: row.get("kind")?,
+        state: if discarded { State::Discarded } else { State::Completed },
+        attempt: row.get("attempt")?,
+        max_attempts: row.get("max_attempts")?,
+        enqueued_at: row.timestamp("enqueued_at")?,
+        run_at: None,
+        started_at: Some(row.timestamp("started_at")?),
+        finished_at: Some(row.timestamp("finished_at")?),
+        trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
+        last_error: row.get("last_error")?,
+        args: serde_json::from_str(&row.get::<String>("args")?).ok(),
+    })
+}
+
+fn running(record: &Record) -> JobView {
+    JobView {
+        id: record.id,
+        queue: record.queue.clone(),
+        kind: record.kind.clone(),
+        state: State::Running,
+        attempt: record.attempt,
+        max_attempts: record.max_attempts,
+        enqueued_at: quintet_types::time::from_micros(record.enqueued_at),
+        run_at: Some(quintet_types::time::from_micros(record.run_at)),
+        started_at: Some(quintet_types::time::from_micros(record.started_at)),
+        finished_at: None,
+        trace_id: trace_id(record.traceparent.as_deref()),
+        last_error: record.last_error.clone(),
+        args: serde_json::from_str(&record.args).ok(),
+    }
+}
+
+/// Leases read for one view; a node has a handful.
+const LEASES_SHOWN: i64 = 200;
+
+async fn all_running(store: &Store) -> Result<Vec<JobView>, Error> {
+    let sql = "SELECT jobs, ended FROM jobs_lease ORDER BY id DESC LIMIT $1";
+    let mut views = Vec::new();
+    for row in store.fetch_all(sql, args![LEASES_SHOWN]).await? {
+        let records: Vec<Record> = serde_json::from_str(&row.get::<String>("jobs")?)?;
+        let marks = row.get::<String>("ended")?;
+        views.extend(
+            records
+                .iter()
+                .zip(marks.bytes())
+                .filter(|(_, mark)| *mark == b'0')
+                .map(|(record, _)| running(record)),
+        );
+    }
+    Ok(views)
+}
+
+/// The newest jobs, newest first, optionally of one state; at most `limit` (up to 500).
+pub async fn list(store: &Store, state: Option<State>, limit: u32) -> Result<Vec<JobView>, Error> {
+    let limit = i64::from(limit.clamp(1, 500));
+    let mut views = Vec::new();
+    if matches!(state, None | Some(State::Ready)) {
+        let rows =
+            store.fetch_all("SELECT * FROM jobs_ready ORDER BY id DESC LIMIT $1", args![limit]).await?;
+        views.extend(rows.iter().map(waiting).collect::<Result<Vec<_>, _>>()?);
+    }
+    if matches!(state, None | Some(State::Running)) {
+        views.extend(all_running(store).await?);
+    }
+    for (wanted, name) in [(State::Completed, "completed"), (State::Discarded, "discarded")] {
+        if state.is_none_or(|state| state == wanted) {
+            let sql = "SELECT * FROM jobs_history WHERE state = $1 ORDER BY finished_at DESC LIMIT $2";
+            let rows = store.fetch_all(sql, args![name, limit]).await?;
+            views.extend(rows.iter().map(past).collect::<Result<Vec<_>, _>>()?);
+        }
+    }
+    views.sort_by_key(|view| std::cmp::Reverse(view.id));
+    views.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    for view in &mut views {
+        view.args = None;
+    }
+    Ok(views)
+}
+
+/// One job wherever it is, with its arguments.
+pub async fn lookup(store: &Store, id: JobId) -> Result<Option<JobView>, Error> {
+    if let Some(row) = store.fetch_optional("SELECT * FROM jobs_ready WHERE id = $1", args![id]).await? {
+        return waiting(&row).map(Some);
+    }
+    if let Some(view) = all_running(store).await?.into_iter().find(|view| view.id == id) {
+        return Ok(Some(view));
+    }
+    let row = store.fetch_optional("SELECT * FROM jobs_history WHERE id = $1", args![id]).await?;
+    row.as_ref().map(past).transpose()
+}
+
+const QUEUES: Sql = Sql::one(
+    "SELECT queue, count(*) AS ready, sum(CASE WHEN run_at <= $1 THEN 1 ELSE 0 END) AS due,
+            min(run_at) AS oldest
+     FROM jobs_ready GROUP BY queue ORDER BY queue",
+);
+
+/// The figures of every queue that has jobs or is named in `known`.
+pub async fn queues(store: &Store, known: &[String], clock: &dyn Clock) -> Result<Vec<QueueView>, Error> {
+    let now = clock.now_micros();
+    let empty = |name: &str| QueueView {
+        name: name.to_owned(),
+        ready: 0,
+        due: 0,
+        running: 0,
+        discarded: 0,
+        oldest_due_seconds: 0.0,
+    };
+    let mut views: std::collections::BTreeMap<String, QueueView> =
+        known.iter().map(|name| (name.clone(), empty(name))).collect();
+    for row in store.fetch_all(&QUEUES, args![now]).await? {
+        let name: String = row.get("queue")?;
+        let view = views.entry(name.clone()).or_insert_with(|| empty(&name));
+        view.ready = row.get("ready")?;
+        view.due = row.get("due")?;
+        let oldest = quintet_types::time::from_micros(row.get("oldest")?);
+        view.oldest_due_seconds = clock.now().duration_since(oldest).as_secs_f64().max(0.0);
+    }
+    for job in all_running(store).await? {
+        views.entry(job.queue.clone()).or_insert_with(|| empty(&job.queue)).running += 1;
+    }
+    let sql = "SELECT queue, count(*) AS n FROM jobs_history WHERE state = 'discarded' GROUP BY queue";
+    for row in store.fetch_all(sql, args![]).await? {
+        let name: String = row.get("queue")?;
+        views.entry(name.clone()).or_insert_with(|| empty(&name)).discarded = row.get("n")?;
+    }
+    Ok(views.into_values().collect())
+}
+
+/// Puts a dead letter back into its queue with all its attempts; whether there was one.
+pub async fn redrive(store: &Store, clock: &dyn Clock, id: JobId) -> Result<bool, Error> {
+    let mut tx = store.begin().await?;
+    let moved = tx
+        .execute(
+            "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at,
+                                     traceparent, last_error)
+             SELECT id, queue, kind, args, priority, $2, 0, max_attempts, enqueued_at, traceparent, last_error
+             FROM jobs_history WHERE id = $1 AND state = 'discarded'",
+            args![id, clock.now()],
+        )
+        .await?;
+    if moved == 0 {
+        return Ok(false);
+    }
+    tx.execute("DELETE FROM jobs_history WHERE id = $1", args![id]).await?;
+    tx.notify(CHANNEL).await?;
+    tx.commit().await?;
+    Ok(true)
+}

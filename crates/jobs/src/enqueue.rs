@@ -1,0 +1,137 @@
+//! Putting a job into the queue, in the caller's transaction.
+
+use quintet_store::{Tx, args};
+use quintet_types::{Clock, JobId, Timestamp};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::lease::CHANNEL;
+
+/// Arguments beyond this belong in a blob: a lease holds those of its whole batch.
+pub(crate) const MAX_ARGS_BYTES: usize = 256 * 1024;
+
+/// A job to be enqueued.
+#[derive(Debug)]
+pub struct NewJob {
+    kind: String,
+    args: serde_json::Result<String>,
+    queue: String,
+    priority: i16,
+    run_at: Option<Timestamp>,
+    max_attempts: u16,
+    unique_key: Option<String>,
+    traceparent: Option<String>,
+}
+
+impl NewJob {
+    /// A job of `kind` with `args`, on the queue `default`, due at once, with 20 attempts.
+    pub fn new(kind: impl Into<String>, args: &impl Serialize) -> Self {
+        Self {
+            kind: kind.into(),
+            args: serde_json::to_string(args),
+            queue: "default".to_owned(),
+            priority: 0,
+            run_at: None,
+            max_attempts: 20,
+            unique_key: None,
+            traceparent: None,
+        }
+    }
+
+    /// Chooses the queue.
+    #[must_use]
+    pub fn queue(self, queue: impl Into<String>) -> Self {
+        Self { queue: queue.into(), ..self }
+    }
+
+    /// Lower runs first; 0 is the default.
+    #[must_use]
+    pub fn priority(self, priority: i16) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// Not before this instant.
+    #[must_use]
+    pub fn run_at(self, run_at: Timestamp) -> Self {
+        Self { run_at: Some(run_at), ..self }
+    }
+
+    /// How often the job is tried before it is a dead letter; at least once.
+    #[must_use]
+    pub fn max_attempts(self, max_attempts: u16) -> Self {
+        Self { max_attempts: max_attempts.max(1), ..self }
+    }
+
+    /// While a job with this key waits or runs, another is not enqueued.
+    #[must_use]
+    pub fn unique_key(self, key: impl Into<String>) -> Self {
+        Self { unique_key: Some(key.into()), ..self }
+    }
+
+    /// The trace the job continues, where it is not the current one.
+    #[must_use]
+    pub fn traceparent(self, traceparent: Option<String>) -> Self {
+        Self { traceparent, ..self }
+    }
+}
+
+/// What [`enqueue`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The job that will run: the new one, or the one that holds the unique key.
+    pub id: JobId,
+    /// Whether a job with the same unique key was there already.
+    pub duplicate: bool,
+}
+
+/// Enqueues a job in the caller's transaction; it exists if and when that commits.
+pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqueued, Error> {
+    let arguments = job.args?;
+    if arguments.len() > MAX_ARGS_BYTES {
+        return Err(Error::ArgsTooLarge { kind: job.kind, bytes: arguments.len(), limit: MAX_ARGS_BYTES });
+    }
+    let id = JobId::generate(clock, &quintet_types::SystemEntropy);
+    if let Some(key) = &job.unique_key
+        && let Some(holder) = hold_unique_key(tx, key, id).await?
+    {
+        return Ok(Enqueued { id: holder, duplicate: true });
+    }
+    let now = clock.now_micros();
+    let traceparent = job.traceparent.or_else(quintet_telemetry::trace::current_traceparent);
+    tx.execute(
+        "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at,
+                                 traceparent, unique_key)
+         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10)",
+        args![
+            id,
+            &job.queue,
+            &job.kind,
+            arguments,
+            i64::from(job.priority),
+            job.run_at.map_or(now, quintet_types::time::micros),
+            i64::from(job.max_attempts),
+            now,
+            traceparent,
+            job.unique_key
+        ],
+    )
+    .await?;
+    tx.notify(CHANNEL).await?;
+    metrics::counter!("quintet_jobs_enqueued_total", "queue" => job.queue, "kind" => job.kind).increment(1);
+    Ok(Enqueued { id, duplicate: false })
+}
+
+/// Takes the key for `id`, or says which job holds it.
+async fn hold_unique_key(tx: &mut Tx, key: &str, id: JobId) -> Result<Option<JobId>, Error> {
+    let taken = tx
+        .execute(
+            "INSERT INTO jobs_unique (unique_key, job_id) VALUES ($1, $2) ON CONFLICT (unique_key) DO NOTHING",
+            args![key, id],
+        )
+        .await?;
+    if taken == 1 {
+        return Ok(None);
+    }
+    let row = tx.fetch_one("SELECT job_id FROM jobs_unique WHERE unique_key = $1", args![key]).await?;
+    Ok(Some(row.parse("job_id")?))
+}

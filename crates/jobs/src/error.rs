@@ -1,0 +1,41 @@
+//! What can go wrong with the queue itself (a handler's failures are [`HandlerError`](crate::HandlerError)).
+
+use quintet_types::JobId;
+use thiserror::Error;
+
+/// An error of the queue.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database failed.
+    #[error("the job tables cannot be used")]
+    Store(#[from] quintet_store::Error),
+    /// The arguments are not JSON, or a stored job is not what this release writes.
+    #[error("a job's arguments cannot be written or read as JSON")]
+    Json(#[from] serde_json::Error),
+    /// A job's arguments are larger than the limit.
+    #[error(
+        "the arguments of a {kind} job have {bytes} bytes, the limit is {limit}; store large data as a blob"
+    )]
+    ArgsTooLarge {
+        /// The job's kind.
+        kind: String,
+        /// What was given.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The job's lease was taken away: it runs again elsewhere, nothing of this run may be kept.
+    #[error("the lease of {job} was lost")]
+    LeaseLost {
+        /// The job that was being run.
+        job: JobId,
+    },
+}
+
+impl Error {
+    /// Whether running the same transaction again may succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_retryable())
+    }
+}

@@ -1,0 +1,86 @@
+//! The code that runs a kind of job.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::job::Job;
+
+/// Runs one kind of job.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// The kind this runs, such as `email.send`.
+    fn kind(&self) -> &'static str;
+
+    /// How long one run may take before it is stopped and counted as failed.
+    fn timeout(&self) -> Duration {
+        Duration::from_mins(1)
+    }
+
+    /// Runs a job. It may run more than once (a worker can die after the effect and before the
+    /// acknowledgement): use [`Job::id`] as idempotency key, or [`Job::complete_in`].
+    async fn run(&self, job: &Job) -> Result<(), HandlerError>;
+}
+
+/// Why a run did not complete its job, and what shall become of it.
+#[derive(Debug, Error)]
+pub enum HandlerError {
+    /// Try again later, until the attempts are used up.
+    #[error("{0:#}")]
+    Retry(BoxError),
+    /// It can never succeed: make it a dead letter now.
+    #[error("{0:#}")]
+    Discard(BoxError),
+    /// Not yet: come back after this time; the attempt does not count.
+    #[error("snoozed")]
+    Snooze(Duration),
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl HandlerError {
+    /// Try again later because of `error`.
+    pub fn retry(error: impl Into<BoxError>) -> Self {
+        Self::Retry(error.into())
+    }
+
+    /// Give up because of `error`.
+    pub fn discard(error: impl Into<BoxError>) -> Self {
+        Self::Discard(error.into())
+    }
+
+    /// The error with its causes, for the job's record.
+    pub(crate) fn describe(&self) -> String {
+        let (Self::Retry(error) | Self::Discard(error)) = self else { return self.to_string() };
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(next) = cause {
+            text.push_str(": ");
+            text.push_str(&next.to_string());
+            cause = next.source();
+        }
+        text
+    }
+}
+
+/// A failing database is of the moment.
+impl From<quintet_store::Error> for HandlerError {
+    fn from(error: quintet_store::Error) -> Self {
+        Self::retry(error)
+    }
+}
+
+/// Arguments that do not parse will not parse next time either.
+impl From<serde_json::Error> for HandlerError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::discard(error)
+    }
+}
+
+/// A lost lease or a failing database: the job runs again.
+impl From<crate::Error> for HandlerError {
+    fn from(error: crate::Error) -> Self {
+        Self::retry(error)
+    }
+}

@@ -1,0 +1,94 @@
+//! A job in a worker's hands, and the form in which a lease keeps it.
+
+use quintet_store::{Sql, Tx, args};
+use quintet_types::JobId;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// A claimed job. A handler may read everything and complete the job in its own transaction.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The job as it was claimed.
+    pub(crate) record: Record,
+    /// The lease under which it runs: the fencing token.
+    pub(crate) lease: String,
+    /// Its place in the lease.
+    pub(crate) position: usize,
+}
+
+/// What is stored of a job while it is claimed; the JSON in `jobs_lease.jobs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) id: JobId,
+    pub(crate) queue: String,
+    pub(crate) kind: String,
+    /// JSON text; kept as text so that claiming does not parse what only the handler reads.
+    pub(crate) args: String,
+    pub(crate) priority: i64,
+    pub(crate) run_at: i64,
+    pub(crate) attempt: i64,
+    pub(crate) max_attempts: i64,
+    pub(crate) enqueued_at: i64,
+    pub(crate) started_at: i64,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) unique_key: Option<String>,
+    pub(crate) last_error: Option<String>,
+}
+
+impl Job {
+    /// The job's id: the idempotency key for whatever the handler calls.
+    pub fn id(&self) -> JobId {
+        self.record.id
+    }
+
+    /// The job's kind.
+    pub fn kind(&self) -> &str {
+        &self.record.kind
+    }
+
+    /// The arguments as `T`.
+    ///
+    /// # Errors
+    /// When they are not what `T` expects; a handler should discard such a job.
+    pub fn args<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.record.args)
+    }
+
+    /// Which attempt this is, from 1.
+    pub fn attempt(&self) -> i64 {
+        self.record.attempt
+    }
+
+    /// How many attempts the job has in all.
+    pub fn max_attempts(&self) -> i64 {
+        self.record.max_attempts
+    }
+
+    /// The trace context (W3C `traceparent`) of whoever enqueued the job.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.record.traceparent.as_deref()
+    }
+
+    /// Completes the job in the caller's transaction, so that its writes and the completion happen
+    /// together: once.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] when the job was taken away; drop the transaction then.
+    pub async fn complete_in(&self, tx: &mut Tx) -> Result<(), Error> {
+        let place = i64::try_from(self.position).unwrap_or(i64::MAX - 1) + 1;
+        match tx.execute(&COMPLETE, args![&self.lease, place]).await? {
+            1 => Ok(()),
+            _ => Err(Error::LeaseLost { job: self.id() }),
+        }
+    }
+}
+
+const COMPLETE: Sql = Sql::per_dialect(
+    "UPDATE jobs_lease SET ended = substr(ended, 1, $2 - 1) || '1' || substr(ended, $2 + 1)
+     WHERE id = $1 AND substr(ended, $2, 1) = '0'",
+    // substr here takes integer, not bigint.
+    "UPDATE jobs_lease
+     SET ended = substr(ended, 1, $2::bigint::integer - 1) || '1' || substr(ended, $2::bigint::integer + 1)
+     WHERE id = $1 AND substr(ended, $2::bigint::integer, 1) = '0'",
+);

@@ -1,0 +1,38 @@
+//! A durable job queue inside the application's own database.
+//!
+//! A job is enqueued in the transaction whose side effect it is ([`enqueue`]): both happen or
+//! neither. [`Worker`] claims jobs in batches, runs their [`Handler`]s and acknowledges them in
+//! batches. Delivery is at least once; a handler whose effect must happen once completes its job
+//! inside its own transaction ([`Job::complete_in`]).
+//!
+//! Data layout (all tables `jobs_*`):
+//! - `jobs_ready`: jobs that wait, indexed by queue, priority, due time.
+//! - `jobs_lease`: one row for each claimed batch, with the jobs in it and a mark for each that
+//!   has ended. A claim deletes from `ready` and inserts the lease in one transaction, so a busy
+//!   queue costs two row changes a batch and not two a job.
+//! - `jobs_unique`: keys of jobs that must not be queued twice, held until the job ends.
+//! - `jobs_history`: jobs that ended, for a while. The dead letters are those `discarded`.
+//!
+//! Protocol and crash recovery: the lease id is the fencing token. Its holder raises the lease's
+//! `beat` regularly; whoever sees a beat stand still for a lease's duration of its *own* monotonic
+//! time takes the lease away and puts unfinished jobs back (no node compares its wall clock with
+//! another's). Every acknowledgement names the lease and finds it gone if it was taken away. An
+//! attempt counts when the job is claimed, so a job that kills its worker runs out of attempts.
+
+mod admin;
+mod backoff;
+mod enqueue;
+mod error;
+mod handler;
+mod job;
+mod lease;
+mod schema;
+mod worker;
+
+pub use admin::{JobView, QueueView, State, list, lookup, queues, redrive};
+pub use enqueue::{Enqueued, NewJob, enqueue};
+pub use error::Error;
+pub use handler::{Handler, HandlerError};
+pub use job::Job;
+pub use schema::MODULE;
+pub use worker::{QueueSettings, Settings, Worker};

@@ -1,0 +1,328 @@
+//! Runs jobs: claims what is due as slots come free, keeps its leases alive, rescues others'.
+//!
+//! Tasks of a running worker: one loop for each queue (claims, starts runs), one that
+//! acknowledges ended runs in batches, one that keeps leases alive and rescues abandoned ones, one
+//! that prunes the history, one that follows writes so that an enqueued job starts at once.
+//! Everything between them is bounded: a queue claims no more than its free slots, and ended runs
+//! wait in a bounded channel.
+
+mod run;
+mod upkeep;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quintet_store::Store;
+use quintet_types::SharedClock;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::Error;
+use crate::handler::Handler;
+use crate::lease::{self, CHANNEL, Ended, Outcome};
+
+/// Ended runs acknowledged in one transaction.
+const ACKNOWLEDGE_BATCH: usize = 500;
+/// Jobs claimed in one transaction, however many slots are free.
+const CLAIM_BATCH: usize = 200;
+
+/// One queue and how many of its jobs run at once.
+#[derive(Debug, Clone)]
+pub struct QueueSettings {
+    /// The queue's name.
+    pub name: String,
+    /// Jobs that run at the same time in this process.
+    pub concurrency: usize,
+}
+
+/// How a worker behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Names this node in leases; a random part is added for each process.
+    pub name: String,
+    /// The queues to serve.
+    pub queues: Vec<QueueSettings>,
+    /// After this long without a sign of life a worker's jobs are given to others.
+    pub lease: Duration,
+    /// How often the queue is read even if nothing was announced (delayed jobs become due).
+    pub poll: Duration,
+    /// How long runs may go on after shutdown was asked for; then they go back to the queue.
+    pub drain: Duration,
+    /// How long completed jobs stay in the history.
+    pub keep_completed: Duration,
+    /// How long dead letters stay in the history.
+    pub keep_discarded: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "worker".to_owned(),
+            queues: vec![QueueSettings { name: "default".to_owned(), concurrency: 16 }],
+            lease: Duration::from_secs(10),
+            poll: Duration::from_millis(500),
+            drain: Duration::from_secs(8),
+            keep_completed: Duration::from_hours(24),
+            keep_discarded: Duration::from_hours(24 * 14),
+        }
+    }
+}
+
+/// A process's part in running the queue.
+pub struct Worker {
+    store: Store,
+    clock: SharedClock,
+    settings: Settings,
+    instance: String,
+    handlers: HashMap<&'static str, Arc<dyn Handler>>,
+    kinds: Vec<String>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("instance", &self.instance)
+            .field("kinds", &self.kinds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// A worker that runs jobs of its handlers' kinds; jobs of other kinds wait for another worker.
+    pub fn new(
+        store: Store,
+        clock: SharedClock,
+        settings: Settings,
+        handlers: Vec<Arc<dyn Handler>>,
+    ) -> Self {
+        let random = quintet_types::id::encode(quintet_types::id::draw_from_system());
+        let instance = format!("{}.{random}", settings.name);
+        let kinds = handlers.iter().map(|handler| handler.kind().to_owned()).collect();
+        let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
+        Self { store, clock, settings, instance, handlers, kinds }
+    }
+
+    /// Runs jobs until `shutdown`, then lets running ones end (up to the drain time) and puts the
+    /// rest back.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), Error> {
+        let (ended, to_acknowledge) = mpsc::channel(2 * ACKNOWLEDGE_BATCH);
+        let (announce, announced) = watch::channel(());
+        // Upkeep outlives the queues: leases are kept alive until the last run is acknowledged.
+        let upkeep_stop = CancellationToken::new();
+        let upkeep = TaskTracker::new();
+        upkeep.spawn(Arc::clone(&self).follow_writes(announce, upkeep_stop.clone()));
+        upkeep.spawn(Arc::clone(&self).keep_leases(upkeep_stop.clone()));
+        upkeep.spawn(Arc::clone(&self).prune_history(upkeep_stop.clone()));
+        let acknowledger = TaskTracker::new();
+        acknowledger.spawn(Arc::clone(&self).acknowledge_all(to_acknowledge));
+
+        let queues = TaskTracker::new();
+        for queue in self.settings.queues.clone() {
+            queues.spawn(Arc::clone(&self).serve_queue(
+                queue,
+                ended.clone(),
+                announced.clone(),
+                shutdown.clone(),
+            ));
+        }
+        drop(ended);
+        queues.close();
+        queues.wait().await;
+        // The last sender is gone, so the acknowledger ends once it has written everything.
+        acknowledger.close();
+        acknowledger.wait().await;
+        upkeep_stop.cancel();
+        upkeep.close();
+        upkeep.wait().await;
+        Ok(())
+    }
+
+    /// Runs every due job, and those they enqueue, until none is due; how many ran.
+    pub async fn run_until_idle(&self) -> Result<usize, Error> {
+        let mut count = 0;
+        loop {
+            let mut ended = Vec::new();
+            for queue in &self.settings.queues {
+                for job in self.claim(&queue.name, CLAIM_BATCH).await? {
+                    let outcome = self.run_job(&job).await;
+                    ended.push(Ended { job, outcome });
+                }
+            }
+            if ended.is_empty() {
+                return Ok(count);
+            }
+            count += ended.len();
+            lease::acknowledge(&self.store, &ended, self.clock.now()).await?;
+        }
+    }
+
+    /// The names of the queues this worker serves.
+    pub fn queue_names(&self) -> Vec<String> {
+        self.settings.queues.iter().map(|queue| queue.name.clone()).collect()
+    }
+
+    async fn claim(&self, queue: &str, limit: usize) -> Result<Vec<crate::Job>, Error> {
+        lease::claim(&self.store, &self.instance, queue, &self.kinds, limit, self.clock.now()).await
+    }
+
+    async fn serve_queue(
+        self: Arc<Self>,
+        queue: QueueSettings,
+        ended: mpsc::Sender<Ended>,
+        mut announced: watch::Receiver<()>,
+        shutdown: CancellationToken,
+    ) {
+        let slots = Arc::new(Semaphore::new(queue.concurrency.max(1)));
+        let mut runs = JoinSet::new();
+        while !shutdown.is_cancelled() {
+            while runs.try_join_next().is_some() {}
+            // Marked as seen before the claim: a job enqueued during it wakes the next turn.
+            announced.borrow_and_update();
+            let claimed = tokio::select! {
+                claimed = self.claim_into_free_slots(&queue.name, &slots) => claimed,
+                () = shutdown.cancelled() => break,
+            };
+            match claimed {
+                Ok(jobs) if jobs.is_empty() => {
+                    tokio::select! {
+                        _ = tokio::time::timeout(self.settings.poll, announced.changed()) => {}
+                        () = shutdown.cancelled() => {}
+                    }
+                }
+                Ok(jobs) => {
+                    for (job, slot) in jobs {
+                        let (worker, ended) = (Arc::clone(&self), ended.clone());
+                        runs.spawn(async move { worker.run_and_report(job, ended, slot).await });
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        queue = queue.name,
+                        error = &error as &dyn std::error::Error,
+                        "cannot claim jobs"
+                    );
+                    tokio::select! {
+                        () = tokio::time::sleep(self.settings.poll) => {}
+                        () = shutdown.cancelled() => {}
+                    }
+                }
+            }
+        }
+        // Runs that do not end in time give their job back themselves when they see their deadline.
+        let _ =
+            tokio::time::timeout(self.settings.drain, async { while runs.join_next().await.is_some() {} })
+                .await;
+        runs.shutdown().await;
+    }
+
+    /// Waits for a free slot and claims as many jobs as there are free slots.
+    async fn claim_into_free_slots(
+        &self,
+        queue: &str,
+        slots: &Arc<Semaphore>,
+    ) -> Result<Vec<(crate::Job, tokio::sync::OwnedSemaphorePermit)>, Error> {
+        // The semaphore is never closed.
+        let Ok(first) = Arc::clone(slots).acquire_owned().await else { return Ok(Vec::new()) };
+        let mut permits = vec![first];
+        while permits.len() < CLAIM_BATCH
+            && let Ok(permit) = Arc::clone(slots).try_acquire_owned()
+        {
+            permits.push(permit);
+        }
+        let jobs = self.claim(queue, permits.len()).await?;
+        Ok(jobs.into_iter().zip(permits).collect())
+    }
+
+    async fn acknowledge_all(self: Arc<Self>, mut ended: mpsc::Receiver<Ended>) {
+        let mut batch = Vec::with_capacity(ACKNOWLEDGE_BATCH);
+        while ended.recv_many(&mut batch, ACKNOWLEDGE_BATCH).await > 0 {
+            self.acknowledge(&batch).await;
+            batch.clear();
+        }
+    }
+
+    /// Writes a batch down, trying until it succeeds: giving up would run the jobs again.
+    async fn acknowledge(&self, batch: &[Ended]) {
+        let mut delay = Duration::from_millis(50);
+        loop {
+            match lease::acknowledge(&self.store, batch, self.clock.now()).await {
+                Ok(lost) => {
+                    for job in lost {
+                        tracing::warn!(job.id = %job, "a job ended after its lease was lost; it runs again elsewhere");
+                        metrics::counter!("quintet_jobs_lost_leases_total").increment(1);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        jobs = batch.len(),
+                        error = &error as &dyn std::error::Error,
+                        "cannot acknowledge jobs, trying again"
+                    );
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(Duration::from_secs(2));
+                }
+            }
+        }
+    }
+
+    async fn follow_writes(self: Arc<Self>, announce: watch::Sender<()>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let followed = async {
+                let mut watch = self.store.watch(CHANNEL).await?;
+                loop {
+                    if watch.changed(self.settings.poll).await? {
+                        announce.send_replace(());
+                    }
+                }
+            };
+            let result: Result<(), Error> = tokio::select! {
+                result = followed => result,
+                () = stop.cancelled() => return,
+            };
+            if let Err(error) = result {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot follow the queue, polling");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+}
+
+/// Sends a job back when its run is dropped before it ended (the drain deadline passed).
+struct GiveBack {
+    job: Option<crate::Job>,
+    ended: mpsc::Sender<Ended>,
+    now: quintet_types::Timestamp,
+}
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            let outcome = Outcome::Again { at: self.now, error: None, counts: false };
+            // A full channel only means that the lease runs out instead.
+            let _ = self.ended.try_send(Ended { job, outcome });
+        }
+    }
+}
+
+impl Worker {
+    async fn run_and_report(
+        &self,
+        job: crate::Job,
+        ended: mpsc::Sender<Ended>,
+        slot: tokio::sync::OwnedSemaphorePermit,
+    ) {
+        let mut guard = GiveBack { job: Some(job.clone()), ended: ended.clone(), now: self.clock.now() };
+        let outcome = self.run_job(&job).await;
+        guard.job = None;
+        drop(slot);
+        // The receiver lives until every sender is gone.
+        let _ = ended.send(Ended { job, outcome }).await;
+    }
+}

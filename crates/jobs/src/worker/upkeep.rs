@@ -1,0 +1,93 @@
+//! Keeping leases alive, rescuing abandoned ones, pruning the history.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quintet_store::args;
+use quintet_types::time::micros;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::Worker;
+use crate::error::Error;
+use crate::lease;
+
+/// Rows removed from the history in one transaction: a long one would hold the write lock.
+const PRUNE_BATCH: i64 = 1000;
+const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Leases seen, with their beat and since when it has stood still.
+type Seen = HashMap<String, (i64, Instant)>;
+
+impl Worker {
+    pub(super) async fn keep_leases(self: Arc<Self>, stop: CancellationToken) {
+        // Three beats a lease: two may be late.
+        let mut ticks = tokio::time::interval(self.settings.lease / 3);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = Seen::new();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            if let Err(error) = self.beat_and_rescue(&mut seen).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot keep leases alive");
+            }
+        }
+    }
+
+    async fn beat_and_rescue(&self, seen: &mut Seen) -> Result<(), Error> {
+        lease::keep_alive(&self.store, &self.instance).await?;
+        let now = Instant::now();
+        let beats = lease::beats(&self.store).await?;
+        seen.retain(|id, _| beats.iter().any(|(lease, _)| lease == id));
+        for (id, beat) in beats {
+            let (known, since) = *seen.entry(id.clone()).or_insert((beat, now));
+            if known != beat {
+                seen.insert(id, (beat, now));
+            } else if now.duration_since(since) >= self.settings.lease {
+                let jobs = lease::rescue(&self.store, &id, beat, self.clock.now()).await?;
+                tracing::warn!(lease = id, jobs, "rescued the jobs of a worker that stopped");
+                metrics::counter!("quintet_jobs_rescued_total")
+                    .increment(u64::try_from(jobs).unwrap_or(u64::MAX));
+                seen.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn prune_history(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(PRUNE_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            for (state, keep) in
+                [("completed", self.settings.keep_completed), ("discarded", self.settings.keep_discarded)]
+            {
+                if let Err(error) = self.prune(state, keep).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the job history");
+                }
+            }
+        }
+    }
+
+    async fn prune(&self, state: &'static str, keep: Duration) -> Result<(), Error> {
+        let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
+        let before = micros(self.clock.now()).saturating_sub(keep);
+        let old = "SELECT id FROM jobs_history WHERE state = $1 AND finished_at < $2 LIMIT 1";
+        while self.store.fetch_optional(old, args![state, before]).await?.is_some() {
+            let mut tx = self.store.begin().await?;
+            tx.execute(
+                "DELETE FROM jobs_history WHERE id IN (
+                     SELECT id FROM jobs_history WHERE state = $1 AND finished_at < $2 ORDER BY finished_at LIMIT $3)",
+                args![state, before, PRUNE_BATCH],
+            )
+            .await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! Rows, decoded by column name.
+
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{ColumnIndex, Decode, Type};
+
+use crate::error::Error;
+
+/// One row of a result.
+#[derive(Debug)]
+pub struct Row(pub(crate) Inner);
+
+#[derive(Debug)]
+pub(crate) enum Inner {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// A Rust type that a column of either database decodes into.
+pub trait FromColumn: Sized {
+    #[doc(hidden)]
+    fn from_row(row: &Row, column: &'static str) -> Result<Self, Error>;
+}
+
+impl Row {
+    /// The value of `column`: `i64`, `f64`, `bool`, `String`, `Vec<u8>` or an `Option` of those.
+    pub fn get<T: FromColumn>(&self, column: &'static str) -> Result<T, Error> {
+        T::from_row(self, column)
+    }
+
+    /// The value of a text column parsed into `T`, such as an id.
+    pub fn parse<T>(&self, column: &'static str) -> Result<T, Error>
+    where
+        T: std::str::FromStr,
+        T::Err: std::error::Error + Send + Sync + 'static,
+    {
+        let text: String = self.get(column)?;
+        text.parse().map_err(|error: T::Err| Error::Decode { column, source: Box::new(error) })
+    }
+
+    /// The instant that a `BIGINT` column of microseconds stands for.
+    pub fn timestamp(&self, column: &'static str) -> Result<quintet_types::Timestamp, Error> {
+        self.get(column).map(quintet_types::time::from_micros)
+    }
+}
+
+fn decode<'r, R, T>(row: &'r R, column: &'static str) -> Result<T, Error>
+where
+    R: sqlx::Row,
+    &'static str: ColumnIndex<R>,
+    T: Decode<'r, R::Database> + Type<R::Database>,
+{
+    row.try_get(column).map_err(|error| Error::Decode { column, source: Box::new(error) })
+}
+
+macro_rules! columns {
+    ($($type:ty),+) => {
+        $(
+            impl FromColumn for $type {
+                fn from_row(row: &Row, column: &'static str) -> Result<Self, Error> {
+                    // Through Option: SQLite's driver reads NULL as zero or an empty text.
+                    let source = Box::new(sqlx::error::UnexpectedNullError);
+                    Option::from_row(row, column)?.ok_or(Error::Decode { column, source })
+                }
+            }
+
+            impl FromColumn for Option<$type> {
+                fn from_row(row: &Row, column: &'static str) -> Result<Self, Error> {
+                    match &row.0 {
+                        Inner::Sqlite(row) => decode::<SqliteRow, Option<$type>>(row, column),
+                        Inner::Postgres(row) => decode::<PgRow, Option<$type>>(row, column),
+                    }
+                }
+            }
+        )+
+    };
+}
+
+columns!(i64, f64, bool, String, Vec<u8>);

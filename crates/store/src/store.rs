@@ -1,0 +1,337 @@
+//! The store itself: connections, reads, write transactions, change notification.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgListener, PgPool, Postgres};
+use sqlx::{Executor, Row as _};
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::row::{Inner as RowInner, Row};
+use crate::settings::Settings;
+use crate::sql::{Dialect, Sql};
+use crate::sqlite::{Sqlite, WriteTx};
+use crate::value::{Value, postgres_query, sqlite_query};
+use crate::{migrate, postgres};
+
+/// How often SQLite's change counter is read while somebody waits for another process's write.
+const SQLITE_WATCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A handle to the database; cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Backend>);
+
+enum Backend {
+    Sqlite(Sqlite),
+    Postgres(PgPool),
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.dialect()).finish()
+    }
+}
+
+impl Store {
+    /// Connects as `settings` say.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] when the settings are wrong, [`Error::Unavailable`] when the server is
+    /// not reachable.
+    pub async fn connect(settings: &Settings) -> Result<Self, Error> {
+        let url = settings.resolve_url()?;
+        let backend = match url.split(':').next() {
+            Some("sqlite") => Backend::Sqlite(Sqlite::connect(&url, settings).await?),
+            Some("postgres" | "postgresql") => Backend::Postgres(postgres::connect(&url, settings).await?),
+            _ => {
+                return Err(Error::Settings(
+                    "database.url must start with sqlite: or postgres:, such as sqlite:/var/lib/quintet/core.db"
+                        .to_owned(),
+                ));
+            }
+        };
+        Ok(Self(Arc::new(backend)))
+    }
+
+    /// The dialect of the connected database.
+    pub fn dialect(&self) -> Dialect {
+        match *self.0 {
+            Backend::Sqlite(_) => Dialect::Sqlite,
+            Backend::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Brings the schemas of `modules` up to date; see [`migrate`](crate::migrate).
+    pub async fn migrate(&self, modules: &[&'static migrate::Module]) -> Result<(), Error> {
+        migrate::run(self, modules).await
+    }
+
+    /// Opens a write transaction.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        Ok(Tx(match &*self.0 {
+            Backend::Sqlite(sqlite) => TxInner::Sqlite(Box::new(sqlite.begin().await?)),
+            Backend::Postgres(pool) => TxInner::Postgres(pool.begin().await?),
+        }))
+    }
+
+    /// Opens a consistent, read-only view for several reads.
+    pub async fn read(&self) -> Result<Snapshot, Error> {
+        Ok(Snapshot(match &*self.0 {
+            Backend::Sqlite(sqlite) => SnapshotInner::Sqlite(sqlite.readers.begin().await?),
+            Backend::Postgres(pool) => SnapshotInner::Postgres(
+                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
+            ),
+        }))
+    }
+
+    /// Every row of a query, outside a transaction.
+    pub async fn fetch_all(&self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Vec<Row>, Error> {
+        let sql = sql.into();
+        match &*self.0 {
+            Backend::Sqlite(sqlite) => sqlite_rows(sqlite_query(&sql, args).fetch_all(&sqlite.readers).await),
+            Backend::Postgres(pool) => postgres_rows(postgres_query(&sql, args).fetch_all(pool).await),
+        }
+    }
+
+    /// The first row of a query, outside a transaction.
+    pub async fn fetch_optional(&self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Option<Row>, Error> {
+        let sql = sql.into();
+        match &*self.0 {
+            Backend::Sqlite(sqlite) => {
+                let row = sqlite_query(&sql, args).fetch_optional(&sqlite.readers).await?;
+                Ok(row.map(|row| Row(RowInner::Sqlite(row))))
+            }
+            Backend::Postgres(pool) => {
+                let row = postgres_query(&sql, args).fetch_optional(pool).await?;
+                Ok(row.map(|row| Row(RowInner::Postgres(row))))
+            }
+        }
+    }
+
+    /// The one row of a query, outside a transaction; [`Error::RowMissing`] without one.
+    pub async fn fetch_one(&self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Row, Error> {
+        self.fetch_optional(sql, args).await?.ok_or(Error::RowMissing)
+    }
+
+    /// Whether the database answers; for readiness.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.fetch_one("SELECT 1 AS one", Vec::new()).await.map(|_| ())
+    }
+
+    /// Begins to follow writes announced with [`Tx::notify`] on `channel`, also by other processes.
+    pub async fn watch(&self, channel: &'static str) -> Result<Watch, Error> {
+        Ok(Watch(match &*self.0 {
+            Backend::Sqlite(sqlite) => {
+                let mut connection = sqlite.readers.acquire().await?.detach();
+                let seen = data_version(&mut connection).await?;
+                WatchInner::Sqlite { connection: Box::new(connection), seen }
+            }
+            Backend::Postgres(pool) => {
+                let mut listener = PgListener::connect_with(pool).await?;
+                listener.listen(channel).await?;
+                WatchInner::Postgres(Box::new(listener))
+            }
+        }))
+    }
+
+    /// Closes every connection; for tests and orderly shutdown.
+    pub async fn close(&self) {
+        match &*self.0 {
+            Backend::Sqlite(sqlite) => sqlite.readers.close().await,
+            Backend::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// A write transaction; dropped without [`Tx::commit`] it leaves nothing behind.
+pub struct Tx(TxInner);
+
+enum TxInner {
+    Sqlite(Box<WriteTx>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+impl std::fmt::Debug for Tx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tx").field(&self.dialect()).finish()
+    }
+}
+
+impl Tx {
+    /// The dialect of the database this transaction runs on.
+    pub fn dialect(&self) -> Dialect {
+        match self.0 {
+            TxInner::Sqlite(_) => Dialect::Sqlite,
+            TxInner::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Runs a statement; the number of rows it changed.
+    pub async fn execute(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<u64, Error> {
+        let sql = sql.into();
+        match &mut self.0 {
+            TxInner::Sqlite(tx) => {
+                let result = sqlite_query(&sql, args).execute(tx.connection()?).await;
+                tx.observe(result).map(|done| done.rows_affected())
+            }
+            TxInner::Postgres(tx) => Ok(postgres_query(&sql, args).execute(&mut **tx).await?.rows_affected()),
+        }
+    }
+
+    /// Every row of a query (or of a statement with RETURNING).
+    pub async fn fetch_all(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Vec<Row>, Error> {
+        let sql = sql.into();
+        match &mut self.0 {
+            TxInner::Sqlite(tx) => {
+                let result = sqlite_query(&sql, args).fetch_all(tx.connection()?).await;
+                let rows = tx.observe(result)?;
+                Ok(rows.into_iter().map(|row| Row(RowInner::Sqlite(row))).collect())
+            }
+            TxInner::Postgres(tx) => postgres_rows(postgres_query(&sql, args).fetch_all(&mut **tx).await),
+        }
+    }
+
+    /// The first row of a query.
+    pub async fn fetch_optional(
+        &mut self,
+        sql: impl Into<Sql>,
+        args: Vec<Value>,
+    ) -> Result<Option<Row>, Error> {
+        // All rows are fetched so that a RETURNING statement always runs to its end.
+        Ok(self.fetch_all(sql, args).await?.into_iter().next())
+    }
+
+    /// The one row of a query; [`Error::RowMissing`] without one.
+    pub async fn fetch_one(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Row, Error> {
+        self.fetch_optional(sql, args).await?.ok_or(Error::RowMissing)
+    }
+
+    /// Wakes those who [`Store::watch`] `channel` once this transaction is committed.
+    pub async fn notify(&mut self, channel: &'static str) -> Result<(), Error> {
+        match self.dialect() {
+            // Followers see the file's change counter move.
+            Dialect::Sqlite => Ok(()),
+            Dialect::Postgres => {
+                self.execute("SELECT pg_notify($1, '')", vec![Value::from(channel)]).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Makes the transaction durable.
+    pub async fn commit(self) -> Result<(), Error> {
+        match self.0 {
+            TxInner::Sqlite(tx) => tx.commit().await,
+            TxInner::Postgres(tx) => Ok(tx.commit().await?),
+        }
+    }
+
+    /// Runs several statements without arguments, as a migration holds them.
+    pub(crate) async fn execute_script(&mut self, sql: &Sql) -> Result<(), Error> {
+        let text = sql.text(self.dialect());
+        match &mut self.0 {
+            TxInner::Sqlite(tx) => {
+                let result = tx.connection()?.execute(sqlx::raw_sql(text)).await;
+                tx.observe(result).map(|_| ())
+            }
+            TxInner::Postgres(tx) => Ok(tx.execute(sqlx::raw_sql(text)).await.map(|_| ())?),
+        }
+    }
+}
+
+/// A consistent, read-only view of the database.
+pub struct Snapshot(SnapshotInner);
+
+enum SnapshotInner {
+    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Snapshot")
+    }
+}
+
+impl Snapshot {
+    /// Every row of a query.
+    pub async fn fetch_all(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Vec<Row>, Error> {
+        let sql = sql.into();
+        match &mut self.0 {
+            SnapshotInner::Sqlite(tx) => sqlite_rows(sqlite_query(&sql, args).fetch_all(&mut **tx).await),
+            SnapshotInner::Postgres(tx) => {
+                postgres_rows(postgres_query(&sql, args).fetch_all(&mut **tx).await)
+            }
+        }
+    }
+
+    /// The first row of a query.
+    pub async fn fetch_optional(
+        &mut self,
+        sql: impl Into<Sql>,
+        args: Vec<Value>,
+    ) -> Result<Option<Row>, Error> {
+        Ok(self.fetch_all(sql, args).await?.into_iter().next())
+    }
+
+    /// The one row of a query; [`Error::RowMissing`] without one.
+    pub async fn fetch_one(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Row, Error> {
+        self.fetch_optional(sql, args).await?.ok_or(Error::RowMissing)
+    }
+}
+
+/// Follows writes of this and other processes; see [`Store::watch`].
+pub struct Watch(WatchInner);
+
+enum WatchInner {
+    Sqlite { connection: Box<sqlx::SqliteConnection>, seen: i64 },
+    Postgres(Box<PgListener>),
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+impl Watch {
+    /// Waits for a write, at most `timeout`; whether there was one. It may be spurious and, after
+    /// a lost connection, missing: callers poll as well.
+    pub async fn changed(&mut self, timeout: Duration) -> Result<bool, Error> {
+        match &mut self.0 {
+            WatchInner::Sqlite { connection, seen } => {
+                let deadline = Instant::now() + timeout;
+                loop {
+                    let version = data_version(connection).await?;
+                    if version != *seen {
+                        *seen = version;
+                        return Ok(true);
+                    }
+                    if Instant::now() >= deadline {
+                        return Ok(false);
+                    }
+                    tokio::time::sleep_until(deadline.min(Instant::now() + SQLITE_WATCH_INTERVAL)).await;
+                }
+            }
+            WatchInner::Postgres(listener) => {
+                match tokio::time::timeout(timeout, listener.try_recv()).await {
+                    Err(_elapsed) => Ok(false),
+                    Ok(notification) => Ok(notification.map(|_| true)?),
+                }
+            }
+        }
+    }
+}
+
+/// SQLite's counter of commits by other connections (https://www.sqlite.org/pragma.html#pragma_data_version).
+async fn data_version(connection: &mut sqlx::SqliteConnection) -> Result<i64, Error> {
+    Ok(sqlx::query("PRAGMA data_version").fetch_one(connection).await?.try_get(0)?)
+}
+
+fn sqlite_rows(rows: Result<Vec<sqlx::sqlite::SqliteRow>, sqlx::Error>) -> Result<Vec<Row>, Error> {
+    Ok(rows?.into_iter().map(|row| Row(RowInner::Sqlite(row))).collect())
+}
+
+fn postgres_rows(rows: Result<Vec<sqlx::postgres::PgRow>, sqlx::Error>) -> Result<Vec<Row>, Error> {
+    Ok(rows?.into_iter().map(|row| Row(RowInner::Postgres(row))).collect())
+}
