@@ -1,0 +1,86 @@
+use axum::body::Body;
+use http::{Request, StatusCode};
+use quintet_jobs::{NewJob, enqueue};
+use quintet_testkit::issuer::TestIssuer;
+use quintet_testkit::{FakeClock, databases};
+use tower::ServiceExt as _;
+
+use super::*;
+
+async fn call(
+    router: &Router,
+    method: &str,
+    path: &str,
+    bearer: Option<&str>,
+) -> (StatusCode, serde_json::Value) {
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(bearer) = bearer {
+        request = request.header("authorization", bearer);
+    }
+    let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let status = response.status();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+const ROUTES: [(&str, &str, &str); 6] = [
+    ("GET", "/jobs/v1/queues", READ),
+    ("GET", "/jobs/v1/jobs", READ),
+    ("GET", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7", READ),
+    ("POST", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7/redrive", WRITE),
+    ("GET", "/jobs/v1/mail", READ),
+    ("GET", "/jobs/v1/mail/x", READ),
+];
+
+#[tokio::test]
+async fn every_route_refuses_a_missing_token_and_a_token_without_its_scope() {
+    for database in databases().await {
+        database.store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
+        let issuer = TestIssuer::new();
+        let clock = FakeClock::default().shared();
+        let api = Api { store: database.store.clone(), clock, queues: Vec::new(), maildir: None };
+        let router = router(api, issuer.verifier());
+        for (method, path, scope) in ROUTES {
+            let (status, _) = call(&router, method, path, None).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            let other = if scope == READ { WRITE } else { READ };
+            let (status, problem) =
+                call(&router, method, path, Some(&issuer.bearer("someone", &[other]))).await;
+            assert_eq!(
+                (status, problem["code"].as_str()),
+                (StatusCode::FORBIDDEN, Some("scope_missing")),
+                "{path}"
+            );
+            let (status, _) = call(&router, method, path, Some(&issuer.bearer("someone", &[scope]))).await;
+            assert!(
+                !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
+                "{method} {path}: {status}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_job_is_listed_without_and_shown_with_its_arguments() {
+    for database in databases().await {
+        database.store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
+        let issuer = TestIssuer::new();
+        let clock = FakeClock::default().shared();
+        let mut tx = database.store.begin().await.unwrap();
+        let job = NewJob::new("email.send", &serde_json::json!({"to": "a@example.com"}));
+        let id = enqueue(&mut tx, clock.as_ref(), job).await.unwrap().id;
+        tx.commit().await.unwrap();
+        let api =
+            Api { store: database.store.clone(), clock, queues: vec!["default".to_owned()], maildir: None };
+        let router = router(api, issuer.verifier());
+        let bearer = issuer.bearer("operator", &[READ]);
+        let (_, list) = call(&router, "GET", "/jobs/v1/jobs?state=ready", Some(&bearer)).await;
+        assert_eq!((&list["data"][0]["id"], &list["data"][0]["args"]), (&id.to_string().into(), &().into()));
+        let (_, one) = call(&router, "GET", &format!("/jobs/v1/jobs/{id}"), Some(&bearer)).await;
+        assert_eq!(one["args"]["to"], "a@example.com", "{}", database.name);
+        let (_, queues) = call(&router, "GET", "/jobs/v1/queues", Some(&bearer)).await;
+        assert_eq!((&queues["data"][0]["due"], &queues["data"][0]["name"]), (&1.into(), &"default".into()));
+        let (status, _) = call(&router, "GET", "/jobs/v1/jobs?state=lost", Some(&bearer)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+}

@@ -1,0 +1,196 @@
+//! The worker's configuration file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quintet_http::{Address, Limits};
+use quintet_jobs::QueueSettings;
+use quintet_service::{Invalid, SecretFile};
+use serde::Deserialize;
+
+/// `/etc/quintet/async-worker.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) service: quintet_service::ServiceSection,
+    #[serde(default)]
+    pub(crate) telemetry: quintet_telemetry::Settings,
+    pub(crate) listen: Listen,
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    pub(crate) database: quintet_store::Settings,
+    pub(crate) auth: quintet_auth::Settings,
+    pub(crate) storage: Storage,
+    #[serde(default)]
+    pub(crate) worker: Worker,
+    #[serde(default = "default_queues")]
+    pub(crate) queues: Vec<Queue>,
+    pub(crate) mail: Mail,
+}
+
+/// Where the API listens.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    pub(crate) http: Address,
+}
+
+/// Where files are.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Storage {
+    /// The directory of pictures, shared with core-api.
+    pub(crate) blobs: PathBuf,
+}
+
+/// How the worker behaves.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Worker {
+    /// This node's name in leases.
+    name: String,
+    /// After this long without a sign of life this worker's jobs are given to others.
+    lease_ms: u64,
+    /// How often the queue is read when nothing was announced.
+    poll_ms: u64,
+    /// How long completed jobs can be looked up.
+    keep_completed_hours: u64,
+    /// How long dead letters can be looked up and redriven.
+    keep_discarded_hours: u64,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            name: "worker".to_owned(),
+            lease_ms: 10_000,
+            poll_ms: 500,
+            keep_completed_hours: 24,
+            keep_discarded_hours: 14 * 24,
+        }
+    }
+}
+
+/// One queue to serve.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Queue {
+    name: String,
+    /// Jobs of it that run at the same time in this process.
+    concurrency: usize,
+}
+
+fn default_queues() -> Vec<Queue> {
+    vec![Queue { name: "default".to_owned(), concurrency: 16 }]
+}
+
+/// How mail leaves: exactly one of `smtp` and `maildir`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mail {
+    /// The sender, such as `Shop <shop@example.com>`.
+    pub(crate) from: String,
+    pub(crate) smtp: Option<Smtp>,
+    pub(crate) maildir: Option<Maildir>,
+}
+
+/// A mail server to hand messages to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Smtp {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: Tls,
+    pub(crate) username: Option<String>,
+    pub(crate) password_file: Option<SecretFile>,
+    #[serde(default = "default_smtp_timeout_ms")]
+    pub(crate) timeout_ms: u64,
+}
+
+fn default_smtp_timeout_ms() -> u64 {
+    20_000
+}
+
+/// How the connection to the mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Tls {
+    /// TLS from the first byte (port 465).
+    Implicit,
+    /// STARTTLS, required (port 587).
+    Starttls,
+    /// None: for a relay on the same machine.
+    None,
+}
+
+/// A directory that takes the messages instead of a mail server: for development.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Maildir {
+    pub(crate) dir: PathBuf,
+}
+
+impl Config {
+    pub(crate) fn validate(&self) -> Result<(), Invalid> {
+        self.mail.from.parse::<lettre::message::Mailbox>().map_err(|error| {
+            Invalid::new("mail.from", format!("{error}; write it as Name <user@example.com>"))
+        })?;
+        match (&self.mail.smtp, &self.mail.maildir) {
+            (Some(smtp), None) => smtp.validate()?,
+            (None, Some(_)) => {}
+            (Some(_), Some(_)) => {
+                return Err(Invalid::new(
+                    "mail.maildir",
+                    "mail.smtp and mail.maildir are both set; keep one",
+                ));
+            }
+            (None, None) => {
+                return Err(Invalid::new("mail", "add [mail.smtp] (or [mail.maildir] for development)"));
+            }
+        }
+        if self.queues.is_empty() {
+            return Err(Invalid::new("queues", "name at least one queue, such as default"));
+        }
+        if self.queues.iter().any(|queue| queue.concurrency == 0) {
+            return Err(Invalid::new("queues", "a queue's concurrency is at least 1"));
+        }
+        if self.worker.lease_ms < 1_000 {
+            return Err(Invalid::new("worker.lease_ms", "a lease lasts at least 1000 ms"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn worker_settings(&self) -> quintet_jobs::Settings {
+        quintet_jobs::Settings {
+            name: self.worker.name.clone(),
+            queues: self
+                .queues
+                .iter()
+                .map(|queue| QueueSettings { name: queue.name.clone(), concurrency: queue.concurrency })
+                .collect(),
+            lease: Duration::from_millis(self.worker.lease_ms),
+            poll: Duration::from_millis(self.worker.poll_ms.max(10)),
+            // Within the process's own drain deadline, so that unfinished jobs are given back.
+            drain: self.service.drain_timeout().mul_f64(0.7),
+            keep_completed: Duration::from_hours(self.worker.keep_completed_hours),
+            keep_discarded: Duration::from_hours(self.worker.keep_discarded_hours),
+        }
+    }
+}
+
+impl Smtp {
+    fn validate(&self) -> Result<(), Invalid> {
+        match (&self.username, &self.password_file) {
+            (Some(_), Some(file)) => {
+                // A wrong secret is found before the binary is deployed, not at the first mail.
+                file.read("mail.smtp.password_file")
+                    .map(|_| ())
+                    .map_err(|error| Invalid::new("mail.smtp.password_file", error.to_string()))
+            }
+            (None, None) => Ok(()),
+            _ => {
+                Err(Invalid::new("mail.smtp.username", "set username and password_file together, or neither"))
+            }
+        }
+    }
+}
