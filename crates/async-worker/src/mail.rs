@@ -100,7 +100,7 @@ impl Handler for EmailSend {
         let args: Args = job.args()?;
         let message = self.compose(&args)?;
         self.transport.deliver(&message_local_part(&args.message_key), &message).await?;
-        metrics::counter!("quintet_emails_sent_total", "template" => self.templates.label(&args.template))
+        metrics::counter!("quintet_emails_sent_total", "template" => Templates::label(&args.template))
             .increment(1);
         tracing::info!(template = args.template, message_key = args.message_key, "e-mail delivered");
         Ok(())

@@ -20,6 +20,9 @@
 //!
 //! Crash recovery is SQLite's: a group is in the WAL with its commit frame or not at all.
 
+mod watch;
+
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,12 +38,16 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use crate::error::Error;
 use crate::settings::Settings;
 
+pub(crate) use watch::Watch;
+
 /// Readers beyond this only add memory: SQLite reads are CPU-bound and short.
 const MAX_READERS: u32 = 8;
 
 pub(crate) struct Sqlite {
     writer: Arc<Mutex<Group>>,
     pub(crate) readers: SqlitePool,
+    /// The write-ahead log's file.
+    pub(crate) log: PathBuf,
     acquire_timeout: Duration,
     runtime: Handle,
 }
@@ -83,6 +90,8 @@ impl Sqlite {
                 options.get_filename().display()
             ))
         })?;
+        let mut log = options.get_filename().as_os_str().to_owned();
+        log.push("-wal");
         let readers = SqlitePoolOptions::new()
             .max_connections(settings.max_connections.clamp(1, MAX_READERS))
             .acquire_timeout(acquire_timeout)
@@ -91,7 +100,9 @@ impl Sqlite {
                 options.pragma("query_only", "on").thread_name(|_| "sqlite-reader".to_owned()),
             );
         let group = Group { connection, state: State::Idle, members: Vec::new(), closer_on_its_way: false };
-        Ok(Self { writer: Arc::new(Mutex::new(group)), readers, acquire_timeout, runtime: Handle::current() })
+        let log = log.into();
+        let writer = Arc::new(Mutex::new(group));
+        Ok(Self { writer, readers, log, acquire_timeout, runtime: Handle::current() })
     }
 
     pub(crate) async fn begin(&self) -> Result<WriteTx, Error> {

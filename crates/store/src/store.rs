@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Executor;
 use sqlx::postgres::{PgListener, PgPool, Postgres};
-use sqlx::{Executor, Row as _};
-use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::row::{Inner as RowInner, Row};
@@ -13,10 +12,7 @@ use crate::settings::Settings;
 use crate::sql::{Dialect, Sql};
 use crate::sqlite::{Sqlite, WriteTx};
 use crate::value::{Value, postgres_query, sqlite_query};
-use crate::{migrate, postgres};
-
-/// How often SQLite's change counter is read while somebody waits for another process's write.
-const SQLITE_WATCH_INTERVAL: Duration = Duration::from_millis(10);
+use crate::{migrate, postgres, sqlite};
 
 /// A handle to the database; cheap to clone.
 #[derive(Clone)]
@@ -123,9 +119,8 @@ impl Store {
     pub async fn watch(&self, channel: &'static str) -> Result<Watch, Error> {
         Ok(Watch(match &*self.0 {
             Backend::Sqlite(sqlite) => {
-                let mut connection = sqlite.readers.acquire().await?.detach();
-                let seen = data_version(&mut connection).await?;
-                WatchInner::Sqlite { connection: Box::new(connection), seen }
+                let connection = sqlite.readers.acquire().await?.detach();
+                WatchInner::Sqlite(Box::new(sqlite::Watch::open(connection, &sqlite.log).await?))
             }
             Backend::Postgres(pool) => {
                 let mut listener = PgListener::connect_with(pool).await?;
@@ -284,7 +279,7 @@ impl Snapshot {
 pub struct Watch(WatchInner);
 
 enum WatchInner {
-    Sqlite { connection: Box<sqlx::SqliteConnection>, seen: i64 },
+    Sqlite(Box<sqlite::Watch>),
     Postgres(Box<PgListener>),
 }
 
@@ -299,20 +294,7 @@ impl Watch {
     /// a lost connection, missing: callers poll as well.
     pub async fn changed(&mut self, timeout: Duration) -> Result<bool, Error> {
         match &mut self.0 {
-            WatchInner::Sqlite { connection, seen } => {
-                let deadline = Instant::now() + timeout;
-                loop {
-                    let version = data_version(connection).await?;
-                    if version != *seen {
-                        *seen = version;
-                        return Ok(true);
-                    }
-                    if Instant::now() >= deadline {
-                        return Ok(false);
-                    }
-                    tokio::time::sleep_until(deadline.min(Instant::now() + SQLITE_WATCH_INTERVAL)).await;
-                }
-            }
+            WatchInner::Sqlite(watch) => watch.changed(timeout).await,
             WatchInner::Postgres(listener) => {
                 match tokio::time::timeout(timeout, listener.try_recv()).await {
                     Err(_elapsed) => Ok(false),
@@ -321,11 +303,6 @@ impl Watch {
             }
         }
     }
-}
-
-/// SQLite's counter of commits by other connections (https://www.sqlite.org/pragma.html#pragma_data_version).
-async fn data_version(connection: &mut sqlx::SqliteConnection) -> Result<i64, Error> {
-    Ok(sqlx::query("PRAGMA data_version").fetch_one(connection).await?.try_get(0)?)
 }
 
 fn sqlite_rows(rows: Result<Vec<sqlx::sqlite::SqliteRow>, sqlx::Error>) -> Result<Vec<Row>, Error> {

@@ -55,7 +55,7 @@ impl Templates {
     }
 
     /// The template's name as a metric label; bounded to those that ship.
-    pub(crate) fn label(&self, name: &str) -> &'static str {
+    pub(crate) fn label(name: &str) -> &'static str {
         SHIPPED.iter().find(|(shipped, _)| *shipped == name).map_or("unknown", |(shipped, _)| *shipped)
     }
 }
