@@ -1,7 +1,11 @@
 //! An issuer of access tokens for tests: a fresh ES256 key, its JWKS, and a builder that can make
 //! a token wrong in any single way.
 
-#![expect(clippy::expect_used, reason = "a test that cannot make its token should stop right there")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot make its token should stop right there"
+)]
 
 use std::sync::Arc;
 
