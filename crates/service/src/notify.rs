@@ -1,0 +1,41 @@
+//! What systemd is told: ready, reloading, stopping, alive.
+//!
+//! Without `NOTIFY_SOCKET` nothing is sent. A notification that fails is logged and changes nothing:
+//! systemd then acts on its own time limits.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+pub(crate) fn ready() {
+    send(&[NotifyState::Ready, NotifyState::Status("ready")]);
+}
+
+pub(crate) fn reloading() {
+    // systemd from 253 on refuses a reload that does not carry the time it began.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "cannot tell systemd about the reload"),
+    }
+}
+
+pub(crate) fn stopping() {
+    send(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+}
+
+/// Pings the watchdog, if systemd runs one, for as long as the runtime runs this task.
+pub(crate) async fn keep_alive() {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        send(&[NotifyState::Watchdog]);
+    }
+}
+
+fn send(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "cannot notify systemd");
+    }
+}
