@@ -1,0 +1,110 @@
+//! What other modules may know of billing: current prices, and opening an invoice.
+//!
+//! Amounts are integer minor units. Nothing here says how invoices are kept or numbered;
+//! implementations live in the billing module.
+
+use async_trait::async_trait;
+use quintet_store::Tx;
+use quintet_types::{Currency, InvoiceId, ItemId, Money, MoneyError, PriceId, Timestamp, UserId};
+use thiserror::Error;
+
+/// What one piece of an item costs now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Price {
+    /// The price's id.
+    pub id: PriceId,
+    /// The item it is for.
+    pub item_id: ItemId,
+    /// The price of one piece.
+    pub unit: Money,
+}
+
+/// One line of an invoice to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLine {
+    /// The item that is sold.
+    pub item_id: ItemId,
+    /// What the line says.
+    pub description: String,
+    /// How many pieces.
+    pub quantity: i64,
+    /// The price of one piece.
+    pub unit: Money,
+}
+
+/// An invoice to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInvoice {
+    /// Who owes the money.
+    pub account_id: UserId,
+    /// What the invoice is for, such as an order's id; one invoice for each reference.
+    pub reference: String,
+    /// The currency of every line.
+    pub currency: Currency,
+    /// The lines, at least one.
+    pub lines: Vec<NewLine>,
+}
+
+/// One line of an opened invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The item that is sold.
+    pub item_id: ItemId,
+    /// What the line says.
+    pub description: String,
+    /// How many pieces.
+    pub quantity: i64,
+    /// The price of one piece.
+    pub unit: Money,
+    /// `quantity` times `unit`.
+    pub amount: Money,
+}
+
+/// An opened invoice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invoice {
+    /// The invoice's id.
+    pub id: InvoiceId,
+    /// Its number, gapless within a series: `INV-2026-000001`.
+    pub number: String,
+    /// Who owes the money.
+    pub account_id: UserId,
+    /// What it is for.
+    pub reference: String,
+    /// The lines.
+    pub lines: Vec<Line>,
+    /// The sum of the lines.
+    pub total: Money,
+    /// When it was opened.
+    pub issued_at: Timestamp,
+}
+
+/// Why billing refused.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The item has no price in that currency.
+    #[error("item {item_id} has no price in {currency}")]
+    NoPrice {
+        /// The item without a price.
+        item_id: ItemId,
+        /// The asked currency.
+        currency: Currency,
+    },
+    /// A sum does not fit, or currencies were mixed.
+    #[error("cannot total the invoice")]
+    Money(#[from] MoneyError),
+    /// The database failed.
+    #[error("cannot read prices or open the invoice")]
+    Store(#[from] quintet_store::Error),
+}
+
+/// The billing module, as the other modules call it.
+#[async_trait]
+pub trait Billing: Send + Sync {
+    /// The current prices of `items`, in that order, read in the caller's transaction.
+    async fn prices(&self, tx: &mut Tx, currency: Currency, items: &[ItemId]) -> Result<Vec<Price>, Error>;
+
+    /// Opens an invoice and books it, in the caller's transaction. The invoice's number is taken
+    /// from a series that one transaction holds at a time, so call this late.
+    async fn open_invoice(&self, tx: &mut Tx, invoice: NewInvoice) -> Result<Invoice, Error>;
+}

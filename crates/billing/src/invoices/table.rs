@@ -1,0 +1,129 @@
+//! The SQL of `billing_invoices`, their lines and number series.
+
+use std::collections::HashMap;
+
+use quintet_billing_api::{Invoice, Line};
+use quintet_store::{Error, Row, Sql, Store, Tx, args};
+use quintet_types::{Currency, InvoiceId, Money};
+
+use super::{Status, StoredInvoice};
+
+/// The next number of a series. The row stays locked until the caller's transaction ends, which
+/// is what makes the series gapless and why this is asked late.
+pub(super) async fn next_number(tx: &mut Tx, series: &str) -> Result<i64, Error> {
+    let row = tx
+        .fetch_one(
+            "INSERT INTO billing_series (series, last_number) VALUES ($1, 1)
+             ON CONFLICT (series) DO UPDATE SET last_number = billing_series.last_number + 1
+             RETURNING last_number",
+            args![series],
+        )
+        .await?;
+    row.get("last_number")
+}
+
+pub(super) async fn insert(tx: &mut Tx, invoice: &Invoice, status: Status) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO billing_invoices (id, number, account_id, reference, currency, total, status, issued_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        args![
+            invoice.id,
+            &invoice.number,
+            invoice.account_id,
+            &invoice.reference,
+            invoice.total.currency,
+            invoice.total.amount,
+            status.as_str(),
+            invoice.issued_at
+        ],
+    )
+    .await?;
+    for (position, line) in (1i64..).zip(&invoice.lines) {
+        tx.execute(
+            "INSERT INTO billing_invoice_lines
+                (invoice_id, position, item_id, description, quantity, unit_amount, amount)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            args![
+                invoice.id,
+                position,
+                line.item_id,
+                &line.description,
+                line.quantity,
+                line.unit.amount,
+                line.amount.amount
+            ],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+fn line(row: &Row, currency: Currency) -> Result<Line, Error> {
+    Ok(Line {
+        item_id: row.parse("item_id")?,
+        description: row.get("description")?,
+        quantity: row.get("quantity")?,
+        unit: Money::new(row.get("unit_amount")?, currency),
+        amount: Money::new(row.get("amount")?, currency),
+    })
+}
+
+fn stored(row: &Row, lines: &mut HashMap<String, Vec<Row>>) -> Result<StoredInvoice, Error> {
+    let id: InvoiceId = row.parse("id")?;
+    let currency = row.parse("currency")?;
+    let lines = lines.remove(&id.to_string()).unwrap_or_default();
+    let invoice = Invoice {
+        id,
+        number: row.get("number")?,
+        account_id: row.parse("account_id")?,
+        reference: row.get("reference")?,
+        lines: lines.iter().map(|row| line(row, currency)).collect::<Result<_, _>>()?,
+        total: Money::new(row.get("total")?, currency),
+        issued_at: row.timestamp("issued_at")?,
+    };
+    // The one status there is; a database that holds another was written by a newer release.
+    Ok(StoredInvoice { invoice, status: Status::Open })
+}
+
+pub(super) async fn find(store: &Store, id: InvoiceId) -> Result<Option<StoredInvoice>, Error> {
+    let row = store
+        .fetch_optional(
+            "SELECT id, number, account_id, reference, currency, total, status, issued_at
+             FROM billing_invoices WHERE id = $1",
+            args![id],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let mut lines = lines_of(store, std::slice::from_ref(&row)).await?;
+    stored(&row, &mut lines).map(Some)
+}
+
+pub(super) async fn list(store: &Store, below: String, limit: i64) -> Result<Vec<StoredInvoice>, Error> {
+    let rows = store
+        .fetch_all(
+            "SELECT id, number, account_id, reference, currency, total, status, issued_at
+             FROM billing_invoices WHERE id < $1 ORDER BY id DESC LIMIT $2",
+            args![below, limit],
+        )
+        .await?;
+    let mut lines = lines_of(store, &rows).await?;
+    rows.iter().map(|row| stored(row, &mut lines)).collect()
+}
+
+const LINES: Sql = Sql::per_dialect(
+    "SELECT invoice_id, item_id, description, quantity, unit_amount, amount FROM billing_invoice_lines
+     WHERE invoice_id IN (SELECT value FROM json_each($1)) ORDER BY invoice_id, position",
+    "SELECT invoice_id, item_id, description, quantity, unit_amount, amount FROM billing_invoice_lines
+     WHERE invoice_id = ANY($1) ORDER BY invoice_id, position",
+);
+
+/// The lines of several invoices in one query. An invoice and its lines never change after the
+/// transaction that wrote both, so the two reads need no common snapshot.
+async fn lines_of(store: &Store, invoices: &[Row]) -> Result<HashMap<String, Vec<Row>>, Error> {
+    let ids = invoices.iter().map(|row| row.get("id")).collect::<Result<Vec<String>, _>>()?;
+    let mut lines: HashMap<String, Vec<Row>> = HashMap::with_capacity(ids.len());
+    for row in store.fetch_all(&LINES, args![ids]).await? {
+        lines.entry(row.get("invoice_id")?).or_default().push(row);
+    }
+    Ok(lines)
+}

@@ -1,0 +1,91 @@
+//! The double-entry ledger.
+//!
+//! One row is one transfer from a credited to a debited account, so debits equal credits by
+//! construction, row by row, and no sum has to be trusted. A booking over several accounts is
+//! several transfers with one reference. Rows are only ever added.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use quintet_store::{Error, Store, Tx, args};
+use quintet_types::{Money, Timestamp, UserId};
+
+quintet_types::define_id!(
+    /// One transfer of the ledger.
+    TransferId,
+    "trf"
+);
+
+/// An account of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Account {
+    /// What one customer owes us.
+    Receivable(UserId),
+    /// What we have earned.
+    Revenue,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receivable(customer) => write!(f, "receivable:{customer}"),
+            Self::Revenue => f.write_str("revenue"),
+        }
+    }
+}
+
+/// One transfer to book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// The account that is debited.
+    pub debit: Account,
+    /// The account that is credited.
+    pub credit: Account,
+    /// How much; zero is not booked, a negative sum is refused by the table.
+    pub money: Money,
+    /// What it is for.
+    pub reference: String,
+}
+
+/// Books a transfer in the caller's transaction.
+pub(crate) async fn book(
+    tx: &mut Tx,
+    id: TransferId,
+    transfer: &Transfer,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if transfer.money.amount == 0 {
+        return Ok(());
+    }
+    tx.execute(
+        "INSERT INTO billing_transfers (id, debit_account, credit_account, amount, currency, reference, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        args![
+            id.to_string(),
+            transfer.debit.to_string(),
+            transfer.credit.to_string(),
+            transfer.money.amount,
+            transfer.money.currency,
+            &transfer.reference,
+            now
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The balance of every account, by account and currency: debits less credits, in minor units.
+/// They sum to zero for each currency. Meant for audits and tests: it reads the whole ledger.
+pub async fn balances(store: &Store) -> Result<BTreeMap<(String, String), i64>, Error> {
+    let rows = store
+        .fetch_all(
+            "SELECT account, currency, CAST(SUM(amount) AS BIGINT) AS balance FROM (
+                 SELECT debit_account AS account, currency, amount FROM billing_transfers
+                 UNION ALL
+                 SELECT credit_account AS account, currency, -amount AS amount FROM billing_transfers
+             ) AS entries GROUP BY account, currency",
+            args![],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(((row.get("account")?, row.get("currency")?), row.get("balance")?))).collect()
+}

@@ -1,0 +1,71 @@
+//! The modules composed into one API. This is the one place that knows every implementation.
+
+use std::sync::Arc;
+
+use axum::Router;
+use quintet_auth::Verifier;
+use quintet_billing::{Billing, Invoices, Prices};
+use quintet_inventory::{Images, Stock};
+use quintet_module::Module;
+use quintet_orders::{Orders, Parts};
+use quintet_store::{Blobs, Store};
+use quintet_types::SharedClock;
+use quintet_users::Accounts;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{openapi, reference};
+
+/// What the modules stand on.
+pub(crate) struct Deps {
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) clock: SharedClock,
+    pub(crate) verifier: Arc<Verifier>,
+    /// The issuer's URL, for the OpenAPI document.
+    pub(crate) issuer: String,
+}
+
+/// The tables of every module, of the job queue and of idempotency keys.
+pub(crate) static SCHEMAS: [&quintet_store::Module; 6] = [
+    &quintet_jobs::MODULE,
+    &quintet_module::idempotency::SCHEMA,
+    &quintet_users::SCHEMA,
+    &quintet_inventory::SCHEMA,
+    &quintet_billing::SCHEMA,
+    &quintet_orders::SCHEMA,
+];
+
+/// The modules, wired to each other through their api traits.
+fn modules(deps: &Deps) -> [Module; 4] {
+    let Deps { store, blobs, clock, .. } = deps;
+    let accounts = Accounts::new(store.clone(), Arc::clone(clock));
+    let stock = Stock::new(store.clone(), Arc::clone(clock));
+    let images = Images::new(store.clone(), blobs.clone(), Arc::clone(clock));
+    let billing = Billing {
+        prices: Prices::new(store.clone(), Arc::clone(clock), Arc::new(stock.clone())),
+        invoices: Invoices::new(store.clone(), Arc::clone(clock)),
+    };
+    let orders = Orders::new(Parts {
+        store: store.clone(),
+        clock: Arc::clone(clock),
+        users: Arc::new(accounts.clone()),
+        inventory: Arc::new(stock.clone()),
+        billing: Arc::new(billing.clone()),
+    });
+    [
+        quintet_users::module(accounts),
+        quintet_inventory::module(stock, images),
+        quintet_billing::module(billing),
+        quintet_orders::module(orders),
+    ]
+}
+
+/// Every route: the modules' behind token verification, the API's description in the open.
+pub(crate) fn router(deps: &Deps) -> Result<Router, serde_json::Error> {
+    let v1 = modules(deps).into_iter().fold(OpenApiRouter::new(), |api, module| api.merge(module.routes));
+    let (router, paths) = OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", v1).split_for_parts();
+    let document = openapi::complete(&paths, &deps.issuer)?;
+    Ok(router
+        .route_layer(quintet_auth::layer(Arc::clone(&deps.verifier)))
+        .merge(reference::router(&document)?))
+}

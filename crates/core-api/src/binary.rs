@@ -1,0 +1,78 @@
+//! From configuration to a running service.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use quintet_auth::Verifier;
+use quintet_service::{Binary, Code, Common, Context, Invalid, OrExit as _};
+use quintet_store::{Blobs, Error as StoreError, Store};
+
+use crate::app::{self, Deps};
+use crate::config::Config;
+use crate::upkeep;
+
+/// The core API as a binary.
+pub(crate) struct CoreApi;
+
+impl Binary for CoreApi {
+    const NAME: &'static str = "core-api";
+    const ABOUT: &'static str =
+        "Quintet's business logic: accounts, billing, stock and orders in one process";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    type Config = Config;
+
+    fn common(config: &Config) -> Common<'_> {
+        config.common()
+    }
+
+    fn validate(config: &Config) -> Result<(), Invalid> {
+        config
+            .database
+            .resolve_url()
+            .map(|_| ())
+            .map_err(|error| Invalid::new("database.url", error.to_string()))
+    }
+
+    async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
+        let store = Store::connect(&config.database).await.map_err(store_failure)?;
+        store.migrate(&app::SCHEMAS).await.map_err(store_failure)?;
+        let blobs = Blobs::open(&config.storage.blobs)
+            .await
+            .with_context(|| format!("storage.blobs = {}", config.storage.blobs.display()))
+            .or_exit(Code::CannotCreate)?;
+        let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
+
+        let deps = Deps {
+            store: store.clone(),
+            blobs,
+            clock: cx.clock(),
+            verifier: Arc::clone(&verifier),
+            issuer: config.auth.issuer,
+        };
+        let router = app::router(&deps)?;
+        let listener = cx.listener("http", &config.listen.http)?;
+
+        let database = cx.readiness("database");
+        cx.spawn(
+            "database probe",
+            upkeep::probe(store.clone(), move |ready| database.set(ready), cx.shutdown()),
+        );
+        cx.spawn("signing keys", upkeep::await_keys(verifier, cx.readiness("signing keys"), cx.shutdown()));
+        cx.spawn("idempotency keys", upkeep::prune_idempotency_keys(store, cx.clock(), cx.shutdown()));
+        cx.serve("http", listener, router, config.listen.limits);
+        Ok(())
+    }
+}
+
+/// Which exit code tells the operator where to look.
+fn store_failure(error: StoreError) -> anyhow::Error {
+    let code = match &error {
+        StoreError::Settings(_) | StoreError::NewerSchema { .. } | StoreError::EditedMigration { .. } => {
+            Code::Config
+        }
+        StoreError::Unavailable(_) | StoreError::Busy(_) => Code::Unavailable,
+        StoreError::Full(_) => Code::CannotCreate,
+        _ => Code::Internal,
+    };
+    quintet_service::StartError::new(code, anyhow::Error::new(error).context("database")).into()
+}

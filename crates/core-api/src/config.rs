@@ -1,0 +1,51 @@
+//! The configuration file `core-api.toml`.
+
+use std::path::PathBuf;
+
+use quintet_http::{Address, Limits};
+use quintet_service::{Common, ServiceSection};
+use serde::Deserialize;
+
+/// Its sections.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// What every binary has.
+    pub(crate) service: ServiceSection,
+    /// Logs, metrics and traces.
+    #[serde(default)]
+    pub(crate) telemetry: quintet_telemetry::Settings,
+    /// Where requests come in.
+    pub(crate) listen: Listen,
+    /// The database that all modules and the job queue share.
+    pub(crate) database: quintet_store::Settings,
+    /// Whose tokens are accepted.
+    pub(crate) auth: quintet_auth::Settings,
+    /// Where files are kept.
+    pub(crate) storage: Storage,
+}
+
+/// The `[listen]` section.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// `127.0.0.1:9000` or `unix:/run/quintet/core-api.sock`.
+    pub(crate) http: Address,
+    /// What the listener allows.
+    #[serde(default)]
+    pub(crate) limits: Limits,
+}
+
+/// The `[storage]` section.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Storage {
+    /// The directory of blobs; the worker must see the same one.
+    pub(crate) blobs: PathBuf,
+}
+
+impl Config {
+    pub(crate) fn common(&self) -> Common<'_> {
+        Common { service: &self.service, telemetry: &self.telemetry }
+    }
+}

@@ -1,0 +1,115 @@
+//! The SQL of `orders_orders` and `orders_lines`.
+
+use std::collections::HashMap;
+
+use quintet_store::{Error, Row, Sql, Store, Tx, args};
+use quintet_types::{Currency, Money, OrderId};
+
+use super::{Line, Order};
+
+pub(super) async fn insert(tx: &mut Tx, order: &Order) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO orders_orders
+            (id, account_id, currency, total, status, invoice_id, invoice_number, placed_by, placed_at)
+         VALUES ($1, $2, $3, $4, 'placed', $5, $6, $7, $8)",
+        args![
+            order.id,
+            order.account_id,
+            order.total.currency,
+            order.total.amount,
+            order.invoice_id,
+            &order.invoice_number,
+            &order.placed_by,
+            order.placed_at
+        ],
+    )
+    .await?;
+    for (position, line) in (1i64..).zip(&order.lines) {
+        tx.execute(
+            "INSERT INTO orders_lines (order_id, position, item_id, sku, name, quantity, unit_amount, amount)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            args![
+                order.id,
+                position,
+                line.item_id,
+                &line.sku,
+                &line.name,
+                line.quantity,
+                line.unit.amount,
+                line.amount.amount
+            ],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+fn line(row: &Row, currency: Currency) -> Result<Line, Error> {
+    Ok(Line {
+        item_id: row.parse("item_id")?,
+        sku: row.get("sku")?,
+        name: row.get("name")?,
+        quantity: row.get("quantity")?,
+        unit: Money::new(row.get("unit_amount")?, currency),
+        amount: Money::new(row.get("amount")?, currency),
+    })
+}
+
+fn order(row: &Row, lines: &mut HashMap<String, Vec<Row>>) -> Result<Order, Error> {
+    let id: OrderId = row.parse("id")?;
+    let currency = row.parse("currency")?;
+    let lines = lines.remove(&id.to_string()).unwrap_or_default();
+    Ok(Order {
+        id,
+        account_id: row.parse("account_id")?,
+        lines: lines.iter().map(|row| line(row, currency)).collect::<Result<_, _>>()?,
+        total: Money::new(row.get("total")?, currency),
+        invoice_id: row.parse("invoice_id")?,
+        invoice_number: row.get("invoice_number")?,
+        placed_by: row.get("placed_by")?,
+        placed_at: row.timestamp("placed_at")?,
+    })
+}
+
+pub(super) async fn find(store: &Store, id: OrderId) -> Result<Option<Order>, Error> {
+    let row = store
+        .fetch_optional(
+            "SELECT id, account_id, currency, total, invoice_id, invoice_number, placed_by, placed_at
+             FROM orders_orders WHERE id = $1",
+            args![id],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let mut lines = lines_of(store, std::slice::from_ref(&row)).await?;
+    order(&row, &mut lines).map(Some)
+}
+
+pub(super) async fn list(store: &Store, below: String, limit: i64) -> Result<Vec<Order>, Error> {
+    let rows = store
+        .fetch_all(
+            "SELECT id, account_id, currency, total, invoice_id, invoice_number, placed_by, placed_at
+             FROM orders_orders WHERE id < $1 ORDER BY id DESC LIMIT $2",
+            args![below, limit],
+        )
+        .await?;
+    let mut lines = lines_of(store, &rows).await?;
+    rows.iter().map(|row| order(row, &mut lines)).collect()
+}
+
+const LINES: Sql = Sql::per_dialect(
+    "SELECT order_id, item_id, sku, name, quantity, unit_amount, amount FROM orders_lines
+     WHERE order_id IN (SELECT value FROM json_each($1)) ORDER BY order_id, position",
+    "SELECT order_id, item_id, sku, name, quantity, unit_amount, amount FROM orders_lines
+     WHERE order_id = ANY($1) ORDER BY order_id, position",
+);
+
+/// The lines of several orders in one query. An order and its lines never change after the
+/// transaction that wrote both, so the two reads need no common snapshot.
+async fn lines_of(store: &Store, orders: &[Row]) -> Result<HashMap<String, Vec<Row>>, Error> {
+    let ids = orders.iter().map(|row| row.get("id")).collect::<Result<Vec<String>, _>>()?;
+    let mut lines: HashMap<String, Vec<Row>> = HashMap::with_capacity(ids.len());
+    for row in store.fetch_all(&LINES, args![ids]).await? {
+        lines.entry(row.get("order_id")?).or_default().push(row);
+    }
+    Ok(lines)
+}
