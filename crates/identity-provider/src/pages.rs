@@ -1,0 +1,169 @@
+//! The pages that people see: server-rendered, autoescaped, without a line of JavaScript.
+//!
+//! Every page carries the same strict policy: nothing loads but our own style sheet and mark, nobody
+//! frames it, and its form may go only to us and to the client it will redirect to (browsers apply
+//! `form-action` to the redirect that follows a form).
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use minijinja::{AutoEscape, Environment, Value, context};
+use url::Url;
+
+use crate::fault::Fault;
+
+const TEMPLATES: &[(&str, &str)] = &[
+    ("base.html", include_str!("pages/base.html")),
+    ("login.html", include_str!("pages/login.html")),
+    ("consent.html", include_str!("pages/consent.html")),
+    ("logout.html", include_str!("pages/logout.html")),
+    ("account.html", include_str!("pages/account.html")),
+    ("message.html", include_str!("pages/message.html")),
+];
+
+const STYLE: &str = include_str!("pages/style.css");
+const MARK: &str = include_str!("pages/mark.svg");
+
+/// The pages, parsed once.
+pub(crate) struct Pages {
+    environment: Environment<'static>,
+}
+
+impl Pages {
+    /// Parses the templates; `prefix` is the path of the issuer.
+    pub(crate) fn new(prefix: &str) -> Result<Self, minijinja::Error> {
+        let mut environment = Environment::new();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+        // Plain segments, checked by the configuration; escaped slashes would only be noise.
+        environment.add_global("base", Value::from_safe_string(prefix.to_owned()));
+        for (name, source) in TEMPLATES {
+            environment.add_template(name, source)?;
+        }
+        Ok(Self { environment })
+    }
+
+    /// Renders a page whose form, if any, ends at us or at `target`.
+    pub(crate) fn render(
+        &self,
+        status: StatusCode,
+        template: &str,
+        values: Value,
+        target: Option<&Url>,
+    ) -> Result<Response, Fault> {
+        let html = self.environment.get_template(template)?.render(values)?;
+        let mut response = (status, html).into_response();
+        let headers = response.headers_mut();
+        let fixed: [(HeaderName, &'static str); 6] = [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            // Not no-referrer: that would make browsers send `Origin: null` with our own forms.
+            (header::REFERRER_POLICY, "same-origin"),
+            (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+        ];
+        for (name, value) in fixed {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        if let Ok(policy) = HeaderValue::from_str(&content_security_policy(target)) {
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
+        Ok(response)
+    }
+
+    /// A page that only says something.
+    pub(crate) fn message(&self, status: StatusCode, title: &str, text: &str) -> Response {
+        let alert = status.is_client_error() || status.is_server_error();
+        self.render(status, "message.html", context!(title, text, alert), None)
+            .unwrap_or_else(|fault| fault.bare())
+    }
+
+    /// The page for a fault on our side.
+    pub(crate) fn fault(&self, fault: &Fault) -> Response {
+        fault.log();
+        let text = match fault.status() {
+            StatusCode::TOO_MANY_REQUESTS => {
+                "Many people are signing in right now. Wait a moment, then try again."
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                "The service is briefly unavailable. Wait a moment, then try again."
+            }
+            _ => "Something went wrong on our side. Try again; if it happens again, tell your administrator.",
+        };
+        fault.stamp(self.message(fault.status(), "That did not work", text))
+    }
+}
+
+fn content_security_policy(target: Option<&Url>) -> String {
+    let mut policy = String::from(
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'; \
+         form-action 'self'",
+    );
+    if let Some(target) = target {
+        policy.push(' ');
+        match target.origin() {
+            url::Origin::Tuple(..) => policy.push_str(&target.origin().ascii_serialization()),
+            // A native application's own scheme has no origin.
+            url::Origin::Opaque(_) => {
+                policy.push_str(target.scheme());
+                policy.push(':');
+            }
+        }
+    }
+    policy
+}
+
+/// The style sheet.
+pub(crate) async fn style() -> Response {
+    asset("text/css; charset=utf-8", STYLE)
+}
+
+/// The mark shown on every page.
+pub(crate) async fn mark() -> Response {
+    asset("image/svg+xml", MARK)
+}
+
+fn asset(media_type: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CACHE_CONTROL, "public, max-age=3600"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; sandbox"),
+    ];
+    (headers, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_people_typed_is_escaped() {
+        let pages = Pages::new("/identity").unwrap();
+        let response = pages.message(StatusCode::BAD_REQUEST, "<b>", "\"><script>alert(1)</script>");
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let html = String::from_utf8(body.to_vec()).unwrap();
+        assert!(!html.contains("<script"), "{html}");
+        assert!(html.contains("&lt;script&gt;"), "{html}");
+    }
+
+    #[test]
+    fn the_policy_names_the_clients_origin_and_nothing_inline() {
+        let policy = content_security_policy(Some(&Url::parse("https://app.example:8443/cb?x=1").unwrap()));
+        assert!(policy.ends_with("form-action 'self' https://app.example:8443"), "{policy}");
+        let native = content_security_policy(Some(&Url::parse("com.example.app:/cb").unwrap()));
+        assert!(native.ends_with("form-action 'self' com.example.app:"), "{native}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+    }
+
+    #[test]
+    fn no_template_has_inline_script_or_style() {
+        let forbidden =
+            ["<script", "style=", "<style", "|safe", "javascript:", " onclick", " onsubmit", " onload"];
+        for (name, source) in TEMPLATES {
+            for text in forbidden {
+                assert!(!source.to_lowercase().contains(text), "{name} contains {text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Which path leads where. Everything lies under the path of the issuer, but for the RFC 8414
+//! document, whose place is `/.well-known/oauth-authorization-server` followed by that path.
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::app::Shared;
+use crate::{admin, authorize, discovery, introspect, login, logout, pages, revoke, token, userinfo};
+
+/// The router of the provider.
+pub(crate) fn router(app: Shared) -> Router {
+    let prefix = app.issuer.prefix.clone();
+    let at = |path: &str| format!("{prefix}{path}");
+    // An issuer at the root has only the one spelling of its own path.
+    let bare =
+        if prefix.is_empty() { Router::new() } else { Router::new().route(&prefix, get(logout::account)) };
+    bare.route(&at("/"), get(logout::account))
+        .route(&at("/.well-known/openid-configuration"), get(discovery::metadata))
+        .route(&at("/.well-known/oauth-authorization-server"), get(discovery::metadata))
+        .route(&rfc8414_path(&prefix), get(discovery::metadata))
+        .route(&at("/jwks.json"), get(discovery::jwks))
+        .route(&at("/authorize"), get(authorize::get).post(authorize::post))
+        .route(&at("/login"), get(login::get).post(login::post))
+        .route(&at("/consent"), post(authorize::consent::post))
+        .route(&at("/logout"), get(logout::get).post(logout::post))
+        .route(&at("/token"), post(token::post))
+        .route(&at("/userinfo"), get(userinfo::get).post(userinfo::post))
+        .route(&at("/revoke"), post(revoke::post))
+        .route(&at("/introspect"), post(introspect::post))
+        .route(&at("/admin/users"), get(admin::list_users).post(admin::create_user))
+        .route(&at("/admin/audit"), get(admin::list_audit))
+        .route(&at("/assets/style.css"), get(pages::style))
+        .route(&at("/assets/mark.svg"), get(pages::mark))
+        .with_state(app)
+}
+
+/// An issuer at the root has both documents in the same directory already.
+fn rfc8414_path(prefix: &str) -> String {
+    if prefix.is_empty() {
+        "/.well-known/oauth-authorization-server/".to_owned()
+    } else {
+        format!("/.well-known/oauth-authorization-server{prefix}")
+    }
+}

@@ -1,0 +1,130 @@
+//! The tables of the `identity` module and the migrations that make them.
+//!
+//! Who owns which table: `users` identity_users; `sessions` identity_sessions; `grants`
+//! identity_codes, identity_grants, identity_refresh_tokens and identity_revoked_tokens; `consents`
+//! identity_consents; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
+//!
+//! No bearer secret is stored: codes, refresh tokens and session tokens are held as keyed hashes
+//! ([`crate::vault`]), passwords as Argon2id, signing keys sealed.
+
+use quintet_store::{Migration, Module, Sql};
+
+/// The module as the store's migrator takes it.
+pub(crate) const MODULE: Module = Module { name: "identity", migrations: MIGRATIONS };
+
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "users", sql: Sql::one(USERS), oldest_reader: 1 },
+    Migration { version: 2, name: "sessions and grants", sql: Sql::one(GRANTS), oldest_reader: 1 },
+    Migration { version: 3, name: "signing keys", sql: Sql::one(KEYS), oldest_reader: 1 },
+    Migration { version: 4, name: "audit", sql: Sql::one(AUDIT), oldest_reader: 1 },
+];
+
+const USERS: &str = "
+CREATE TABLE identity_users (
+    id TEXT PRIMARY KEY,
+    email TEXT NOT NULL,
+    email_key TEXT NOT NULL,
+    email_verified BOOLEAN NOT NULL,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    disabled BOOLEAN NOT NULL,
+    password_hash TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    CONSTRAINT identity_users_email_key_key UNIQUE (email_key)
+);
+";
+
+const GRANTS: &str = "
+CREATE TABLE identity_sessions (
+    id TEXT PRIMARY KEY,
+    token_hash TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES identity_users (id),
+    auth_at BIGINT NOT NULL,
+    last_seen_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    ended_at BIGINT,
+    CONSTRAINT identity_sessions_token_hash_key UNIQUE (token_hash)
+);
+CREATE INDEX identity_sessions_expires_at ON identity_sessions (expires_at);
+CREATE TABLE identity_codes (
+    code_hash TEXT PRIMARY KEY,
+    grant_id TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES identity_users (id),
+    session_id TEXT NOT NULL,
+    redirect_uri TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    nonce TEXT,
+    code_challenge TEXT NOT NULL,
+    auth_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX identity_codes_expires_at ON identity_codes (expires_at);
+CREATE TABLE identity_grants (
+    id TEXT PRIMARY KEY,
+    client_id TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES identity_users (id),
+    session_id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    offline BOOLEAN NOT NULL,
+    auth_at BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    revoked_at BIGINT,
+    revoked_because TEXT
+);
+CREATE INDEX identity_grants_session_id ON identity_grants (session_id);
+CREATE INDEX identity_grants_expires_at ON identity_grants (expires_at);
+CREATE TABLE identity_refresh_tokens (
+    token_hash TEXT PRIMARY KEY,
+    grant_id TEXT NOT NULL REFERENCES identity_grants (id) ON DELETE CASCADE,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT,
+    grace_uses BIGINT NOT NULL
+);
+CREATE INDEX identity_refresh_tokens_grant_id ON identity_refresh_tokens (grant_id);
+CREATE INDEX identity_refresh_tokens_expires_at ON identity_refresh_tokens (expires_at);
+CREATE TABLE identity_revoked_tokens (
+    token_id TEXT PRIMARY KEY,
+    expires_at BIGINT NOT NULL
+);
+CREATE TABLE identity_consents (
+    user_id TEXT NOT NULL REFERENCES identity_users (id),
+    client_id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    granted_at BIGINT NOT NULL,
+    CONSTRAINT identity_consents_pkey PRIMARY KEY (user_id, client_id)
+);
+";
+
+const KEYS: &str = "
+CREATE TABLE identity_signing_keys (
+    kid TEXT PRIMARY KEY,
+    sealed_key TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    activates_at BIGINT NOT NULL
+);
+";
+
+const AUDIT: &str = "
+CREATE TABLE identity_audit (
+    seq BIGINT PRIMARY KEY,
+    at BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    address TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    hash TEXT NOT NULL
+);
+CREATE TABLE identity_audit_head (
+    id BIGINT PRIMARY KEY,
+    seq BIGINT NOT NULL,
+    hash TEXT NOT NULL
+);
+INSERT INTO identity_audit_head (id, seq, hash) VALUES (1, 0, '');
+";

@@ -1,0 +1,130 @@
+//! Single sign-on sessions: one row per signed-in browser.
+//!
+//! The cookie carries a bearer secret of which the row holds the keyed hash. The row's id is the
+//! `sid` of the tokens and opens nothing. Signing in always issues a new secret, also when the same
+//! person renews a session, so a cookie planted before sign-in is worth nothing after it.
+//!
+//! A session ends at sign-out, after its absolute lifetime, or when it was idle too long.
+
+use quintet_store::{Store, Tx, args};
+use quintet_types::{Clock, Entropy};
+
+use crate::time::span;
+use crate::users::{self, User};
+use crate::vault::{BearerSecret, Purpose, Vault};
+
+/// Touching a session at every request would make each read a write.
+const TOUCH_EVERY: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// A live session and who it belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) user: User,
+    pub(crate) auth_at: i64,
+}
+
+/// How long sessions live, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifetimes {
+    pub(crate) absolute: i64,
+    pub(crate) idle: i64,
+}
+
+/// The live session of a cookie.
+pub(crate) async fn find(
+    store: &Store,
+    vault: &Vault,
+    cookie: &str,
+    lifetimes: Lifetimes,
+    now: i64,
+) -> Result<Option<Session>, quintet_store::Error> {
+    let row = store
+        .fetch_optional(
+            "SELECT id, user_id, auth_at FROM identity_sessions \
+             WHERE token_hash = $1 AND ended_at IS NULL AND expires_at > $2 AND last_seen_at > $3",
+            args![vault.hash(Purpose::Session, cookie), now, now - lifetimes.idle],
+        )
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let user_id: String = row.get("user_id")?;
+    let Some(user) = users::by_id(store, &user_id).await?.filter(|user| !user.disabled) else {
+        return Ok(None);
+    };
+    Ok(Some(Session { id: row.get("id")?, user, auth_at: row.get("auth_at")? }))
+}
+
+/// Whether the session `id` is live; for tokens that live no longer than their session.
+pub(crate) async fn is_live(
+    store: &Store,
+    id: &str,
+    lifetimes: Lifetimes,
+    now: i64,
+) -> Result<bool, quintet_store::Error> {
+    let row = store
+        .fetch_optional(
+            "SELECT id FROM identity_sessions \
+             WHERE id = $1 AND ended_at IS NULL AND expires_at > $2 AND last_seen_at > $3",
+            args![id, now, now - lifetimes.idle],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Starts a session, or renews `current` when the same person signed in again.
+pub(crate) async fn start(
+    tx: &mut Tx,
+    vault: &Vault,
+    entropy: &dyn Entropy,
+    clock: &dyn Clock,
+    user: &User,
+    current: Option<&Session>,
+    lifetimes: Lifetimes,
+) -> Result<(Session, BearerSecret), quintet_store::Error> {
+    let now = clock.now_micros();
+    let secret = BearerSecret::draw(entropy, "");
+    let hash = vault.hash(Purpose::Session, secret.reveal());
+    let renewed = current.filter(|current| current.user.id == user.id);
+    if let Some(other) = current.filter(|current| current.user.id != user.id) {
+        end(tx, &other.id, now).await?;
+    }
+    let id = if let Some(session) = renewed {
+        tx.execute(
+            "UPDATE identity_sessions SET token_hash = $1, auth_at = $2, last_seen_at = $2, expires_at = $3 \
+             WHERE id = $4",
+            args![hash, now, now + lifetimes.absolute, &session.id],
+        )
+        .await?;
+        session.id.clone()
+    } else {
+        let id = format!("ses_{}", quintet_types::id::encode(quintet_types::id::draw(clock, entropy)));
+        tx.execute(
+            "INSERT INTO identity_sessions (id, token_hash, user_id, auth_at, last_seen_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $4, $5)",
+            args![&id, hash, user.id, now, now + lifetimes.absolute],
+        )
+        .await?;
+        id
+    };
+    Ok((Session { id, user: user.clone(), auth_at: now }, secret))
+}
+
+/// Notes that the session is in use; at most once a minute.
+pub(crate) async fn touch(tx: &mut Tx, id: &str, now: i64) -> Result<(), quintet_store::Error> {
+    tx.execute(
+        "UPDATE identity_sessions SET last_seen_at = $1 WHERE id = $2 AND last_seen_at < $3",
+        args![now, id, now - span(TOUCH_EVERY)],
+    )
+    .await
+    .map(drop)
+}
+
+/// Ends a session. What hangs on it is the caller's to revoke ([`crate::grants::revoke_session`]).
+pub(crate) async fn end(tx: &mut Tx, id: &str, now: i64) -> Result<(), quintet_store::Error> {
+    tx.execute(
+        "UPDATE identity_sessions SET ended_at = $1 WHERE id = $2 AND ended_at IS NULL",
+        args![now, id],
+    )
+    .await
+    .map(drop)
+}

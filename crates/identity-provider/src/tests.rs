@@ -1,0 +1,10 @@
+//! The provider as its clients and its users meet it: requests through the router, on every
+//! database there is, with a clock that the test moves.
+
+mod admin;
+mod authorize;
+mod harness;
+mod login;
+mod logout;
+mod start;
+mod token;

@@ -1,0 +1,112 @@
+//! The token endpoint (RFC 6749 §3.2) and its three grants.
+
+mod answer;
+mod code;
+mod mint;
+mod refresh;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::app::{App, Shared};
+use crate::audit::{self, Event, Kind};
+use crate::caller::Caller;
+use crate::clients::{Client, GrantType};
+use crate::fault::Fault;
+use crate::grants;
+use crate::params::Params;
+use crate::scopes::Scopes;
+
+use self::answer::Tokens;
+pub(crate) use self::answer::{OAuthError, Refusal, no_store};
+pub(crate) use self::mint::{AUDIENCE, profile};
+
+/// `POST /token`
+pub(crate) async fn post(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    caller: Caller,
+    body: Body,
+) -> Response {
+    let result = match Params::read(&headers, body).await {
+        Ok(params) => exchange(&app, &headers, &params, &caller).await,
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(tokens) => no_store(axum::Json(tokens).into_response()),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn exchange(
+    app: &App,
+    headers: &HeaderMap,
+    params: &Params,
+    caller: &Caller,
+) -> Result<Tokens, Refusal> {
+    let client = app.clients.authenticate(headers, params)?;
+    let grant = match params.get("grant_type") {
+        Some("authorization_code") => GrantType::AuthorizationCode,
+        Some("refresh_token") => GrantType::RefreshToken,
+        Some("client_credentials") => GrantType::ClientCredentials,
+        Some(_) => {
+            return Err(OAuthError::UnsupportedGrantType.because("this grant type does not exist here"));
+        }
+        None => return Err(OAuthError::InvalidRequest.because("grant_type is missing")),
+    };
+    if !client.may(grant) {
+        return Err(OAuthError::UnauthorizedClient.because("this client may not use this grant type"));
+    }
+    let tokens = match grant {
+        GrantType::AuthorizationCode => code::exchange(app, client, params, caller).await,
+        GrantType::RefreshToken => refresh::exchange(app, client, params, caller).await,
+        GrantType::ClientCredentials => client_credentials(app, client, params),
+    }?;
+    metrics::counter!("quintet_identity_tokens_issued_total", "grant_type" => grant.name()).increment(1);
+    Ok(tokens)
+}
+
+/// RFC 6749 §4.4. Touches no database: service tokens must flow when everything else queues.
+fn client_credentials(app: &App, client: &Client, params: &Params) -> Result<Tokens, Refusal> {
+    // A client has nobody to identify and no session to outlive.
+    let person = Scopes::requested("openid profile email offline_access");
+    let allowed = Scopes::requested(
+        &client.scopes.names().filter(|name| !person.has(name)).collect::<Vec<_>>().join(" "),
+    );
+    let scopes = match params.get("scope") {
+        None => allowed,
+        Some(wanted) => Scopes::requested(wanted) & allowed,
+    };
+    if scopes.is_empty() {
+        return Err(OAuthError::InvalidScope.because("this client may have none of the scopes asked for"));
+    }
+    mint::for_client(app, client, scopes).map_err(Refusal::from)
+}
+
+/// Revokes a grant whose code or refresh token somebody else has a copy of.
+async fn kill_family(
+    app: &App,
+    grant_id: &str,
+    client: &Client,
+    kind: Kind,
+    caller: &Caller,
+) -> Result<(), Fault> {
+    let now = app.now();
+    let mut tx = app.store.begin().await?;
+    let because = if kind == Kind::CodeReused { "code reused" } else { "refresh token reused" };
+    if grants::revoke(&mut tx, grant_id, because, now).await? {
+        let event = Event {
+            actor: client.id.clone(),
+            subject: grant_id.to_owned(),
+            client_id: client.id.clone(),
+            detail: audit::detail([]),
+        };
+        audit::append(&mut tx, &app.vault, now, caller, kind, event).await?;
+        metrics::counter!("quintet_identity_grants_killed_total", "because" => because).increment(1);
+        tracing::warn!(grant = grant_id, client = %client.id, because, "grant revoked");
+    }
+    tx.commit().await?;
+    Ok(())
+}

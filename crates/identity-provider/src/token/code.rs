@@ -1,0 +1,115 @@
+//! `grant_type=authorization_code` (RFC 6749 §4.1.3) with PKCE (RFC 7636 §4.6).
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use subtle::ConstantTimeEq as _;
+
+use super::answer::{OAuthError, Refusal, Tokens};
+use super::{kill_family, mint};
+use crate::app::App;
+use crate::audit::{self, Event, Kind};
+use crate::caller::Caller;
+use crate::clients::{Client, GrantType};
+use crate::grants::{self, Code, Grant};
+use crate::params::Params;
+use crate::scopes::Scopes;
+use crate::{sessions, users};
+
+const NOT_VALID: Refusal = OAuthError::InvalidGrant.because("the code is not valid");
+
+pub(super) async fn exchange(
+    app: &App,
+    client: &Client,
+    params: &Params,
+    caller: &Caller,
+) -> Result<Tokens, Refusal> {
+    let text = params.get("code").ok_or(OAuthError::InvalidRequest.because("code is missing"))?;
+    let code = grants::find_code(&app.store, &app.vault, text).await?.ok_or(NOT_VALID)?;
+    check(client, params, &code)?;
+    if code.used {
+        kill_family(app, &code.grant_id, client, Kind::CodeReused, caller).await?;
+        return Err(NOT_VALID);
+    }
+    if code.expires_at <= app.now() {
+        return Err(OAuthError::InvalidGrant.because("the code has expired"));
+    }
+    redeem(app, client, text, code, caller).await
+}
+
+/// Everything that binds a code to the one who asked for it. A code that fails here is not used
+/// up: whoever found it in a log must not be able to spoil it for its owner.
+fn check(client: &Client, params: &Params, code: &Code) -> Result<(), Refusal> {
+    if code.client_id != client.id {
+        tracing::warn!(client = %client.id, owner = %code.client_id, "code presented by another client");
+        return Err(NOT_VALID);
+    }
+    // RFC 9700 lets PKCE stand in for this parameter; where it is sent, it must fit.
+    match params.get("redirect_uri") {
+        Some(uri) if uri == code.redirect_uri => {}
+        Some(_) => {
+            return Err(
+                OAuthError::InvalidGrant.because("redirect_uri differs from the authorization request")
+            );
+        }
+        None => return Err(OAuthError::InvalidRequest.because("redirect_uri is missing")),
+    }
+    let verifier =
+        params.get("code_verifier").ok_or(OAuthError::InvalidRequest.because("code_verifier is missing"))?;
+    let well_formed = (43..=128).contains(&verifier.len())
+        && verifier.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
+    let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
+    let fits: bool = challenge.as_bytes().ct_eq(code.code_challenge.as_bytes()).into();
+    if !well_formed || !fits {
+        return Err(OAuthError::InvalidGrant.because("code_verifier does not fit the code_challenge"));
+    }
+    Ok(())
+}
+
+async fn redeem(
+    app: &App,
+    client: &Client,
+    text: &str,
+    code: Code,
+    caller: &Caller,
+) -> Result<Tokens, Refusal> {
+    let now = app.now();
+    let session_lives = sessions::is_live(&app.store, &code.session_id, app.lifetimes.session, now).await?;
+    let user = users::by_id(&app.store, &code.user_id).await?.filter(|user| !user.disabled && session_lives);
+    let user = user.ok_or(OAuthError::InvalidGrant.because("the person is not signed in any more"))?;
+    let scopes = Scopes::requested(&code.scope) & client.scopes & user.role.scopes();
+    let grant = Grant {
+        id: code.grant_id,
+        client_id: code.client_id,
+        user_id: code.user_id,
+        session_id: code.session_id,
+        scope: scopes.to_string(),
+        offline: scopes.has("offline_access"),
+        auth_at: code.auth_at,
+        expires_at: now + app.lifetimes.refresh_max,
+        revoked: false,
+    };
+    let mut tokens = mint::for_user(app, client, &user, &grant, scopes, code.nonce.as_deref())?;
+    let mut tx = app.store.begin().await?;
+    if !grants::use_code(&mut tx, &app.vault, text, now).await? {
+        drop(tx);
+        kill_family(app, &grant.id, client, Kind::CodeReused, caller).await?;
+        return Err(NOT_VALID);
+    }
+    grants::create(&mut tx, &grant, now).await?;
+    if client.may(GrantType::RefreshToken) {
+        let expires_at = grant.expires_at.min(now + app.lifetimes.refresh_idle);
+        let secret =
+            grants::issue_refresh(&mut tx, &app.vault, app.entropy.as_ref(), &grant.id, expires_at).await?;
+        tokens.refresh_token = Some(secret.reveal().to_owned());
+    }
+    let event = Event {
+        actor: grant.user_id,
+        subject: grant.id,
+        client_id: grant.client_id,
+        detail: audit::detail([("scope", grant.scope)]),
+    };
+    audit::append(&mut tx, &app.vault, now, caller, Kind::GrantIssued, event).await?;
+    tx.commit().await?;
+    Ok(tokens)
+}
