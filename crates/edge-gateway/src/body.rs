@@ -1,0 +1,265 @@
+//! Message bodies on their way through: streamed in both directions, counted, bounded, never collected.
+//!
+//! [`RequestBody`] runs from client to upstream and enforces the route's size limit on what really
+//! arrives. [`ResponseBody`] runs from upstream to client; it owns the upstream connection while the
+//! answer streams, does its I/O, and gives it back to the pool when the answer is complete.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use crate::connection::ConnectionState;
+use crate::exchange::Exchange;
+use crate::proxy::Lease;
+use crate::wire::Wire;
+
+/// Passes of [`Streaming::poll_frame`] over connection and body before it waits.
+const PASSES: usize = 2;
+
+/// What goes wrong in a body.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    #[error("the request body is larger than the route allows")]
+    TooLarge,
+    #[error("the client's request body broke off")]
+    Client(#[source] hyper::Error),
+    #[error("the upstream's answer broke off")]
+    Upstream(#[source] hyper::Error),
+    #[error("the upstream stopped sending")]
+    Stalled,
+}
+
+/// How an upload is getting on; shared by the body, which hyper owns, and the proxy.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    connection: Rc<ConnectionState>,
+    limit: u64,
+    received: Cell<u64>,
+    phase: Cell<UploadPhase>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UploadPhase {
+    Running,
+    Complete,
+    TooLarge,
+    /// The client went away or sent rubbish.
+    Failed,
+}
+
+impl Upload {
+    pub(crate) fn new(connection: Rc<ConnectionState>, limit: u64) -> Self {
+        Self { connection, limit, received: Cell::new(0), phase: Cell::new(UploadPhase::Running) }
+    }
+
+    pub(crate) fn phase(&self) -> UploadPhase {
+        self.phase.get()
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    fn complete(&self) {
+        if self.phase.get() == UploadPhase::Running {
+            self.phase.set(UploadPhase::Complete);
+            self.connection.expect_head();
+        }
+    }
+}
+
+/// A request's body towards the upstream.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    Empty,
+    Stream { incoming: Incoming, upload: Rc<Upload> },
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self::Stream { incoming, upload } = self.get_mut() else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        Poll::Ready(match frame {
+            None => {
+                upload.complete();
+                None
+            }
+            Some(Err(error)) => {
+                upload.phase.set(UploadPhase::Failed);
+                Some(Err(BodyError::Client(error)))
+            }
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                upload.received.set(upload.received.get().saturating_add(length));
+                if upload.received.get() > upload.limit {
+                    upload.phase.set(UploadPhase::TooLarge);
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                }
+                // hyper does not ask again once a body of known length has been read.
+                if incoming.is_end_stream() {
+                    upload.complete();
+                }
+                Some(Ok(frame))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream { incoming, .. } => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream { incoming, .. } => incoming.size_hint(),
+        }
+    }
+}
+
+/// An answer's body towards the client.
+#[derive(Debug)]
+pub(crate) enum ResponseBody {
+    Empty,
+    Full(Bytes),
+    Streaming(Box<Streaming>),
+}
+
+/// An upstream's answer while it passes.
+pub(crate) struct Streaming {
+    incoming: Incoming,
+    /// Gone when the connection runs in a task of its own or has been given back.
+    wire: Option<Box<Wire>>,
+    lease: Lease,
+    exchange: Exchange,
+    /// Among the answers of the connection.
+    key: u64,
+    idle_limit: Duration,
+    idle: Option<Pin<Box<Sleep>>>,
+    complete: bool,
+}
+
+impl std::fmt::Debug for Streaming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streaming").field("complete", &self.complete).finish_non_exhaustive()
+    }
+}
+
+impl Streaming {
+    pub(crate) fn new(
+        incoming: Incoming,
+        wire: Option<Box<Wire>>,
+        lease: Lease,
+        exchange: Exchange,
+        idle_limit: Duration,
+    ) -> Self {
+        let key = exchange.connection().worker.key();
+        Self { incoming, wire, lease, exchange, key, idle_limit, idle: None, complete: false }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        for _ in 0..PASSES {
+            if let Some(wire) = &mut self.wire {
+                wire.drive(cx);
+            }
+            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else { continue };
+            self.idle = None;
+            self.exchange.connection().answer_polled(self.key, false);
+            return Poll::Ready(match frame {
+                None => {
+                    self.finish();
+                    None
+                }
+                Some(Ok(frame)) => {
+                    let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                    self.exchange.add_bytes(length);
+                    Some(Ok(frame))
+                }
+                Some(Err(error)) => {
+                    self.exchange.fail("upstream_broke_off");
+                    self.wire = None;
+                    Some(Err(BodyError::Upstream(error)))
+                }
+            });
+        }
+        self.exchange.connection().answer_polled(self.key, true);
+        let limit = self.idle_limit;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        std::task::ready!(idle.as_mut().poll(cx));
+        self.exchange.fail("upstream_stalled");
+        self.wire = None;
+        Poll::Ready(Some(Err(BodyError::Stalled)))
+    }
+
+    fn finish(&mut self) {
+        if self.complete {
+            return;
+        }
+        self.complete = true;
+        if let Some(wire) = self.wire.take() {
+            self.lease.give_back(wire);
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.exchange.connection().answer_ended(self.key);
+        // hyper does not ask again once a body of known length has been read.
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+        if !self.complete {
+            self.exchange.fail("client_left");
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Streaming(streaming) => streaming.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Streaming(streaming) => streaming.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streaming(streaming) => streaming.incoming.size_hint(),
+        }
+    }
+}

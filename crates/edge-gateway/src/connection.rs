@@ -1,0 +1,303 @@
+//! One client connection: TLS handshake, HTTP/1.1 or HTTP/2 as negotiated, drain, and the state that its
+//! requests share.
+//!
+//! The sweep of the worker asks [`ConnectionState::overdue`] and ends connections that exceed a time limit;
+//! no connection has timers of its own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::body::ResponseBody;
+use crate::client_io::{ClientIo, IoState};
+use crate::config::Limits;
+use crate::limits::ClientKey;
+use crate::ticks::Tick;
+use crate::worker::Worker;
+
+/// Bytes that hyper may hold of one HTTP/1 message head and its pipelined successors.
+const H1_BUFFER: usize = 64 * 1024;
+/// Per stream and connection, so that one client cannot make the gateway hold much.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+const H2_SEND_BUFFER: usize = 64 * 1024;
+/// At drain, how long a connection without a request yet may take to send one.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
+/// Streams that a client may reset before it is cut off (CVE-2023-44487, CVE-2025-8671).
+const H2_RESETS: usize = 50;
+
+/// The client's address in the forms that requests need.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) key: ClientKey,
+    text: String,
+    /// Value of `X-Forwarded-For`.
+    pub(crate) forwarded_for: HeaderValue,
+    /// `for=` of `Forwarded`, quoted where RFC 7239 asks for it.
+    pub(crate) forwarded_node: String,
+}
+
+impl Client {
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        let ip = peer.ip().to_canonical();
+        let text = ip.to_string();
+        let forwarded_node = if ip.is_ipv6() { format!("\"[{text}]\"") } else { text.clone() };
+        Self {
+            key: ip.into(),
+            forwarded_for: HeaderValue::from_str(&text)
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            text,
+            forwarded_node,
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What the requests of one connection share.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) client: Client,
+    pub(crate) io: Arc<IoState>,
+    /// Server name of the handshake, lower case.
+    pub(crate) sni: RefCell<Option<String>>,
+    pub(crate) http1: Cell<bool>,
+    /// The last `Host` and the `Forwarded` value made for it: requests of a connection share a host.
+    pub(crate) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    exchanges: Cell<u32>,
+    served: Cell<bool>,
+    handshaken: Cell<bool>,
+    idle_since: Cell<Tick>,
+    /// HTTP/2 answers that wait for the client, by key: since when.
+    stalled: RefCell<HashMap<u64, Tick>>,
+}
+
+impl ConnectionState {
+    pub(crate) fn new(worker: Rc<Worker>, client: Client) -> Self {
+        let ticks = worker.ticks.clone();
+        Self {
+            idle_since: Cell::new(ticks.now()),
+            io: Arc::new(IoState::new(ticks)),
+            worker,
+            client,
+            sni: RefCell::default(),
+            http1: Cell::new(true),
+            forwarded: RefCell::default(),
+            exchanges: Cell::new(0),
+            served: Cell::new(false),
+            handshaken: Cell::new(false),
+            stalled: RefCell::default(),
+        }
+    }
+
+    /// The current request has been read to its end.
+    pub(crate) fn expect_head(&self) {
+        self.io.expect_head();
+    }
+
+    pub(crate) fn exchange_began(&self) {
+        self.exchanges.set(self.exchanges.get() + 1);
+        self.served.set(true);
+    }
+
+    pub(crate) fn exchange_ended(&self) {
+        self.exchanges.set(self.exchanges.get().saturating_sub(1));
+        self.idle_since.set(self.worker.ticks.now());
+    }
+
+    /// An answer of this key was asked for its next piece, so its client reads.
+    pub(crate) fn answer_polled(&self, key: u64, waiting_for_upstream: bool) {
+        if self.http1.get() {
+            return;
+        }
+        let mut stalled = self.stalled.borrow_mut();
+        if waiting_for_upstream {
+            stalled.remove(&key);
+        } else {
+            stalled.insert(key, self.worker.ticks.now());
+        }
+    }
+
+    pub(crate) fn answer_ended(&self, key: u64) {
+        if !self.http1.get() {
+            self.stalled.borrow_mut().remove(&key);
+        }
+    }
+
+    /// Which time limit the connection has exceeded, if any.
+    pub(crate) fn overdue(&self, limits: &Limits) -> Option<&'static str> {
+        let since = |tick: Tick| self.worker.ticks.since(tick);
+        let ms = Duration::from_millis;
+        let idle = since(self.idle_since.get());
+        if !self.handshaken.get() {
+            return (idle > ms(limits.tls_handshake_timeout_ms)).then_some("handshake");
+        }
+        if self.io.write_blocked().is_some_and(|tick| since(tick) > ms(limits.write_timeout_ms)) {
+            return Some("write");
+        }
+        if self.stalled.borrow().values().any(|tick| since(*tick) > ms(limits.write_timeout_ms)) {
+            return Some("write");
+        }
+        if self.exchanges.get() > 0 {
+            return None;
+        }
+        if self.http1.get()
+            && self.io.head_began().is_some_and(|tick| since(tick) > ms(limits.header_read_timeout_ms))
+        {
+            return Some("header");
+        }
+        let allowed =
+            if self.served.get() { limits.keep_alive_timeout_ms } else { limits.header_read_timeout_ms };
+        (idle > ms(allowed)).then_some("idle")
+    }
+
+    /// Waits until this connection is to end. One that has not brought a request yet gets a moment: its
+    /// request is probably on the way, and hyper would close at once.
+    async fn drain_begins(&self) {
+        self.worker.shutdown.cancelled().await;
+        if !self.served.get() {
+            tokio::time::sleep(FIRST_REQUEST_GRACE).await;
+        }
+    }
+
+    fn handshake_done(&self, http1: bool, sni: Option<&str>) {
+        self.http1.set(http1);
+        *self.sni.borrow_mut() = sni.map(str::to_ascii_lowercase);
+        self.handshaken.set(true);
+        self.idle_since.set(self.worker.ticks.now());
+    }
+}
+
+/// Serves a connection of a TLS listener to its end.
+pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
+    let worker = Rc::clone(&state.worker);
+    let accepted = TlsAcceptor::from(Arc::clone(&worker.gateway.tls)).accept(stream).await;
+    let stream = match accepted {
+        Ok(stream) => stream,
+        Err(error) => {
+            crate::metrics::Metrics::handshake_failed(crate::tls::failure_kind(&error));
+            tracing::debug!(client = state.client.text(), %error, "TLS handshake failed");
+            return;
+        }
+    };
+    let (_, session) = stream.get_ref();
+    let http1 = session.alpn_protocol() != Some(b"h2");
+    state.handshake_done(http1, session.server_name());
+    let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&state.io), http1));
+    let outcome = if http1 { serve_http1(&state, io).await } else { serve_http2(&state, io).await };
+    if let Err(error) = outcome {
+        tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
+    }
+}
+
+type TlsIo = TokioIo<ClientIo<TlsStream<TcpStream>>>;
+
+async fn serve_http1(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper::Error> {
+    let limits = &state.worker.gateway.limits;
+    let service_state = Rc::clone(state);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let state = Rc::clone(&service_state);
+        async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .keep_alive(true)
+        .half_close(false)
+        .max_headers(limits.header_count)
+        .max_header_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX))
+        .max_buf_size(H1_BUFFER.max(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX)))
+        // The worker's sweep bounds the time for a head; a timer per request costs more.
+        .header_read_timeout(None)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        outcome = connection.as_mut() => return outcome,
+        () = state.drain_begins() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper::Error> {
+    let limits = &state.worker.gateway.limits;
+    let service_state = Rc::clone(state);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let state = Rc::clone(&service_state);
+        async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) }
+    });
+    let connection = hyper::server::conn::http2::Builder::new(LocalExecutor(Rc::clone(&state.worker)))
+        .max_concurrent_streams(limits.h2_streams)
+        .max_header_list_size(limits.header_bytes)
+        .max_pending_accept_reset_streams(H2_RESETS)
+        .max_local_error_reset_streams(H2_RESETS)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_send_buf_size(H2_SEND_BUFFER)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        outcome = connection.as_mut() => return outcome,
+        () = state.drain_begins() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+/// Serves a connection of a plain listener: every request is sent to HTTPS.
+pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
+    state.handshake_done(true, None);
+    let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&state.io), true));
+    let limits = &state.worker.gateway.limits;
+    let service_state = Rc::clone(&state);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = crate::handler::redirect_to_https(&service_state, &request);
+        async move { Ok::<http::Response<ResponseBody>, Infallible>(answer) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .max_headers(limits.header_count)
+        .max_header_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX))
+        .header_read_timeout(None)
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let outcome = tokio::select! {
+        biased;
+        outcome = connection.as_mut() => outcome,
+        () = state.drain_begins() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
+    }
+}
+
+/// Runs hyper's HTTP/2 streams on this worker, counted so that drain waits for them.
+#[derive(Clone)]
+struct LocalExecutor(Rc<Worker>);
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        self.0.tasks.spawn_local(future);
+    }
+}

@@ -1,0 +1,142 @@
+//! One request and its answer as operators see them: the access log line, the metrics and the span.
+//!
+//! An [`Exchange`] is made when a request head arrives and reports once, when it is dropped: after the
+//! last byte of the answer, or when the client has left. Query strings and credentials are not logged.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, StatusCode, Uri};
+
+use crate::connection::ConnectionState;
+
+/// nginx's convention for a client that left before the answer was complete.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// What is known of a request so far.
+pub(crate) struct Exchange {
+    connection: Rc<ConnectionState>,
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    request_id: HeaderValue,
+    route: Option<usize>,
+    upstream: Option<usize>,
+    upstream_time: Option<Duration>,
+    status: Option<StatusCode>,
+    bytes: Cell<u64>,
+    error: Option<&'static str>,
+    span: tracing::Span,
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        connection: Rc<ConnectionState>,
+        started: Instant,
+        method: Method,
+        uri: Uri,
+        request_id: HeaderValue,
+    ) -> Self {
+        connection.exchange_began();
+        Self {
+            connection,
+            started,
+            method,
+            uri,
+            request_id,
+            route: None,
+            upstream: None,
+            upstream_time: None,
+            status: None,
+            bytes: Cell::new(0),
+            error: None,
+            span: tracing::Span::none(),
+        }
+    }
+
+    pub(crate) fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn set_route(&mut self, route: usize) {
+        self.route = Some(route);
+    }
+
+    pub(crate) fn set_span(&mut self, span: tracing::Span) {
+        self.span = span;
+    }
+
+    pub(crate) fn span(&self) -> &tracing::Span {
+        &self.span
+    }
+
+    /// The upstream has sent the head of its answer, so long after it was asked.
+    pub(crate) fn set_upstream(&mut self, upstream: usize, time: Duration) {
+        self.upstream = Some(upstream);
+        self.upstream_time = Some(time);
+    }
+
+    pub(crate) fn set_status(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    pub(crate) fn connection(&self) -> &ConnectionState {
+        &self.connection
+    }
+
+    pub(crate) fn add_bytes(&self, count: u64) {
+        self.bytes.set(self.bytes.get().saturating_add(count));
+    }
+
+    /// Notes why an answer was made here, or is not complete; the first reason stays.
+    pub(crate) fn fail(&mut self, reason: &'static str) {
+        self.error.get_or_insert(reason);
+    }
+
+    fn report(&self) {
+        let worker = &self.connection.worker;
+        let elapsed = self.started.elapsed();
+        let status = self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        worker.gateway.metrics.request(self.route, status, elapsed);
+        if !self.span.is_disabled() {
+            self.span.record("http.response.status_code", status);
+            if status >= 500 {
+                self.span.record("otel.status_code", "ERROR");
+            }
+        }
+        let upstream = self.upstream.and_then(|at| worker.gateway.upstreams.get(at));
+        let _entered = self.span.enter();
+        tracing::info!(
+            target: "access",
+            method = self.method.as_str(),
+            path = self.uri.path(),
+            status,
+            duration_us = micros(elapsed),
+            upstream = upstream.map(|upstream| upstream.name.as_str()),
+            upstream_duration_us = self.upstream_time.map(micros),
+            request_id = self.request_id.to_str().unwrap_or_default(),
+            bytes = self.bytes.get(),
+            client = self.connection.client.text(),
+            error = self.error,
+        );
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.status.is_none() {
+            self.fail("client_left");
+        }
+        self.report();
+        self.connection.exchange_ended();
+    }
+}

@@ -1,0 +1,87 @@
+//! Public listening sockets: one set per worker.
+//!
+//! A TCP port is bound once per worker with SO_REUSEPORT, so that the kernel spreads connections and no
+//! worker wakes for another's. A socket inherited from systemd cannot be bound again; it is duplicated,
+//! and workers share its queue. SO_REUSEPORT would let a second gateway bind the same port unnoticed,
+//! so the port is first tried without it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+const BACKLOG: i32 = 4_096;
+/// Delay after running out of descriptors or memory: accepting again at once would only spin.
+pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// A public port cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    #[error("address {0} is in use by another process; stop it or change [listen]")]
+    InUse(SocketAddr),
+    #[error("cannot listen on {address}")]
+    System {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot share an inherited socket between workers")]
+    Inherited(#[source] io::Error),
+}
+
+/// Binds `address` once per worker. Port 0 becomes the same free port for all. With `only_v6` an IPv6 wildcard
+/// leaves the port free for an IPv4 wildcard of its own.
+pub(crate) fn bind(
+    address: SocketAddr,
+    only_v6: bool,
+    workers: usize,
+) -> Result<Vec<TcpListener>, ListenError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse(address),
+        _ => ListenError::System { address, source },
+    };
+    let probe = socket(address, only_v6).map_err(failed)?;
+    probe.bind(&address.into()).map_err(failed)?;
+    let address = probe.local_addr().map_err(failed)?.as_socket().unwrap_or(address);
+    drop(probe);
+    (0..workers.max(1)).map(|_| bind_shared(address, only_v6).map_err(failed)).collect()
+}
+
+fn bind_shared(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let socket = socket(address, only_v6)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() && only_v6 {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+/// Shares an inherited socket between workers.
+pub(crate) fn share(inherited: TcpListener, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
+    SockRef::from(&inherited).set_nonblocking(true).map_err(ListenError::Inherited)?;
+    let mut all: Vec<TcpListener> = (1..workers)
+        .map(|_| inherited.try_clone())
+        .collect::<Result<_, _>>()
+        .map_err(ListenError::Inherited)?;
+    all.push(inherited);
+    Ok(all)
+}
+
+/// Whether an accept error says nothing about the listener itself.
+pub(crate) fn is_connection_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}

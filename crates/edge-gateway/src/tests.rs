@@ -1,0 +1,8 @@
+//! The gateway on real sockets: TLS clients in front, real upstreams on unix sockets behind.
+
+mod edge;
+mod harness;
+mod proxying;
+mod raw;
+mod resilience;
+mod signin;

@@ -1,0 +1,287 @@
+//! A running gateway, its upstreams and its clients.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request as AxumRequest;
+use axum::routing::any;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use quintet_http::{Address, Client, Limits, Origin};
+use quintet_testkit::issuer::TestIssuer;
+use quintet_types::{SharedClock, SystemClock};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::gateway::assemble;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One gateway with everything around it.
+pub(crate) struct Fixture {
+    pub(crate) dir: TempDir,
+    pub(crate) https: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) issuer: Arc<TestIssuer>,
+    pub(crate) certificates: Arc<crate::tls::Certificates>,
+    pub(crate) shutdown: CancellationToken,
+    roots: RootCertStore,
+    running: Vec<tokio::sync::oneshot::Receiver<std::io::Result<()>>>,
+    tasks: JoinSet<()>,
+}
+
+/// Makes a certificate for `names` that signs itself, and writes it where the configuration looks.
+pub(crate) fn write_certificate(
+    dir: &std::path::Path,
+    stem: &str,
+    names: &[&str],
+) -> rcgen::CertifiedKey<rcgen::KeyPair> {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    std::fs::write(dir.join(format!("{stem}.pem")), made.cert.pem()).unwrap();
+    std::fs::write(dir.join(format!("{stem}.key")), made.signing_key.serialize_pem()).unwrap();
+    made
+}
+
+impl Fixture {
+    /// A gateway whose configuration ends with `more`; `DIR` in it is the fixture's directory.
+    pub(crate) async fn start(more: &str) -> Self {
+        Self::start_with_clock(more, SystemClock::shared()).await
+    }
+
+    #[expect(clippy::unused_async, reason = "parts of the gateway start tasks, so a runtime must be there")]
+    pub(crate) async fn start_with_clock(more: &str, clock: SharedClock) -> Self {
+        let dir = TempDir::new().unwrap();
+        let a = write_certificate(dir.path(), "a", &["localhost", "a.test", "127.0.0.1"]);
+        let b = write_certificate(dir.path(), "b", &["b.test", "*.wild.test"]);
+        let mut roots = RootCertStore::empty();
+        roots.add(a.cert.der().clone()).unwrap();
+        roots.add(b.cert.der().clone()).unwrap();
+        let text = format!(
+            "[service]\nadmin = \"unix:DIR/admin.sock\"\ndrain_timeout_ms = 5000\n\
+             [listen]\nhttps = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nworkers = 2\n\
+             [[certificates]]\ncert = \"DIR/a.pem\"\nkey = \"DIR/a.key\"\n\
+             [[certificates]]\ncert = \"DIR/b.pem\"\nkey = \"DIR/b.key\"\n{more}"
+        );
+        let text = text.replace("DIR", dir.path().to_str().unwrap());
+        let config: Config = toml::from_str(&text).unwrap();
+        let assembled = assemble(&config, clock.clone(), |_| Ok(None)).unwrap();
+        let https = assembled.sockets[0].https[0].local_addr().unwrap();
+        let http = assembled.sockets[0].http[0].local_addr().unwrap();
+        let certificates = Arc::clone(&assembled.certificates);
+        let shutdown = CancellationToken::new();
+        let running = assembled.run(shutdown.clone()).unwrap();
+        let mut issuer = TestIssuer::with_clock(clock);
+        issuer.issuer = ISSUER.to_owned();
+        let issuer = Arc::new(issuer);
+        Self { dir, https, http, issuer, certificates, shutdown, roots, running, tasks: JoinSet::new() }
+    }
+
+    pub(crate) fn socket(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.sock"))
+    }
+
+    /// Serves `router` as the upstream `name`; cancelling the token stops it.
+    pub(crate) fn serve(&mut self, name: &str, router: Router) -> CancellationToken {
+        let stop = CancellationToken::new();
+        let listener = Address::Unix(self.socket(name)).bind().unwrap();
+        self.tasks.spawn(quintet_http::serve(listener, router, Limits::default(), stop.clone()));
+        stop
+    }
+
+    pub(crate) fn tls(&self, alpn: &[&[u8]]) -> ClientConfig {
+        let mut config =
+            ClientConfig::builder().with_root_certificates(self.roots.clone()).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        config
+    }
+
+    /// A pooled HTTP/1.1 client.
+    pub(crate) fn client(&self) -> Client {
+        let origin = Origin::Https { host: "localhost".to_owned(), port: self.https.port() };
+        Client::with_tls(origin, self.tls(&[b"http/1.1"])).timeout(PATIENCE)
+    }
+
+    /// A TLS connection that says it wants `name`.
+    pub(crate) async fn connect(&self, name: &'static str, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
+        let stream = TcpStream::connect(self.https).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(self.tls(alpn)));
+        connector.connect(ServerName::try_from(name).unwrap(), stream).await.unwrap()
+    }
+
+    /// Sends bytes on a connection of their own and reads everything until the gateway closes it.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect("localhost", &[b"http/1.1"]).await;
+        stream.write_all(bytes).await.unwrap();
+        stream.flush().await.unwrap();
+        read_to_close(&mut stream).await
+    }
+
+    /// An HTTP/2 client on one connection.
+    pub(crate) async fn http2(&mut self) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+        let stream = self.connect("localhost", &[b"h2"]).await;
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        self.tasks.spawn(async move {
+            // Its errors reach the requests.
+            let _ = connection.await;
+        });
+        sender
+    }
+
+    /// The authority that clients name.
+    pub(crate) fn authority(&self) -> String {
+        format!("localhost:{}", self.https.port())
+    }
+
+    /// Drains the gateway and waits for its threads.
+    pub(crate) async fn drain(&mut self) {
+        self.shutdown.cancel();
+        for worker in std::mem::take(&mut self.running) {
+            tokio::time::timeout(PATIENCE, worker).await.unwrap().unwrap().unwrap();
+        }
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// The public address that tests give the issuer; nothing connects to it.
+pub(crate) const ISSUER: &str = "https://localhost/identity";
+
+/// Reads until the peer closes; a reset counts as a close.
+pub(crate) async fn read_to_close(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut all = Vec::new();
+    let reading = async {
+        let mut chunk = [0u8; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut chunk).await {
+            all.extend_from_slice(&chunk[..count]);
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("the gateway should close the connection");
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// What the echo upstream saw.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: HashMap<String, Vec<String>>,
+    pub(crate) length: u64,
+}
+
+impl Seen {
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let value: Value =
+            serde_json::from_slice(body).unwrap_or_else(|_| panic!("{:?}", String::from_utf8_lossy(body)));
+        Self {
+            method: value["method"].as_str().unwrap().to_owned(),
+            target: value["target"].as_str().unwrap().to_owned(),
+            headers: serde_json::from_value(value["headers"].clone()).unwrap(),
+            length: value["length"].as_u64().unwrap(),
+        }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        match self.headers.get(name).map(Vec::as_slice) {
+            None => None,
+            Some([only]) => Some(only),
+            Some(many) => panic!("{name} was sent {} times: {many:?}", many.len()),
+        }
+    }
+}
+
+/// An upstream that describes each request it gets.
+pub(crate) fn echo() -> Router {
+    Router::new().fallback(any(describe))
+}
+
+async fn describe(request: AxumRequest) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let mut headers: HashMap<&str, Vec<String>> = HashMap::new();
+    for (name, value) in &parts.headers {
+        headers
+            .entry(name.as_str())
+            .or_default()
+            .push(String::from_utf8_lossy(value.as_bytes()).into_owned());
+    }
+    let document = json!({
+        "method": parts.method.as_str(),
+        "target": parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str),
+        "headers": headers,
+        "length": body.len(),
+    });
+    Response::builder()
+        .header("x-upstream", "echo")
+        .header("connection", "keep-alive")
+        .header("x-request-id", "from-upstream")
+        .body(Body::from(document.to_string()))
+        .unwrap()
+}
+
+/// An upstream that counts requests per target.
+#[derive(Clone, Default)]
+pub(crate) struct Counter(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Counter {
+    pub(crate) fn router(&self) -> Router {
+        let counts = self.clone();
+        Router::new().fallback(any(move |request: AxumRequest| {
+            let counts = counts.clone();
+            async move {
+                *counts.0.lock().unwrap().entry(request.uri().path().to_owned()).or_default() += 1;
+                "counted"
+            }
+        }))
+    }
+
+    pub(crate) fn of(&self, path: &str) -> usize {
+        self.0.lock().unwrap().get(path).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.0.lock().unwrap().values().sum()
+    }
+}
+
+pub(crate) fn get(path: &str) -> Request<Bytes> {
+    Request::builder().uri(path).body(Bytes::new()).unwrap()
+}
+
+pub(crate) fn post(path: &str, body: impl Into<Bytes>) -> Request<Bytes> {
+    Request::builder().method(Method::POST).uri(path).body(body.into()).unwrap()
+}
+
+/// The `code` of a problem, checking that it is one and names its request.
+pub(crate) fn problem_code(response: &Response<Bytes>) -> String {
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let problem: Value = serde_json::from_slice(response.body()).unwrap();
+    assert_eq!(problem["status"], response.status().as_u16());
+    assert_eq!(problem["request_id"].as_str().unwrap(), response.headers()["x-request-id"]);
+    problem["code"].as_str().unwrap().to_owned()
+}
+
+/// One upstream `echo` and a route to it for everything.
+pub(crate) const ECHO: &str = "[[upstreams]]\nname = \"echo\"\naddresses = [\"unix:DIR/echo.sock\"]\n\
+                               [[routes]]\npath_prefix = \"/\"\nupstream = \"echo\"\n";

@@ -1,0 +1,194 @@
+//! TLS termination: the server configuration, and certificates by name that can be replaced while serving.
+//!
+//! Handshakes read the current set through an atomic pointer. A reload builds a whole new set before it
+//! replaces the old one: a broken file leaves the running set in place. Resumption is by stateless
+//! tickets whose keys live in this process only.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::Certificate;
+
+/// Why certificates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("cannot read certificate file {path}")]
+    Certificate {
+        path: PathBuf,
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    #[error("certificate file {0} holds no PEM certificate")]
+    Empty(PathBuf),
+    #[error("cannot read private key file {path}")]
+    Key {
+        path: PathBuf,
+        #[source]
+        source: rustls_pki_types::pem::Error,
+    },
+    #[error("private key {key} does not fit certificate {cert}")]
+    Mismatch {
+        cert: PathBuf,
+        key: PathBuf,
+        #[source]
+        source: rustls::Error,
+    },
+    #[error("certificate {0} cannot be parsed")]
+    Parse(PathBuf),
+    #[error("cannot set up TLS")]
+    Setup(#[source] rustls::Error),
+}
+
+/// Certificates by DNS name.
+#[derive(Debug)]
+struct CertificateSet {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    /// `*.example.com` under `example.com`.
+    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    /// The first one configured, for clients that send no name or an unknown one.
+    default: Arc<CertifiedKey>,
+    /// Earliest expiry, in seconds since the Unix epoch.
+    not_after: i64,
+}
+
+/// Chooses certificates for handshakes.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    sources: Vec<Certificate>,
+    current: ArcSwap<CertificateSet>,
+}
+
+impl Certificates {
+    pub(crate) fn load(sources: Vec<Certificate>) -> Result<Self, TlsError> {
+        let current = ArcSwap::from_pointee(load_set(&sources)?);
+        Ok(Self { sources, current })
+    }
+
+    /// Reads the files again; on error the running set stays.
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
+        self.current.store(Arc::new(load_set(&self.sources)?));
+        Ok(())
+    }
+
+    /// Earliest expiry of all certificates, in seconds since the Unix epoch.
+    pub(crate) fn not_after(&self) -> i64 {
+        self.current.load().not_after
+    }
+
+    /// Changes whenever one of the files does.
+    pub(crate) fn fingerprint(&self) -> Vec<Option<(SystemTime, u64)>> {
+        self.sources.iter().flat_map(|source| [stamp(&source.cert), stamp(&source.key)]).collect()
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let set = self.current.load();
+        // rustls has already lower-cased and checked the name.
+        let named = hello
+            .server_name()
+            .and_then(|name| set.exact.get(name).or_else(|| set.wildcard.get(name.split_once('.')?.1)));
+        Some(Arc::clone(named.unwrap_or(&set.default)))
+    }
+}
+
+fn load_set(sources: &[Certificate]) -> Result<CertificateSet, TlsError> {
+    let mut exact = HashMap::new();
+    let mut wildcard = HashMap::new();
+    let mut default = None;
+    let mut not_after = i64::MAX;
+    for source in sources {
+        let key = Arc::new(load_key(source)?);
+        let leaf = key.cert.first().ok_or_else(|| TlsError::Empty(source.cert.clone()))?;
+        let (names, expires) = describe(leaf).ok_or_else(|| TlsError::Parse(source.cert.clone()))?;
+        not_after = not_after.min(expires);
+        for name in names {
+            match name.strip_prefix("*.") {
+                Some(parent) => wildcard.entry(parent.to_owned()).or_insert_with(|| Arc::clone(&key)),
+                None => exact.entry(name).or_insert_with(|| Arc::clone(&key)),
+            };
+        }
+        default.get_or_insert(key);
+    }
+    let default = default.ok_or_else(|| TlsError::Empty(PathBuf::new()))?;
+    Ok(CertificateSet { exact, wildcard, default, not_after })
+}
+
+fn load_key(source: &Certificate) -> Result<CertifiedKey, TlsError> {
+    let certificate = |error| TlsError::Certificate { path: source.cert.clone(), source: error };
+    let chain = CertificateDer::pem_file_iter(&source.cert)
+        .map_err(certificate)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(certificate)?;
+    if chain.is_empty() {
+        return Err(TlsError::Empty(source.cert.clone()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&source.key)
+        .map_err(|error| TlsError::Key { path: source.key.clone(), source: error })?;
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| TlsError::Mismatch {
+        cert: source.cert.clone(),
+        key: source.key.clone(),
+        source: error,
+    })
+}
+
+/// The DNS names of a certificate in lower case, and when it expires.
+fn describe(leaf: &CertificateDer<'_>) -> Option<(Vec<String>, i64)> {
+    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+    let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+    let names = parsed.subject_alternative_name().ok().flatten().map_or_else(Vec::new, |extension| {
+        extension
+            .value
+            .general_names
+            .iter()
+            .filter_map(|name| match name {
+                GeneralName::DNSName(dns) => Some(dns.to_ascii_lowercase()),
+                _ => None,
+            })
+            .collect()
+    });
+    Some((names, parsed.validity().not_after.timestamp()))
+}
+
+/// TLS 1.2 and 1.3 with post-quantum key exchange first; ALPN h2 and http/1.1.
+pub(crate) fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(TlsError::Setup)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
+    // One ticket serves one further connection; browsers open few.
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+/// A handshake failure in one of a few words, for a metric label.
+pub(crate) fn failure_kind(error: &io::Error) -> &'static str {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(_)) => "alert",
+        Some(rustls::Error::PeerIncompatible(_) | rustls::Error::NoApplicationProtocol) => "incompatible",
+        Some(rustls::Error::InvalidMessage(_)) => "not_tls",
+        Some(_) => "tls",
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "closed",
+        None => "io",
+    }
+}

@@ -1,0 +1,113 @@
+//! Request ids and trace contexts at the edge.
+//!
+//! Ids are always made here: what a client sends as its own goes on under another name. Whether a new trace is
+//! recorded is decided before a span exists, because a span that nobody will see costs more than the rest of
+//! a request; such requests carry an unsampled context upstream, so that nobody behind records either.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use tracing::field::Empty;
+use tracing::{Span, info_span};
+
+use crate::gateway::Gateway;
+use crate::headers::{TRACEPARENT, TRACESTATE};
+use crate::router::Route;
+use crate::worker::Worker;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// A UUIDv7: sortable by time, unguessable enough for an identifier that is no secret.
+pub(crate) fn request_id(worker: &Worker) -> HeaderValue {
+    let millis = u128::try_from(worker.gateway.now_millis()).unwrap_or_default();
+    let random = u128::from(worker.random()) << 64 | u128::from(worker.random());
+    let id = (millis << 80)
+        | 0x7 << 76
+        | (random >> 52 & 0xfff) << 64
+        | 0b10 << 62
+        | (random & 0x3fff_ffff_ffff_ffff);
+    let mut text = [b'-'; 36];
+    let mut shift = 128u32;
+    for (at, byte) in text.iter_mut().enumerate() {
+        if !matches!(at, 8 | 13 | 18 | 23) {
+            shift -= 4;
+            *byte = nibble(id >> shift);
+        }
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("none"))
+}
+
+fn nibble(value: u128) -> u8 {
+    usize::try_from(value & 0xf).ok().and_then(|at| HEX.get(at)).copied().unwrap_or(b'0')
+}
+
+/// The SERVER span of a request, or a disabled one where the trace is not recorded.
+pub(crate) fn server_span(
+    gateway: &Gateway,
+    parts: &Parts,
+    route: &Route,
+    request_id: &HeaderValue,
+    worker: &Worker,
+) -> Span {
+    let continued = parts.headers.contains_key(TRACEPARENT);
+    if !continued && !gateway.samples(worker.random()) {
+        return Span::none();
+    }
+    let method = method_name(parts);
+    let span = info_span!(
+        target: "http",
+        "request",
+        otel.name = format_args!("{method} {}", route.path_prefix),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route.path_prefix.as_str(),
+        http.response.status_code = Empty,
+        url.path = parts.uri.path(),
+        request.id = request_id.to_str().unwrap_or_default(),
+    );
+    if continued {
+        quintet_telemetry::trace::set_parent_from_headers(&span, &parts.headers);
+    }
+    span
+}
+
+/// Clients invent methods; a span's name must not.
+fn method_name(parts: &Parts) -> &'static str {
+    match parts.method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+/// Replaces the trace context in a request's headers by that of `span`, or by an unsampled one.
+pub(crate) fn inject(span: &Span, headers: &mut HeaderMap, worker: &Worker) {
+    if span.is_disabled() {
+        // A client's context that arrives here was not continued, so it must not pass either.
+        headers.remove(TRACESTATE);
+        headers.insert(TRACEPARENT, unsampled(worker));
+        return;
+    }
+    headers.remove(TRACEPARENT);
+    headers.remove(TRACESTATE);
+    span.in_scope(|| quintet_telemetry::trace::inject(headers));
+}
+
+/// `00-<trace id>-<span id>-00`.
+fn unsampled(worker: &Worker) -> HeaderValue {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    let digits = u128::from(worker.random() | 1) << 64 | u128::from(worker.random());
+    let span = u128::from(worker.random() | 1);
+    for (at, byte) in text.iter_mut().skip(3).take(32).enumerate() {
+        *byte = nibble(digits >> (4 * at));
+    }
+    for (at, byte) in text.iter_mut().skip(36).take(16).enumerate() {
+        *byte = nibble(span >> (4 * at));
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

@@ -1,0 +1,245 @@
+//! One worker: a thread with its own runtime, listeners, upstream pool and caches.
+//!
+//! A connection stays on the worker that accepted it, and nothing on a request's way is shared between
+//! workers but configuration, counters and rate limits. Once per tick the worker sweeps: it ends overdue
+//! connections and drops idle upstream connections. Drain: connections already queued are accepted,
+//! listeners close, HTTP/2 clients get GOAWAY, and the thread ends with its last request or at the
+//! deadline.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use quintet_http::Client as HttpClient;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalOptions;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::{Client, ConnectionState, serve_plain, serve_tls};
+use crate::gateway::Gateway;
+use crate::identity::Identity;
+use crate::limits::Refusal;
+use crate::listener::{ACCEPT_BACKOFF, is_connection_error};
+use crate::pool::Pool;
+use crate::session::SessionCache;
+use crate::ticks::{TICK, Ticks};
+use crate::tokens::TokenCache;
+
+/// What a worker's tasks share.
+pub(crate) struct Worker {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) pool: Pool,
+    pub(crate) ticks: Ticks,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) tokens: TokenCache,
+    pub(crate) sessions: SessionCache,
+    /// Back channel to the identity provider; its connections live on this worker's runtime.
+    pub(crate) identity_client: Option<HttpClient>,
+    random: Cell<u64>,
+    connections: RefCell<HashMap<u64, (Rc<ConnectionState>, AbortHandle)>>,
+    next_key: Cell<u64>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("connections", &self.connections.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A worker's own listening sockets.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    pub(crate) https: Vec<StdListener>,
+    pub(crate) http: Vec<StdListener>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Tls,
+    Plain,
+}
+
+/// Runs a worker on the current thread until `shutdown` and drain are over.
+pub(crate) fn run(
+    gateway: Arc<Gateway>,
+    sockets: Sockets,
+    shutdown: CancellationToken,
+    drain: Duration,
+) -> std::io::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
+        let worker = Rc::new(Worker::new(gateway, shutdown));
+        let mut accepting = tokio::task::JoinSet::new();
+        for (kind, listeners) in [(Kind::Tls, sockets.https), (Kind::Plain, sockets.http)] {
+            for listener in listeners {
+                let listener = TcpListener::from_std(listener)?;
+                accepting.spawn_local(accept(Rc::clone(&worker), listener, kind));
+            }
+        }
+        let sweep = tokio::task::spawn_local(sweep_forever(Rc::clone(&worker)));
+        while accepting.join_next().await.is_some() {}
+        worker.tasks.close();
+        if tokio::time::timeout(drain, worker.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = worker.tasks.len(), "drain deadline reached; ending what is left");
+        }
+        sweep.abort();
+        worker.abort_all();
+        Ok(())
+    })
+}
+
+impl Worker {
+    fn new(gateway: Arc<Gateway>, shutdown: CancellationToken) -> Self {
+        let ticks = Ticks::new();
+        let mut seed = [0u8; 8];
+        quintet_types::Entropy::fill(&quintet_types::SystemEntropy, &mut seed);
+        Self {
+            pool: Pool::new(&gateway.upstreams, ticks.clone()),
+            identity_client: gateway.identity.as_ref().map(Identity::back_channel),
+            gateway,
+            ticks,
+            shutdown,
+            tasks: TaskTracker::new(),
+            tokens: TokenCache::default(),
+            sessions: SessionCache::default(),
+            random: Cell::new(u64::from_ne_bytes(seed) | 1),
+            connections: RefCell::default(),
+            next_key: Cell::new(0),
+        }
+    }
+
+    /// A number for load balancing and request ids; not for secrets (xorshift64*).
+    pub(crate) fn random(&self) -> u64 {
+        let mut state = self.random.get();
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.random.set(state);
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number that no other task or answer of this worker has.
+    pub(crate) fn key(&self) -> u64 {
+        let key = self.next_key.get();
+        self.next_key.set(key.wrapping_add(1));
+        key
+    }
+
+    fn serve(self: &Rc<Self>, stream: TcpStream, peer: std::net::SocketAddr, kind: Kind) {
+        let metrics = &self.gateway.metrics;
+        let client = Client::new(peer);
+        if let Err(refusal) = self.gateway.connections.open(client.key) {
+            match refusal {
+                Refusal::Total => metrics.refused_total.increment(1),
+                Refusal::PerClient => metrics.refused_per_client.increment(1),
+            }
+            return;
+        }
+        metrics.connections_accepted.increment(1);
+        // Fails only on a connection that is already gone; serving it will find out.
+        let _ = stream.set_nodelay(true);
+        let state = Rc::new(ConnectionState::new(Rc::clone(self), client));
+        let key = self.key();
+        let registered = Registered { worker: Rc::clone(self), key, client: state.client.key };
+        let task_state = Rc::clone(&state);
+        let task = self.tasks.spawn_local(async move {
+            let _registered = registered;
+            match kind {
+                // Boxed: the state machine of TLS and both HTTP versions is large.
+                Kind::Tls => Box::pin(serve_tls(task_state, stream)).await,
+                Kind::Plain => serve_plain(task_state, stream).await,
+            }
+        });
+        self.connections.borrow_mut().insert(key, (state, task.abort_handle()));
+    }
+
+    fn sweep(&self) {
+        self.ticks.advance();
+        self.pool.sweep();
+        let limits = &self.gateway.limits;
+        let overdue: Vec<AbortHandle> = self
+            .connections
+            .borrow()
+            .values()
+            .filter_map(|(state, task)| {
+                let reason = state.overdue(limits)?;
+                tracing::debug!(client = state.client.text(), reason, "connection exceeded a time limit");
+                Some(task.clone())
+            })
+            .collect();
+        for task in overdue {
+            self.gateway.metrics.reaped.increment(1);
+            task.abort();
+        }
+    }
+
+    fn abort_all(&self) {
+        let tasks: Vec<_> = self.connections.borrow().values().map(|(_, task)| task.clone()).collect();
+        for task in tasks {
+            task.abort();
+        }
+    }
+}
+
+/// Takes a connection out of the books when its task ends, however it ends.
+struct Registered {
+    worker: Rc<Worker>,
+    key: u64,
+    client: crate::limits::ClientKey,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.gateway.connections.close(self.client);
+        // The entry's own state is dropped after the borrow has ended.
+        let entry = self.worker.connections.borrow_mut().remove(&self.key);
+        drop(entry);
+    }
+}
+
+async fn accept(worker: Rc<Worker>, listener: TcpListener, kind: Kind) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = worker.shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => worker.serve(stream, peer, kind),
+            Err(error) if is_connection_error(&error) => {}
+            Err(error) => {
+                worker.gateway.metrics.accept_errors.increment(1);
+                tracing::warn!(%error, "cannot accept connections; trying again shortly");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+    // Closing a listener resets the connections in its queue, so they are taken out first.
+    poll_fn(|cx| {
+        while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(cx) {
+            worker.serve(stream, peer, kind);
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+async fn sweep_forever(worker: Rc<Worker>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        worker.sweep();
+    }
+}
