@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
 
 use crate::connection::ConnectionState;
 
@@ -27,6 +28,7 @@ pub(crate) struct Exchange {
     status: Option<StatusCode>,
     bytes: Cell<u64>,
     error: Option<&'static str>,
+    long_lived: bool,
     span: tracing::Span,
 }
 
@@ -51,6 +53,7 @@ impl Exchange {
             status: None,
             bytes: Cell::new(0),
             error: None,
+            long_lived: false,
             span: tracing::Span::none(),
         }
     }
@@ -81,7 +84,12 @@ impl Exchange {
         self.upstream_time = Some(time);
     }
 
-    pub(crate) fn set_status(&mut self, status: StatusCode) {
+    /// Takes note of the answer's head.
+    pub(crate) fn set_head<B>(&mut self, response: &Response<B>) {
+        let status = response.status();
+        let content_type = response.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        self.long_lived =
+            status == StatusCode::SWITCHING_PROTOCOLS || content_type.starts_with(b"text/event-stream");
         self.status = Some(status);
     }
 
@@ -102,7 +110,9 @@ impl Exchange {
         let worker = &self.connection.worker;
         let elapsed = self.started.elapsed();
         let status = self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
-        worker.gateway.metrics.request(self.route, status, elapsed);
+        // An event stream or a tunnel lasts as long as somebody looks at it: that is no latency.
+        let latency = (!self.long_lived).then_some(elapsed);
+        worker.gateway.metrics.request(self.route, status, latency);
         if !self.span.is_disabled() {
             self.span.record("http.response.status_code", status);
             if status >= 500 {
@@ -123,6 +133,7 @@ impl Exchange {
             bytes = self.bytes.get(),
             client = self.connection.client.text(),
             error = self.error,
+            "request"
         );
     }
 }

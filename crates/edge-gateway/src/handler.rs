@@ -29,7 +29,7 @@ use crate::headers::{
 use crate::limits::{Decision, Quota};
 use crate::proxy::{Forwarded, Target, forward, too_large};
 use crate::router::Route;
-use crate::session::COOKIE_PREFIX;
+use crate::session::OWN_COOKIES;
 use crate::{path, trace, tunnel};
 
 /// Longest silence of an upstream in the middle of an answer; event streams send something more often.
@@ -295,7 +295,7 @@ fn prepare(
     let headers = &mut parts.headers;
     let upgrade = strip_hop_by_hop(headers);
     strip_claims(headers);
-    strip_cookies(headers, COOKIE_PREFIX);
+    strip_cookies(headers, &OWN_COOKIES);
     if let Some(theirs) = headers.remove(X_REQUEST_ID)
         && quintet_http::RequestId::parse(theirs.to_str().unwrap_or_default()).is_some()
     {
@@ -428,7 +428,7 @@ fn finish(
     exchange: &mut Exchange,
     extra: Extra,
 ) -> Response<ResponseBody> {
-    exchange.set_status(response.status());
+    exchange.set_head(&response);
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, exchange.request_id().clone());
     if let Some(hsts) = &state.worker.gateway.hsts {
@@ -478,7 +478,7 @@ pub(crate) fn redirect_to_https(
         }
         _ => answer::problem(&bad_host(), &request_id),
     };
-    exchange.set_status(response.status());
+    exchange.set_head(&response);
     response.headers_mut().insert(X_REQUEST_ID, request_id);
     if request.headers().get(CONTENT_LENGTH).is_some() || !request.body().is_end_stream() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

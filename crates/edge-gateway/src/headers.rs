@@ -123,22 +123,19 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     found
 }
 
-/// Takes cookies whose name begins with `prefix` out of the request: they are the gateway's own.
-pub(crate) fn strip_cookies(headers: &mut HeaderMap, prefix: &str) {
-    let ours = headers
-        .get_all(COOKIE)
-        .iter()
-        .any(|value| value.as_bytes().windows(prefix.len()).any(|window| window == prefix.as_bytes()));
-    if !ours {
+/// Takes the cookies of these names out of the request: they are the gateway's own.
+pub(crate) fn strip_cookies(headers: &mut HeaderMap, names: &[&str]) {
+    if !names.iter().any(|name| cookie(headers, name).is_some()) {
         return;
     }
+    let ours = |pair: &&str| pair.split_once('=').is_some_and(|(name, _)| names.contains(&name));
     let kept: Vec<String> = headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .map(str::trim)
-        .filter(|pair| !pair.is_empty() && !pair.starts_with(prefix))
+        .filter(|pair| !pair.is_empty() && !ours(pair))
         .map(str::to_owned)
         .collect();
     headers.remove(COOKIE);
@@ -224,10 +221,14 @@ mod tests {
     fn our_cookies_are_taken_out_and_others_stay() {
         let mut headers = map(&[("cookie", "a=1; __Host-quintet_session=x.y; b=2"), ("cookie", "c=3")]);
         assert_eq!(cookie(&headers, "__Host-quintet_session"), Some("x.y"));
-        strip_cookies(&mut headers, "__Host-quintet_");
+        strip_cookies(&mut headers, &["__Host-quintet_session"]);
         assert_eq!(headers.get(COOKIE).unwrap(), "a=1; b=2; c=3");
+        let mut theirs =
+            map(&[("cookie", "__Host-quintet_sso=1; __Host-quintet_session=2; __Host-quintet_login=3")]);
+        strip_cookies(&mut theirs, &["__Host-quintet_session"]);
+        assert_eq!(theirs, map(&[("cookie", "__Host-quintet_sso=1; __Host-quintet_login=3")]));
         let mut only = map(&[("cookie", "__Host-quintet_session=x")]);
-        strip_cookies(&mut only, "__Host-quintet_");
+        strip_cookies(&mut only, &["__Host-quintet_session"]);
         assert!(only.is_empty());
     }
 

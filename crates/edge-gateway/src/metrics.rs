@@ -81,13 +81,16 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn request(&self, route: Option<usize>, status: u16, elapsed: Duration) {
+    /// Counts an answered request; `latency` is none for one that is open-ended by nature.
+    pub(crate) fn request(&self, route: Option<usize>, status: u16, latency: Option<Duration>) {
         let route = route.and_then(|at| self.routes.get(at)).unwrap_or(&self.unrouted);
         let class = usize::from(status / 100).wrapping_sub(1).min(5);
         if let Some(counter) = route.requests.get(class) {
             counter.increment(1);
         }
-        route.duration.record(elapsed.as_secs_f64());
+        if let Some(latency) = latency {
+            route.duration.record(latency.as_secs_f64());
+        }
     }
 
     pub(crate) fn handshake_failed(reason: &'static str) {

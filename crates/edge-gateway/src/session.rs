@@ -17,9 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::seal::Sealer;
 
-/// All cookies of the gateway begin with this; none of them is sent upstream.
-pub(crate) const COOKIE_PREFIX: &str = "__Host-quintet_";
 pub(crate) const SESSION_COOKIE: &str = "__Host-quintet_session";
+pub(crate) const SIGNIN_COOKIE: &str = "__Host-quintet_signin";
+/// The gateway's own cookies: none of them is sent upstream. The identity provider's share the
+/// prefix and must pass.
+pub(crate) const OWN_COOKIES: [&str; 2] = [SESSION_COOKIE, SIGNIN_COOKIE];
 /// Browsers refuse cookies whose name, value and attributes exceed 4,096 bytes.
 const MAX_COOKIE: usize = 3_900;
 /// The access token is renewed when it has less than this left, seconds.

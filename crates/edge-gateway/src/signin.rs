@@ -18,9 +18,8 @@ use crate::body::ResponseBody;
 use crate::connection::ConnectionState;
 use crate::headers::cookie;
 use crate::identity::{BrowserSignIn, Challenge, Identity, TokenError};
-use crate::session::{SESSION_COOKIE, set_cookie};
+use crate::session::{SESSION_COOKIE, SIGNIN_COOKIE, set_cookie};
 
-const SIGNIN_COOKIE: &str = "__Host-quintet_signin";
 /// Seconds that a person may take to sign in.
 const SIGNIN_LIFETIME: u32 = 600;
 /// A longer address to return to would not fit the cookie; the person lands on the start page.

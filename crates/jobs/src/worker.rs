@@ -101,6 +101,12 @@ impl Worker {
         let random = quintet_types::id::encode(quintet_types::id::draw_from_system());
         let instance = format!("{}.{random}", settings.name);
         let kinds = handlers.iter().map(|handler| handler.kind().to_owned()).collect();
+        for handler in &handlers {
+            for queue in &settings.queues {
+                // A counter that first appears at one hides its first event from `rate`.
+                run::finished(&queue.name, handler.kind(), "completed").increment(0);
+            }
+        }
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
         Self { store, clock, settings, instance, handlers, kinds }
     }

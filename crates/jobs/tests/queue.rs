@@ -1,6 +1,6 @@
 //! What the queue promises, on both databases.
 
-#![expect(clippy::unwrap_used, reason = "helpers shared by the tests below")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers shared by the tests below")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,7 +42,6 @@ impl Handler for Scripted {
     async fn run(&self, job: &Job) -> Result<(), HandlerError> {
         self.0.0.lock().unwrap().push((job.id(), job.attempt()));
         match job.args::<String>()?.as_str() {
-            "ok" => Ok(()),
             "fail" => Err(HandlerError::retry("the far side is down")),
             "discard" => Err(HandlerError::discard("the address does not exist")),
             "panic" => panic!("a bug"),

@@ -50,8 +50,7 @@ impl Worker {
         };
         metrics::histogram!("quintet_job_duration_seconds", "kind" => job.kind().to_owned())
             .record(started.elapsed().as_secs_f64());
-        metrics::counter!("quintet_jobs_finished_total", "queue" => job.record.queue.clone(), "kind" => job.kind().to_owned(), "outcome" => name)
-            .increment(1);
+        finished(&job.record.queue, job.kind(), name).increment(1);
         log(job, &outcome, started.elapsed());
         outcome
     }
@@ -91,6 +90,11 @@ impl Worker {
             }
         }
     }
+}
+
+pub(super) fn finished(queue: &str, kind: &str, outcome: &'static str) -> metrics::Counter {
+    let (queue, kind) = (queue.to_owned(), kind.to_owned());
+    metrics::counter!("quintet_jobs_finished_total", "queue" => queue, "kind" => kind, "outcome" => outcome)
 }
 
 fn later(now: quintet_types::Timestamp, delay: Duration) -> quintet_types::Timestamp {

@@ -45,7 +45,7 @@ impl Watch {
         let seen = data_version(&mut connection).await?;
         let log = watch_file(log)
             .inspect_err(|error| {
-                tracing::warn!(error = error as &dyn std::error::Error, "no inotify, polling SQLite")
+                tracing::warn!(error = error as &dyn std::error::Error, "no inotify, polling SQLite");
             })
             .ok();
         Ok(Self { connection: Box::new(connection), seen, log })

@@ -1,0 +1,155 @@
+// The sink's Jaeger query API, turned into the spans the waterfall lays out.
+
+import { get } from "./http";
+import type { Range } from "../lib/time-range";
+import type { Span } from "../lib/waterfall";
+
+const BASE = "/telemetry/jaeger/api";
+
+export interface Attribute {
+  readonly key: string;
+  readonly value: string;
+}
+
+export interface SpanEvent {
+  readonly atUs: number;
+  readonly attributes: readonly Attribute[];
+}
+
+export interface TraceSpan extends Span {
+  readonly kind: string;
+  readonly attributes: readonly Attribute[];
+  readonly resource: readonly Attribute[];
+  readonly events: readonly SpanEvent[];
+  readonly links: readonly string[];
+}
+
+export interface Trace {
+  readonly traceId: string;
+  readonly spans: readonly TraceSpan[];
+}
+
+interface WireTag {
+  readonly key: string;
+  readonly value: unknown;
+}
+
+interface WireSpan {
+  readonly traceID: string;
+  readonly spanID: string;
+  readonly operationName: string;
+  readonly references?: readonly { readonly refType?: string; readonly traceID: string; readonly spanID: string }[];
+  readonly parentSpanID?: string;
+  readonly startTime: number;
+  readonly duration: number;
+  readonly tags?: readonly WireTag[];
+  readonly logs?: readonly { readonly timestamp: number; readonly fields: readonly WireTag[] }[];
+  readonly processID?: string;
+}
+
+export interface WireTrace {
+  readonly traceID: string;
+  readonly spans: readonly WireSpan[];
+  readonly processes?: Readonly<Record<string, { readonly serviceName: string; readonly tags?: readonly WireTag[] }>>;
+}
+
+function attributes(tags: readonly WireTag[] | undefined): Attribute[] {
+  return (tags ?? []).map(({ key, value }) => ({
+    key,
+    value: typeof value === "string" ? value : JSON.stringify(value),
+  }));
+}
+
+export function readTrace(wire: WireTrace): Trace {
+  const spans = wire.spans.map((span): TraceSpan => {
+    const process = wire.processes?.[span.processID ?? ""];
+    const own = attributes(span.tags);
+    const tag = (key: string): string | undefined => own.find((attribute) => attribute.key === key)?.value;
+    const parent = span.references?.find(
+      ({ refType, traceID }) => (refType ?? "CHILD_OF") === "CHILD_OF" && traceID === span.traceID,
+    );
+    return {
+      spanId: span.spanID,
+      parentId: parent?.spanID ?? (span.parentSpanID || null),
+      service: process?.serviceName ?? "unknown",
+      name: span.operationName,
+      startUs: span.startTime,
+      durationUs: span.duration,
+      error: tag("error") === "true" || tag("otel.status_code") === "ERROR",
+      kind: tag("span.kind") ?? "internal",
+      attributes: own,
+      resource: attributes(process?.tags),
+      events: (span.logs ?? []).map(({ timestamp, fields }) => ({ atUs: timestamp, attributes: attributes(fields) })),
+      links: (span.references ?? []).flatMap(({ traceID }) => (traceID === span.traceID ? [] : [traceID])),
+    };
+  });
+  return { traceId: wire.traceID, spans };
+}
+
+interface Answer<T> {
+  readonly data: T | null;
+}
+
+export async function trace(traceId: string, signal?: AbortSignal): Promise<Trace | null> {
+  const answer = await get<Answer<readonly WireTrace[]>>(`${BASE}/traces/${encodeURIComponent(traceId)}`, {}, signal);
+  const first = answer.data?.[0];
+  return first ? readTrace(first) : null;
+}
+
+export interface TraceSearch {
+  readonly service: string;
+  readonly operation: string;
+  readonly requestId: string;
+  readonly minDuration: string;
+  readonly errorsOnly: boolean;
+  readonly limit: number;
+}
+
+export async function searchTraces(search: TraceSearch, range: Range, signal?: AbortSignal): Promise<Trace[]> {
+  const tags: Record<string, string> = {};
+  if (search.requestId) tags["request.id"] = search.requestId;
+  if (search.errorsOnly) tags["error"] = "true";
+  const answer = await get<Answer<readonly WireTrace[]>>(
+    `${BASE}/traces`,
+    {
+      service: search.service,
+      operation: search.operation,
+      tags: Object.keys(tags).length > 0 ? JSON.stringify(tags) : undefined,
+      minDuration: search.minDuration,
+      start: Math.floor(range.startMs * 1000),
+      end: Math.floor(range.endMs * 1000),
+      limit: search.limit,
+    },
+    signal,
+  );
+  return (answer.data ?? []).map(readTrace);
+}
+
+/** Services that only pass on or record what the others do. */
+const BYSTANDERS: ReadonlySet<string> = new Set(["edge-gateway", "telemetry-sink"]);
+
+/**
+ * The newest traces in which the business took part. The console's own queries, which are most of
+ * what the gateway and the sink see, are left out.
+ */
+export async function searchBusiness(search: TraceSearch, range: Range, signal?: AbortSignal): Promise<Trace[]> {
+  const names = (await services(signal)).filter((name) => !BYSTANDERS.has(name));
+  const found = await Promise.all(names.map((service) => searchTraces({ ...search, service }, range, signal)));
+  const traces = new Map(found.flat().map((one) => [one.traceId, one]));
+  const started = (one: Trace): number => one.spans.reduce((least, span) => Math.min(least, span.startUs), Infinity);
+  return [...traces.values()].sort((left, right) => started(right) - started(left)).slice(0, search.limit);
+}
+
+export async function services(signal?: AbortSignal): Promise<readonly string[]> {
+  const answer = await get<Answer<readonly string[]>>(`${BASE}/services`, {}, signal);
+  return answer.data ?? [];
+}
+
+export async function operations(service: string, signal?: AbortSignal): Promise<readonly string[]> {
+  const answer = await get<Answer<readonly string[]>>(
+    `${BASE}/services/${encodeURIComponent(service)}/operations`,
+    {},
+    signal,
+  );
+  return answer.data ?? [];
+}

@@ -1,0 +1,56 @@
+// Which screen a path shows.
+
+import { Empty, Page } from "./components/basics";
+import { Shell } from "./components/Shell";
+import { match } from "./lib/routes";
+import { usePlace } from "./router";
+import { ExploreScreen } from "./routes/explore";
+import { FleetScreen } from "./routes/fleet";
+import { JobScreen } from "./routes/job";
+import { JobsScreen } from "./routes/jobs";
+import { LogsScreen } from "./routes/logs";
+import { MailScreen } from "./routes/mail";
+import { ShopScreen } from "./routes/shop";
+import { TraceScreen } from "./routes/trace";
+import { TracesScreen } from "./routes/traces";
+
+export function App() {
+  const { path } = usePlace();
+  return (
+    <Shell path={path}>
+      <Screen path={path} />
+    </Shell>
+  );
+}
+
+function Screen({ path }: { path: string }) {
+  const route = match(path);
+  switch (route.name) {
+    case "fleet":
+      return <FleetScreen />;
+    case "traces":
+      return <TracesScreen />;
+    case "trace":
+      return <TraceScreen id={route.id} />;
+    case "logs":
+      return <LogsScreen />;
+    case "explore":
+      return <ExploreScreen />;
+    case "jobs":
+      return <JobsScreen />;
+    case "job":
+      return <JobScreen id={route.id} />;
+    case "mail":
+      return <MailScreen id={route.id} />;
+    case "shop":
+      return <ShopScreen />;
+    case "unknown":
+      return (
+        <Page title="Not found">
+          <Empty icon="search" title="There is no screen at this address">
+            Go to the <a href="/">fleet overview</a>, or search for a request id above.
+          </Empty>
+        </Page>
+      );
+  }
+}

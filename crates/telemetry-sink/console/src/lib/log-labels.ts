@@ -1,0 +1,4 @@
+// Stream labels of the sink's log store.
+
+export const SERVICE_LABEL = "service_name";
+export const LEVEL_LABEL = "level";

@@ -1,0 +1,68 @@
+// Paths of the console and what lies behind them. The server owns some prefixes of the same origin;
+// links into those leave the page.
+
+export type Route =
+  | { readonly name: "fleet" }
+  | { readonly name: "traces" }
+  | { readonly name: "trace"; readonly id: string }
+  | { readonly name: "logs" }
+  | { readonly name: "explore" }
+  | { readonly name: "jobs" }
+  | { readonly name: "job"; readonly id: string }
+  | { readonly name: "mail"; readonly id: string | null }
+  | { readonly name: "shop" }
+  | { readonly name: "unknown" };
+
+const SERVER_PREFIXES = ["/.auth/", "/.gateway/", "/identity/", "/telemetry/", "/jobs/v1/", "/api/"];
+
+export function serverOwns(path: string): boolean {
+  return SERVER_PREFIXES.some((prefix) => path.startsWith(prefix));
+}
+
+export function match(path: string): Route {
+  const parts = path
+    .split("/")
+    .filter((part) => part !== "")
+    .map(decode);
+  const [first, second] = parts;
+  if (parts.length === 0) return { name: "fleet" };
+  if (parts.length === 1) {
+    switch (first) {
+      case "traces":
+      case "logs":
+      case "explore":
+      case "jobs":
+      case "shop":
+        return { name: first };
+      case "mail":
+        return { name: "mail", id: null };
+    }
+  }
+  if (parts.length === 2 && second !== undefined) {
+    if (first === "traces") return { name: "trace", id: second };
+    if (first === "jobs") return { name: "job", id: second };
+    if (first === "mail") return { name: "mail", id: second };
+  }
+  return { name: "unknown" };
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** A console address with its query, empty values left out. */
+export function href(path: string, query: Readonly<Record<string, string | undefined>> = {}): string {
+  const params = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) if (value) params.set(key, value);
+  const text = params.toString();
+  return text === "" ? path : `${path}?${text}`;
+}
+
+export const tracePath = (id: string): string => `/traces/${encodeURIComponent(id)}`;
+export const requestPath = (id: string): string => href("/traces", { request: id });
+export const jobPath = (id: string): string => `/jobs/${encodeURIComponent(id)}`;
+export const mailPath = (id: string): string => `/mail/${encodeURIComponent(id)}`;

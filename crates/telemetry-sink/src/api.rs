@@ -1,0 +1,135 @@
+//! The query side: the product's own endpoints and the query APIs of Prometheus, Loki and Jaeger.
+//!
+//! Every route here needs a token with the scope `telemetry:read`; the console's files are the only
+//! thing the query listener gives without one.
+//!
+//! Invariants: a query runs off the runtime's threads, at most `concurrency` at once, each with a
+//! deadline and a sample limit; the foreign APIs answer with their own shapes, errors included.
+
+pub(crate) mod events;
+pub(crate) mod fleet;
+mod jaeger;
+mod logql;
+mod loki;
+mod params;
+mod prometheus;
+mod traces;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use quintet_auth::{Principal, Verifier};
+use quintet_http::Problem;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::QuerySection;
+use crate::promql;
+use crate::scrape::Target;
+use crate::storage::Storage;
+
+/// The scope without which no telemetry is shown.
+pub(crate) const SCOPE: &str = "telemetry:read";
+/// How long a query waits for its turn.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every handler needs.
+pub(crate) struct Api {
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) targets: Vec<Arc<Target>>,
+    pub(crate) events: events::Hub,
+    settings: QuerySection,
+    turns: Semaphore,
+}
+
+/// A query that did not get its turn or did not finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotRun {
+    Busy,
+    Failed,
+}
+
+impl Api {
+    pub(crate) fn new(
+        storage: Arc<Storage>,
+        targets: Vec<Arc<Target>>,
+        settings: QuerySection,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            storage,
+            targets,
+            events: events::Hub::new(shutdown),
+            turns: Semaphore::new(settings.concurrency),
+            settings,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> promql::Limits {
+        let timeout = Duration::from_millis(self.settings.timeout_ms);
+        promql::Limits { max_samples: self.settings.max_samples, deadline: Instant::now() + timeout }
+    }
+
+    /// Runs a query on a blocking thread when it is its turn.
+    pub(crate) async fn run<T, F>(self: &Arc<Self>, query: F) -> Result<T, NotRun>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> T + Send + 'static,
+    {
+        let turn = tokio::time::timeout(QUEUE_TIMEOUT, self.turns.acquire());
+        let _turn = turn.await.map_err(|_| NotRun::Busy)?.map_err(|_| NotRun::Failed)?;
+        let api = Arc::clone(self);
+        tokio::task::spawn_blocking(move || query(&api)).await.map_err(|error| {
+            tracing::error!(%error, "a query stopped");
+            NotRun::Failed
+        })
+    }
+
+    pub(crate) fn now_millis(&self) -> i64 {
+        self.storage.clock().now().as_millisecond()
+    }
+}
+
+impl From<NotRun> for Problem {
+    fn from(not_run: NotRun) -> Self {
+        match not_run {
+            NotRun::Busy => Self::unavailable(Duration::from_secs(1)),
+            NotRun::Failed => {
+                Self::new(http::StatusCode::INTERNAL_SERVER_ERROR, "internal", "the query could not be run")
+            }
+        }
+    }
+}
+
+/// Every query route behind token and scope.
+pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
+    Router::new()
+        .route("/telemetry/v1/fleet", get(fleet::show))
+        .route("/telemetry/v1/events", get(events::stream))
+        .route("/telemetry/v1/traces/{id}", get(traces::show))
+        .nest("/telemetry/prometheus/api/v1", prometheus::router())
+        .nest("/telemetry/loki/api/v1", loki::router())
+        .nest("/telemetry/jaeger/api", jaeger::router())
+        .route("/telemetry", get(unknown))
+        .route("/telemetry/{*rest}", get(unknown).post(unknown))
+        .layer(from_fn(scoped))
+        .layer(quintet_auth::layer(verifier))
+        .with_state(api)
+}
+
+/// Keeps unknown API paths from falling through to the console's page.
+async fn unknown() -> Problem {
+    Problem::new(http::StatusCode::NOT_FOUND, "route_not_found", "there is no such route")
+}
+
+async fn scoped(principal: Principal, request: Request, next: Next) -> Response {
+    match principal.require(SCOPE) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}

@@ -1,0 +1,362 @@
+//! Prometheus' HTTP API: query, query_range, series, labels, values, metadata, buildinfo.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::StatusCode;
+use serde_json::{Value as JsonValue, json};
+
+use super::params::{Params, duration_millis, time_millis};
+use super::{Api, NotRun};
+use crate::head::MetricsHead;
+use crate::head::metrics::{Selected, TooManySamples};
+use crate::model::{Labels, Matcher};
+use crate::promql::{self, Error, Query, Series, Source, Value};
+use crate::storage::Storage;
+
+/// Prometheus refuses more points per series; dashboards rely on the message.
+const MAX_POINTS: i64 = 11_000;
+
+pub(super) fn router() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/query", get(query).post(query))
+        .route("/query_range", get(query_range).post(query_range))
+        .route("/series", get(series).post(series))
+        .route("/labels", get(labels).post(labels))
+        .route("/label/{name}/values", get(label_values))
+        .route("/metadata", get(metadata))
+        .route("/status/buildinfo", get(build_info))
+}
+
+/// An error in Prometheus' shape.
+struct Failure {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+}
+
+impl Failure {
+    fn bad_data(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (status, kind) = match &error {
+            Error::Parse { .. } | Error::Unsupported(_) => (StatusCode::BAD_REQUEST, "bad_data"),
+            Error::Execution(_) | Error::TooManySamples => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            Error::Timeout => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+        };
+        Self { status, kind, message: error.to_string() }
+    }
+}
+
+impl From<NotRun> for Failure {
+    fn from(not_run: NotRun) -> Self {
+        let (status, message) = match not_run {
+            NotRun::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many queries are running"),
+            NotRun::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "the query could not be run"),
+        };
+        Self { status, kind: "unavailable", message: message.to_owned() }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let body = json!({ "status": "error", "errorType": self.kind, "error": self.message });
+        (self.status, Json(body)).into_response()
+    }
+}
+
+type Answer = Result<Json<JsonValue>, Failure>;
+
+fn success(data: impl serde::Serialize) -> Json<JsonValue> {
+    Json(json!({ "status": "success", "data": data }))
+}
+
+impl Source for Storage {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+        max_samples: usize,
+    ) -> Result<Vec<Selected>, TooManySamples> {
+        self.metrics_head().select(matchers, from, to, max_samples)
+    }
+}
+
+fn expression(params: &Params) -> Result<promql::Expr, Failure> {
+    let text = params.get("query").unwrap_or("");
+    promql::parse(text).map_err(|error| match error {
+        Error::Parse { position, message } => {
+            let shown = Error::Parse { position, message };
+            Failure::bad_data(format!("invalid parameter \"query\": 1:{position}: {shown}"))
+        }
+        other => Failure::from(other),
+    })
+}
+
+async fn query(State(api): State<Arc<Api>>, params: Params) -> Answer {
+    let expr = expression(&params)?;
+    let time = params.parsed("time", time_millis).map_err(Failure::bad_data)?;
+    let time = time.unwrap_or_else(|| api.now_millis());
+    let limit = limit(&params)?;
+    let value = api
+        .run(move |api| promql::evaluate(&expr, Query::instant(time), api.storage.as_ref(), api.limits()))
+        .await??;
+    Ok(success(instant_result(value, time, limit)))
+}
+
+async fn query_range(State(api): State<Arc<Api>>, params: Params) -> Answer {
+    let expr = expression(&params)?;
+    let required = |name: &str, parse: fn(&str) -> Option<i64>| {
+        let value = params.parsed(name, parse).map_err(Failure::bad_data)?;
+        value.ok_or_else(|| Failure::bad_data(format!("invalid parameter {name:?}: it is missing")))
+    };
+    let start = required("start", time_millis)?;
+    let end = required("end", time_millis)?;
+    let step = required("step", duration_millis)?;
+    if end < start {
+        return Err(Failure::bad_data(
+            "invalid parameter \"end\": end timestamp must not be before start time",
+        ));
+    }
+    if step <= 0 {
+        let message =
+            "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(Failure::bad_data(format!("invalid parameter \"step\": {message}")));
+    }
+    if (end - start) / step > MAX_POINTS {
+        return Err(Failure::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    if !matches!(expr.kind(), promql::Type::Scalar | promql::Type::Vector) {
+        let kind = expr.kind().as_str();
+        return Err(Failure::bad_data(format!(
+            "invalid parameter \"query\": invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector"
+        )));
+    }
+    let limit = limit(&params)?;
+    let range = Query { start, end, step };
+    let value =
+        api.run(move |api| promql::evaluate(&expr, range, api.storage.as_ref(), api.limits())).await??;
+    Ok(success(range_result(value, range, limit)))
+}
+
+fn limit(params: &Params) -> Result<usize, Failure> {
+    let limit = params.parsed("limit", |text| text.parse::<usize>().ok()).map_err(Failure::bad_data)?;
+    // Zero means "no limit" in Prometheus.
+    Ok(limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX))
+}
+
+fn label_map(labels: &Labels) -> BTreeMap<&str, &str> {
+    labels.iter().collect()
+}
+
+/// Seconds with the milliseconds as a fraction.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+/// A float as Go's `strconv.FormatFloat(f, 'f', -1, 64)` writes it.
+pub(super) fn number(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+    } else {
+        value.to_string()
+    }
+}
+
+fn instant_result(value: Value, time: i64, limit: usize) -> JsonValue {
+    let at = |value: f64| json!([seconds(time), number(value)]);
+    match value {
+        Value::Scalar(values) => json!({
+            "resultType": "scalar", "result": at(values.first().copied().unwrap_or(f64::NAN)),
+        }),
+        Value::Text(text) => json!({ "resultType": "string", "result": [seconds(time), text] }),
+        Value::Vector(series) => {
+            let result: Vec<_> = series
+                .iter()
+                .filter_map(|series| Some((series, series.values.first().copied().flatten()?)))
+                .take(limit)
+                .map(|(series, value)| json!({ "metric": label_map(&series.labels), "value": at(value) }))
+                .collect();
+            json!({ "resultType": "vector", "result": result })
+        }
+        Value::Matrix(series) => {
+            let result: Vec<_> = series
+                .iter()
+                .take(limit)
+                .map(|(labels, samples)| {
+                    let values: Vec<_> =
+                        samples.iter().map(|(time, value)| json!([seconds(*time), number(*value)])).collect();
+                    json!({ "metric": label_map(labels), "values": values })
+                })
+                .collect();
+            json!({ "resultType": "matrix", "result": result })
+        }
+    }
+}
+
+fn range_result(value: Value, range: Query, limit: usize) -> JsonValue {
+    let series = match value {
+        Value::Vector(series) => series,
+        Value::Scalar(values) => {
+            vec![Series { labels: Labels::empty(), values: values.into_iter().map(Some).collect() }]
+        }
+        Value::Matrix(_) | Value::Text(_) => Vec::new(),
+    };
+    let mut series = series;
+    series.sort_by(|left, right| left.labels.cmp(&right.labels));
+    let result: Vec<_> = series
+        .iter()
+        .take(limit)
+        .map(|series| {
+            let values: Vec<_> = range
+                .steps()
+                .zip(&series.values)
+                .filter_map(|(time, value)| Some(json!([seconds(time), number((*value)?)])))
+                .collect();
+            json!({ "metric": label_map(&series.labels), "values": values })
+        })
+        .collect();
+    json!({ "resultType": "matrix", "result": result })
+}
+
+/// The `match[]` selectors and the time range of a metadata request.
+struct Asked {
+    selectors: Vec<Vec<Matcher>>,
+    start: i64,
+    end: i64,
+    limit: usize,
+}
+
+impl Asked {
+    fn of(params: &Params) -> Result<Self, Failure> {
+        let selectors = params
+            .all("match[]")
+            .map(|text| {
+                promql::parse_selector(text)
+                    .map_err(|error| Failure::bad_data(format!("invalid parameter \"match[]\": {error}")))
+            })
+            .collect::<Result<_, _>>()?;
+        let start = params.parsed("start", time_millis).map_err(Failure::bad_data)?.unwrap_or(i64::MIN);
+        let end = params.parsed("end", time_millis).map_err(Failure::bad_data)?.unwrap_or(i64::MAX);
+        Ok(Self { selectors, start, end, limit: limit(params)? })
+    }
+
+    fn label_sets(&self, head: &MetricsHead) -> BTreeSet<Labels> {
+        self.selectors.iter().flat_map(|matchers| head.label_sets(matchers, self.start, self.end)).collect()
+    }
+}
+
+async fn series(State(api): State<Arc<Api>>, params: Params) -> Answer {
+    let asked = Asked::of(&params)?;
+    if asked.selectors.is_empty() {
+        return Err(Failure::bad_data("no match[] parameter provided"));
+    }
+    let found = api
+        .run(move |api| {
+            let sets = asked.label_sets(&api.storage.metrics_head());
+            sets.iter().take(asked.limit).map(|labels| json!(label_map(labels))).collect::<Vec<_>>()
+        })
+        .await?;
+    Ok(success(found))
+}
+
+async fn labels(State(api): State<Arc<Api>>, params: Params) -> Answer {
+    let asked = Asked::of(&params)?;
+    let found = api
+        .run(move |api| {
+            let head = api.storage.metrics_head();
+            if asked.selectors.is_empty() {
+                return head.label_names().into_iter().take(asked.limit).collect::<Vec<_>>();
+            }
+            let names: BTreeSet<String> = asked
+                .label_sets(&head)
+                .iter()
+                .flat_map(|labels| labels.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
+                .collect();
+            names.into_iter().take(asked.limit).collect()
+        })
+        .await?;
+    Ok(success(found))
+}
+
+async fn label_values(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Params) -> Answer {
+    let asked = Asked::of(&params)?;
+    let found = api
+        .run(move |api| {
+            let head = api.storage.metrics_head();
+            if asked.selectors.is_empty() {
+                return head.label_values(&name).into_iter().take(asked.limit).collect::<Vec<_>>();
+            }
+            let values: BTreeSet<String> = asked
+                .label_sets(&head)
+                .iter()
+                .filter_map(|labels| labels.get(&name).map(str::to_owned))
+                .collect();
+            values.into_iter().take(asked.limit).collect()
+        })
+        .await?;
+    Ok(success(found))
+}
+
+async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Answer {
+    let limit = limit(&params)?;
+    let wanted = params.get("metric").map(str::to_owned);
+    let head = api.storage.metrics_head();
+    let found: BTreeMap<&str, JsonValue> = head
+        .metadata()
+        .filter(|meta| wanted.as_ref().is_none_or(|wanted| *wanted == meta.name))
+        .take(limit)
+        .map(|meta| {
+            (
+                meta.name.as_str(),
+                json!([{ "type": meta.kind.as_str(), "help": meta.help, "unit": meta.unit }]),
+            )
+        })
+        .collect();
+    Ok(success(found))
+}
+
+/// Grafana reads the version to know which features to ask for; this is the API level served.
+async fn build_info() -> Json<JsonValue> {
+    success(json!({
+        "version": "3.0.0",
+        "revision": env!("CARGO_PKG_VERSION"),
+        "branch": "quintet",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_are_written_as_prometheus_writes_them() {
+        for (value, text) in [
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (1e21, "1000000000000000000000"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+}

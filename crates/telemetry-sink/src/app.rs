@@ -1,0 +1,167 @@
+//! Puts the parts together: storage, intake, scraper, queries, console and upkeep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use quintet_auth::Verifier;
+use quintet_http::Limits;
+use quintet_service::telemetry::http::Detail;
+use quintet_service::{Binary, Code, Common, Context, Invalid, OrExit};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Api, events};
+use crate::config::Config;
+use crate::console;
+use crate::ingest::{self, Receiver};
+use crate::scrape::{self, Target};
+use crate::storage::disk::RealDisk;
+use crate::storage::{SYNC_INTERVAL, Signal, Storage};
+
+const SPACE_INTERVAL: Duration = Duration::from_secs(1);
+const RETENTION_INTERVAL: Duration = Duration::from_secs(30);
+/// Decoding happens in memory; more connections than this wait in the kernel.
+const OTLP_CONNECTIONS: usize = 1024;
+const OTLP_IN_FLIGHT: usize = 64;
+
+/// The telemetry sink.
+pub(crate) struct TelemetrySink;
+
+impl Binary for TelemetrySink {
+    const NAME: &'static str = "telemetry-sink";
+    const ABOUT: &'static str = "takes in logs, metrics and traces, answers queries, serves the console";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    type Config = Config;
+
+    fn common(config: &Config) -> Common<'_> {
+        Common { service: &config.service, telemetry: &config.telemetry }
+    }
+
+    fn validate(config: &Config) -> Result<(), Invalid> {
+        config.validate()
+    }
+
+    async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
+        let limits = config.storage.limits();
+        let share = limits.in_flight_share();
+        let storage = Storage::open(limits, cx.clock(), Arc::new(RealDisk))
+            .with_context(|| {
+                format!("cannot open the storage directory {}", config.storage.directory.display())
+            })
+            .or_exit(Code::CannotCreate)?;
+        let storage = Arc::new(storage);
+        replay(cx, &storage);
+        upkeep(cx, &storage);
+        receive(cx, &config, &storage, share)?;
+        let targets = scrapers(cx, &config, &storage);
+        let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
+        let api = Arc::new(Api::new(storage, targets, config.query, cx.shutdown()));
+        let publisher = Arc::clone(&api);
+        cx.spawn("events", async move {
+            events::publish(publisher).await;
+            Ok(())
+        });
+        let listener = cx.listener("http", &config.listen.http)?;
+        cx.serve("http", listener, router(api, verifier), Limits::default());
+        Ok(())
+    }
+}
+
+/// The query listener's routes: the API behind tokens, the console for everything else.
+pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
+    api::router(api, verifier).merge(console::router())
+}
+
+/// Reads the logs without holding up the listeners; `/readyz` and writers wait for it.
+fn replay(cx: &Context, storage: &Arc<Storage>) {
+    let ready = cx.readiness("storage");
+    let storage = Arc::clone(storage);
+    cx.spawn("replay", async move {
+        tokio::task::spawn_blocking(move || storage.replay()).await?;
+        ready.set(true);
+        Ok(())
+    });
+}
+
+fn receive(cx: &Context, config: &Config, storage: &Arc<Storage>, share: usize) -> anyhow::Result<()> {
+    let limits = Limits {
+        max_body: ingest::MAX_BODY,
+        max_connections: OTLP_CONNECTIONS,
+        max_in_flight: OTLP_IN_FLIGHT,
+        ..Limits::default()
+    };
+    let router = Receiver::new(Arc::clone(storage), share).router();
+    for (index, address) in config.listen.otlp.as_slice().iter().enumerate() {
+        // systemd passes several sockets as otlp, otlp-2, otlp-3.
+        let name = if index == 0 { "otlp".to_owned() } else { format!("otlp-{}", index + 1) };
+        let listener = cx.listener(&name, address)?;
+        // Spans and access lines about the intake would themselves be sent to the intake.
+        cx.serve_with("otlp", listener, router.clone(), limits, Detail::MetricsOnly);
+    }
+    Ok(())
+}
+
+fn scrapers(cx: &Context, config: &Config, storage: &Arc<Storage>) -> Vec<Arc<Target>> {
+    let targets: Vec<_> = config.targets().into_iter().map(|target| Arc::new(Target::new(target))).collect();
+    for target in &targets {
+        let (target, storage, shutdown) = (Arc::clone(target), Arc::clone(storage), cx.shutdown());
+        cx.spawn("scrape", async move {
+            scrape::run(target, storage, shutdown).await;
+            Ok(())
+        });
+    }
+    targets
+}
+
+/// Syncs the logs, watches the disk and applies retention until the drain, then syncs once more.
+fn upkeep(cx: &Context, storage: &Arc<Storage>) {
+    periodically(cx, storage, "sync", SYNC_INTERVAL, Storage::sync);
+    periodically(cx, storage, "space", SPACE_INTERVAL, |storage| {
+        storage.check_space();
+        report(storage);
+    });
+    periodically(cx, storage, "retention", RETENTION_INTERVAL, Storage::retain);
+}
+
+fn periodically(
+    cx: &Context,
+    storage: &Arc<Storage>,
+    name: &'static str,
+    every: Duration,
+    work: fn(&Storage),
+) {
+    let (storage, shutdown) = (Arc::clone(storage), cx.shutdown());
+    cx.spawn(name, async move {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while next(&mut ticks, &shutdown).await {
+            let storage = Arc::clone(&storage);
+            tokio::task::spawn_blocking(move || work(&storage)).await?;
+        }
+        tokio::task::spawn_blocking(move || work(&storage)).await?;
+        Ok(())
+    });
+}
+
+async fn next(ticks: &mut tokio::time::Interval, shutdown: &CancellationToken) -> bool {
+    tokio::select! {
+        () = shutdown.cancelled() => false,
+        _ = ticks.tick() => true,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+fn report(storage: &Storage) {
+    let usage = storage.usage();
+    metrics::gauge!("quintet_sink_series").set(usage.series as f64);
+    metrics::gauge!("quintet_sink_log_records").set(usage.log_records as f64);
+    metrics::gauge!("quintet_sink_spans").set(usage.spans as f64);
+    metrics::gauge!("quintet_sink_disk_full").set(if storage.is_full() { 1.0 } else { 0.0 });
+    let signals = [Signal::Metrics, Signal::Logs, Signal::Spans];
+    for ((signal, head), log) in signals.into_iter().zip(usage.head_bytes).zip(usage.log_bytes) {
+        metrics::gauge!("quintet_sink_head_bytes", "signal" => signal.as_str()).set(head as f64);
+        metrics::gauge!("quintet_sink_wal_bytes", "signal" => signal.as_str()).set(log as f64);
+    }
+}

@@ -1,0 +1,265 @@
+//! The configuration file's sections.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quintet_http::{Address, Origin};
+use quintet_service::{Invalid, ServiceSection, telemetry};
+use serde::Deserialize;
+
+use crate::head::SeriesLimits;
+use crate::storage::{StorageLimits, SyncMode};
+
+const MIN_MEMORY: usize = 16 * 1024 * 1024;
+const MIN_DISK: u64 = 16 * 1024 * 1024;
+
+/// `/etc/quintet/telemetry-sink.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) service: ServiceSection,
+    /// The sink reports to itself: point `otlp` at one of its own listeners.
+    #[serde(default)]
+    pub(crate) telemetry: telemetry::Settings,
+    pub(crate) listen: Listen,
+    pub(crate) auth: quintet_auth::Settings,
+    pub(crate) storage: StorageSection,
+    /// What to scrape. Without any, the five binaries are looked for beside the sink's own admin
+    /// socket, as `NAME.admin.sock`.
+    #[serde(default)]
+    pub(crate) scrape: Vec<Scrape>,
+    #[serde(default)]
+    pub(crate) query: QuerySection,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// Queries and console.
+    pub(crate) http: Address,
+    /// OTLP over HTTP: one address or a list.
+    pub(crate) otlp: Addresses,
+}
+
+/// One address, or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "an address such as \"127.0.0.1:4318\" or \"unix:/run/otlp.sock\", or a list of them"
+)]
+pub(crate) enum Addresses {
+    One(Address),
+    Many(Vec<Address>),
+}
+
+impl Addresses {
+    pub(crate) fn as_slice(&self) -> &[Address] {
+        match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Many(addresses) => addresses,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StorageSection {
+    /// Where the logs of the three signals are kept.
+    #[serde(alias = "dir")]
+    pub(crate) directory: PathBuf,
+    #[serde(default = "retention_hours")]
+    pub(crate) retention_hours: u32,
+    /// All logs together, bytes.
+    #[serde(default = "max_bytes")]
+    pub(crate) max_bytes: u64,
+    /// What is held in memory and what is being decoded, together, bytes.
+    #[serde(default = "memory_budget_bytes")]
+    pub(crate) memory_budget_bytes: usize,
+    /// Below this many free bytes on the file system, writes are refused.
+    #[serde(default = "free_bytes_floor")]
+    pub(crate) free_bytes_floor: u64,
+    /// `interval`: synced within 200 ms. `always`: before each acknowledgement.
+    #[serde(default)]
+    pub(crate) sync: SyncMode,
+    #[serde(default = "max_series")]
+    pub(crate) max_series: usize,
+    #[serde(default = "max_series_per_metric")]
+    pub(crate) max_series_per_metric: usize,
+}
+
+fn retention_hours() -> u32 {
+    24 * 7
+}
+
+fn max_bytes() -> u64 {
+    2 * 1024 * 1024 * 1024
+}
+
+fn memory_budget_bytes() -> usize {
+    64 * 1024 * 1024
+}
+
+fn free_bytes_floor() -> u64 {
+    64 * 1024 * 1024
+}
+
+fn max_series() -> usize {
+    20_000
+}
+
+fn max_series_per_metric() -> usize {
+    5_000
+}
+
+impl StorageSection {
+    pub(crate) fn limits(&self) -> StorageLimits {
+        StorageLimits {
+            directory: self.directory.clone(),
+            retention: Duration::from_hours(self.retention_hours.into()),
+            max_bytes: self.max_bytes,
+            memory_budget_bytes: self.memory_budget_bytes,
+            free_bytes_floor: self.free_bytes_floor,
+            sync: self.sync,
+            series: SeriesLimits { total: self.max_series, per_metric: self.max_series_per_metric },
+        }
+    }
+}
+
+/// A target that answers in the Prometheus text format.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scrape {
+    /// The label `job`.
+    pub(crate) name: String,
+    pub(crate) target: Origin,
+    #[serde(default = "metrics_path")]
+    pub(crate) path: String,
+    /// The label `instance`, the name unless set.
+    #[serde(default)]
+    pub(crate) instance: Option<String>,
+    #[serde(default = "interval_ms")]
+    pub(crate) interval_ms: u64,
+}
+
+fn metrics_path() -> String {
+    "/metrics".to_owned()
+}
+
+fn interval_ms() -> u64 {
+    2000
+}
+
+impl Scrape {
+    fn of_member(name: &str, socket: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            target: Origin::Unix(socket),
+            path: metrics_path(),
+            instance: None,
+            interval_ms: interval_ms(),
+        }
+    }
+}
+
+/// What one query may cost.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct QuerySection {
+    pub(crate) max_samples: usize,
+    pub(crate) timeout_ms: u64,
+    pub(crate) concurrency: usize,
+}
+
+impl Default for QuerySection {
+    fn default() -> Self {
+        Self { max_samples: 2_000_000, timeout_ms: 20_000, concurrency: 4 }
+    }
+}
+
+/// The five of a fleet, in the order in which requests meet them.
+pub(crate) const MEMBERS: [&str; 5] =
+    ["edge-gateway", "core-api", "async-worker", "identity-provider", "telemetry-sink"];
+
+impl Config {
+    /// The configured targets, or the fleet's own beside this process' admin socket.
+    pub(crate) fn targets(&self) -> Vec<Scrape> {
+        if !self.scrape.is_empty() {
+            return self.scrape.clone();
+        }
+        let Address::Unix(admin) = &self.service.admin else { return Vec::new() };
+        let Some(directory) = admin.parent() else { return Vec::new() };
+        MEMBERS
+            .iter()
+            .map(|name| Scrape::of_member(name, directory.join(format!("{name}.admin.sock"))))
+            .collect()
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), Invalid> {
+        let storage = &self.storage;
+        if storage.memory_budget_bytes < MIN_MEMORY {
+            return Err(Invalid::new(
+                "storage.memory_budget_bytes",
+                format!("must be at least {MIN_MEMORY} bytes"),
+            ));
+        }
+        if storage.max_bytes < MIN_DISK {
+            return Err(Invalid::new("storage.max_bytes", format!("must be at least {MIN_DISK} bytes")));
+        }
+        if storage.retention_hours == 0 {
+            return Err(Invalid::new("storage.retention_hours", "must be at least 1"));
+        }
+        if self.listen.otlp.as_slice().is_empty() {
+            return Err(Invalid::new("listen.otlp", "needs at least one address"));
+        }
+        if self.query.concurrency == 0 {
+            return Err(Invalid::new("query.concurrency", "must be at least 1"));
+        }
+        for scrape in &self.scrape {
+            if scrape.interval_ms < 1000 {
+                return Err(Invalid::new("scrape.interval_ms", "must be at least 1000"));
+            }
+            if scrape.name.is_empty() || !scrape.path.starts_with('/') {
+                return Err(Invalid::new("scrape", "needs a name, and a path that starts with a slash"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(extra: &str) -> Config {
+        let text = format!(
+            "[service]\nadmin = \"unix:/run/quintet/telemetry-sink.admin.sock\"\n\
+             [listen]\nhttp = \"127.0.0.1:9000\"\notlp = \"unix:/run/otlp.sock\"\n\
+             [auth]\nissuer = \"https://localhost/identity\"\njwks = \"unix:/run/idp.sock\"\n{extra}"
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn without_targets_the_fleet_is_found_beside_the_admin_socket() {
+        let config = parse("[storage]\ndirectory = \"/var/lib/quintet/telemetry\"\n");
+        let targets = config.targets();
+        assert_eq!(targets.len(), 5);
+        assert_eq!(targets[1].target, Origin::Unix("/run/quintet/core-api.admin.sock".into()));
+        assert!(config.validate().is_ok());
+    }
+
+    #[test]
+    fn impossible_values_name_their_key() {
+        for (extra, key) in [
+            ("[storage]\ndirectory = \"/d\"\nmemory_budget_bytes = 1\n", "storage.memory_budget_bytes"),
+            ("[storage]\ndirectory = \"/d\"\nmax_bytes = 1\n", "storage.max_bytes"),
+            ("[storage]\ndirectory = \"/d\"\nretention_hours = 0\n", "storage.retention_hours"),
+            (
+                "[storage]\ndirectory = \"/d\"\n[[scrape]]\nname = \"a\"\ntarget = \"http://h:1\"\ninterval_ms = 10\n",
+                "scrape.interval_ms",
+            ),
+        ] {
+            assert_eq!(parse(extra).validate().unwrap_err().key, key);
+        }
+    }
+}

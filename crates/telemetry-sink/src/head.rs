@@ -1,0 +1,13 @@
+//! What the sink holds in memory and answers queries from.
+//!
+//! Metrics live as compressed chunks per series behind a label index ([`metrics`]); logs and spans
+//! live in blocks of encoded records with their lookup keys beside them ([`blocks`]). Each head
+//! counts its own bytes and drops its oldest content when it is over its share of the budget;
+//! nothing here touches the disk.
+
+pub(crate) mod blocks;
+pub(crate) mod chunk;
+pub(crate) mod metrics;
+
+pub(crate) use blocks::{BlockHead, Found};
+pub(crate) use metrics::{MetricsHead, SeriesLimits};

@@ -1,0 +1,493 @@
+//! Series in memory: a label index over compressed chunks.
+//!
+//! Layout: each series has a number that is never reused; `index` maps label name → value → sorted
+//! series numbers, and its keys are the interned strings that the series' labels share.
+//!
+//! Invariants: samples of a series are strictly ascending in time (an older one is refused, an
+//! exact repeat is swallowed); the limits refuse new series and never a sample of an existing one;
+//! `bytes` follows every allocation of samples, labels and index entries closely enough that the
+//! head stays within its share.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use super::chunk::{Chunk, OpenChunk};
+use crate::model::matcher::all_accept;
+use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, MetricMeta};
+
+/// A gone series (a restarted process' old labels, say) may be dropped for a new one after this.
+const IDLE_MILLIS: i64 = 15 * 60 * 1000;
+const MAX_METADATA: usize = 10_000;
+const MAX_METADATA_TEXT: usize = 512;
+
+/// How many series may exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SeriesLimits {
+    pub(crate) total: usize,
+    pub(crate) per_metric: usize,
+}
+
+/// Why a new series was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    TooManySeries,
+    TooManyOfMetric,
+}
+
+/// What became of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    New,
+    /// The same value at the same time is already there.
+    Repeat,
+    /// The series already has a later sample, or another value at this time.
+    OutOfOrder,
+}
+
+struct Series {
+    labels: Labels,
+    key: u128,
+    chunks: VecDeque<Chunk>,
+    open: OpenChunk,
+}
+
+impl Series {
+    fn last_time(&self) -> Option<i64> {
+        if self.open.is_empty() { self.chunks.back().map(|chunk| chunk.last) } else { Some(self.open.last()) }
+    }
+
+    fn first_time(&self) -> Option<i64> {
+        self.chunks
+            .front()
+            .map(|chunk| chunk.first)
+            .or_else(|| (!self.open.is_empty()).then(|| self.open.first()))
+    }
+
+    fn fixed_bytes(&self) -> usize {
+        // The series, its map entries, and per label two shared pointers and a postings entry.
+        size_of::<Self>() + 64 + self.labels.len() * (size_of::<(Arc<str>, Arc<str>)>() + 8)
+    }
+}
+
+/// A series' samples within the asked range.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Selected {
+    pub(crate) labels: Labels,
+    pub(crate) samples: Vec<(i64, f64)>,
+}
+
+/// The query would read more samples than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManySamples;
+
+pub(crate) struct MetricsHead {
+    limits: SeriesLimits,
+    share: usize,
+    hashers: [RandomState; 2],
+    by_key: HashMap<u128, u32>,
+    series: HashMap<u32, Series>,
+    next: u32,
+    index: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
+    metadata: BTreeMap<String, MetricMeta>,
+    bytes: usize,
+}
+
+impl MetricsHead {
+    /// A head that keeps itself within `share` bytes.
+    pub(crate) fn new(share: usize, limits: SeriesLimits) -> Self {
+        Self {
+            limits,
+            share,
+            hashers: [RandomState::new(), RandomState::new()],
+            by_key: HashMap::new(),
+            series: HashMap::new(),
+            next: 0,
+            index: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn series_count(&self) -> usize {
+        self.series.len()
+    }
+
+    /// The series' number, made if it is new and the limits allow one more.
+    pub(crate) fn resolve(&mut self, labels: &Labels, now: i64) -> Result<u32, Refusal> {
+        let key = self.key(labels);
+        if let Some(number) = self.by_key.get(&key) {
+            return Ok(*number);
+        }
+        if self.series.len() >= self.limits.total {
+            self.drop_idle(now - IDLE_MILLIS);
+            if self.series.len() >= self.limits.total {
+                return Err(Refusal::TooManySeries);
+            }
+        }
+        let of_metric =
+            self.index.get(METRIC_NAME).and_then(|names| names.get(labels.name())).map_or(0, Vec::len);
+        if of_metric >= self.limits.per_metric {
+            return Err(Refusal::TooManyOfMetric);
+        }
+        Ok(self.insert(key, labels))
+    }
+
+    /// Both halves are keyed at random per process, so that nobody can aim for a collision.
+    fn key(&self, labels: &Labels) -> u128 {
+        let [low, high] = &self.hashers;
+        (u128::from(high.hash_one(labels.shared())) << 64) | u128::from(low.hash_one(labels.shared()))
+    }
+
+    fn insert(&mut self, key: u128, labels: &Labels) -> u32 {
+        let number = self.next;
+        self.next = self.next.wrapping_add(1);
+        let mut interned = Vec::with_capacity(labels.len());
+        for (name, value) in labels.shared() {
+            let name = if let Some((known, _)) = self.index.get_key_value(name) {
+                Arc::clone(known)
+            } else {
+                self.bytes += name.len() + 64;
+                Arc::clone(name)
+            };
+            let values = self.index.entry(Arc::clone(&name)).or_default();
+            let value = if let Some((known, _)) = values.get_key_value(value) {
+                Arc::clone(known)
+            } else {
+                self.bytes += value.len() + 80;
+                Arc::clone(value)
+            };
+            values.entry(Arc::clone(&value)).or_default().push(number);
+            interned.push((name, value));
+        }
+        let labels = Labels::from_sorted(interned);
+        let series = Series { labels, key, chunks: VecDeque::new(), open: OpenChunk::default() };
+        self.bytes += series.fixed_bytes();
+        self.by_key.insert(key, number);
+        self.series.insert(number, series);
+        number
+    }
+
+    /// Whether a sample of a series would be stored.
+    pub(crate) fn admits(&self, number: u32, time: i64, value: f64) -> Admission {
+        let Some(series) = self.series.get(&number) else { return Admission::OutOfOrder };
+        match series.last_time() {
+            None => Admission::New,
+            Some(last) if time > last => Admission::New,
+            Some(last) if time == last && series.open.last_value().to_bits() == value.to_bits() => {
+                Admission::Repeat
+            }
+            Some(_) => Admission::OutOfOrder,
+        }
+    }
+
+    /// Stores a sample that [`MetricsHead::admits`].
+    pub(crate) fn append(&mut self, number: u32, time: i64, value: f64) -> Admission {
+        let admission = self.admits(number, time, value);
+        if admission != Admission::New {
+            return admission;
+        }
+        let Some(series) = self.series.get_mut(&number) else { return Admission::OutOfOrder };
+        let before = series.open.bytes();
+        // The open chunk is never left empty by sealing: its last value answers `admits`.
+        if series.open.is_full() {
+            let chunk = series.open.seal();
+            self.bytes += chunk.bytes();
+            series.chunks.push_back(chunk);
+        }
+        series.open.push(time, value);
+        self.bytes = (self.bytes + series.open.bytes()).saturating_sub(before);
+        admission
+    }
+
+    /// Drops the oldest chunks until the head is within its share again.
+    pub(crate) fn shrink(&mut self) {
+        while self.bytes > self.share {
+            let Some(oldest) = self.series.values().filter_map(Series::first_time).min() else { return };
+            let newest = self.series.values().filter_map(Series::last_time).max().unwrap_or(oldest);
+            // A sixteenth of the span at a time keeps the number of passes small.
+            let cutoff = oldest.saturating_add((newest.saturating_sub(oldest) / 16).max(60_000));
+            if cutoff > newest {
+                self.drop_before(newest);
+                return;
+            }
+            self.drop_before(cutoff);
+        }
+    }
+
+    /// Drops every chunk that ends before `cutoff`, and the series that have nothing else.
+    pub(crate) fn drop_before(&mut self, cutoff: i64) {
+        let mut freed = 0;
+        let mut ended = Vec::new();
+        for (number, series) in &mut self.series {
+            while let Some(chunk) = series.chunks.front()
+                && chunk.last < cutoff
+            {
+                freed += chunk.bytes();
+                series.chunks.pop_front();
+            }
+            if series.last_time().is_none_or(|last| last < cutoff) {
+                ended.push(*number);
+            }
+        }
+        self.bytes = self.bytes.saturating_sub(freed);
+        self.remove(&ended);
+    }
+
+    /// Series without any sample stay: they may belong to the batch that is being resolved.
+    fn drop_idle(&mut self, cutoff: i64) {
+        let idle: Vec<u32> = self
+            .series
+            .iter()
+            .filter(|(_, series)| series.last_time().is_some_and(|last| last < cutoff))
+            .map(|(number, _)| *number)
+            .collect();
+        self.remove(&idle);
+    }
+
+    fn remove(&mut self, numbers: &[u32]) {
+        if numbers.is_empty() {
+            return;
+        }
+        let gone: std::collections::HashSet<u32> = numbers.iter().copied().collect();
+        let mut freed = 0;
+        for number in numbers {
+            if let Some(series) = self.series.remove(number) {
+                self.by_key.remove(&series.key);
+                freed += series.fixed_bytes() + series.open.bytes();
+                freed += series.chunks.iter().map(Chunk::bytes).sum::<usize>();
+            }
+        }
+        self.index.retain(|name, values| {
+            values.retain(|value, numbers| {
+                numbers.retain(|number| !gone.contains(number));
+                if numbers.is_empty() {
+                    freed += value.len() + 80;
+                }
+                !numbers.is_empty()
+            });
+            if values.is_empty() {
+                freed += name.len() + 64;
+            }
+            !values.is_empty()
+        });
+        self.bytes = self.bytes.saturating_sub(freed);
+    }
+
+    /// The series that meet all matchers and have samples with `from < time ≤ to`, in label order.
+    pub(crate) fn select(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+        max_samples: usize,
+    ) -> Result<Vec<Selected>, TooManySamples> {
+        let mut left = max_samples;
+        let mut found = Vec::new();
+        for series in self.matching(matchers) {
+            let samples = samples_between(series, from, to);
+            left = left.checked_sub(samples.len()).ok_or(TooManySamples)?;
+            if !samples.is_empty() {
+                found.push(Selected { labels: series.labels.clone(), samples });
+            }
+        }
+        found.sort_unstable_by(|left, right| left.labels.cmp(&right.labels));
+        Ok(found)
+    }
+
+    /// The label sets that meet the matchers and overlap the time range, in order.
+    pub(crate) fn label_sets(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Labels> {
+        let mut found: Vec<Labels> = self
+            .matching(matchers)
+            .filter(|series| {
+                series.last_time().is_some_and(|last| last >= from)
+                    && series.first_time().is_some_and(|first| first <= to)
+            })
+            .map(|series| series.labels.clone())
+            .collect();
+        found.sort_unstable();
+        found
+    }
+
+    fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = &'a Series> {
+        let candidates = self.candidates(matchers);
+        let all = candidates.is_none().then(|| self.series.values()).into_iter().flatten();
+        candidates
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|number| self.series.get(&number))
+            .chain(all)
+            .filter(move |series| all_accept(matchers, &series.labels))
+    }
+
+    /// The shortest list of series any one matcher narrows to; nothing where none narrows.
+    fn candidates(&self, matchers: &[Matcher]) -> Option<Vec<u32>> {
+        matchers
+            .iter()
+            .filter(|matcher| matcher.needs_presence())
+            .map(|matcher| {
+                let Some(values) = self.index.get(matcher.name.as_str()) else { return Vec::new() };
+                if matcher.op == MatchOp::Equal {
+                    return values.get(matcher.value.as_str()).cloned().unwrap_or_default();
+                }
+                values
+                    .iter()
+                    .filter(|(value, _)| matcher.accepts(value))
+                    .flat_map(|(_, numbers)| numbers.iter().copied())
+                    .collect()
+            })
+            .min_by_key(Vec::len)
+    }
+
+    pub(crate) fn label_names(&self) -> Vec<String> {
+        self.index.keys().map(ToString::to_string).collect()
+    }
+
+    pub(crate) fn label_values(&self, name: &str) -> Vec<String> {
+        self.index.get(name).into_iter().flat_map(BTreeMap::keys).map(ToString::to_string).collect()
+    }
+
+    /// Remembers what a metric is; the newest description wins.
+    pub(crate) fn describe(&mut self, meta: &MetricMeta) {
+        let known = self.metadata.get(&meta.name);
+        if known == Some(meta) || (known.is_none() && self.metadata.len() >= MAX_METADATA) {
+            return;
+        }
+        if meta.help.len() > MAX_METADATA_TEXT || meta.unit.len() > MAX_METADATA_TEXT {
+            return;
+        }
+        self.metadata.insert(meta.name.clone(), meta.clone());
+    }
+
+    pub(crate) fn metadata(&self) -> impl Iterator<Item = &MetricMeta> {
+        self.metadata.values()
+    }
+
+    /// The labels of a series, for the log's dictionary.
+    pub(crate) fn labels(&self, number: u32) -> Option<&Labels> {
+        self.series.get(&number).map(|series| &series.labels)
+    }
+}
+
+fn samples_between(series: &Series, from: i64, to: i64) -> Vec<(i64, f64)> {
+    let mut samples = Vec::new();
+    let overlapping = series.chunks.iter().filter(|chunk| chunk.last > from && chunk.first <= to);
+    for chunk in overlapping {
+        samples.extend(chunk.iter().filter(|(time, _)| *time > from && *time <= to));
+    }
+    if !series.open.is_empty() && series.open.last() > from && series.open.first() <= to {
+        samples.extend(series.open.iter().filter(|(time, _)| *time > from && *time <= to));
+    }
+    samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(metric: &str, instance: &str) -> Labels {
+        [(METRIC_NAME, metric), ("instance", instance)].into_iter().collect()
+    }
+
+    fn head(share: usize, total: usize, per_metric: usize) -> MetricsHead {
+        MetricsHead::new(share, SeriesLimits { total, per_metric })
+    }
+
+    fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
+        Matcher::new(name, op, value).unwrap()
+    }
+
+    #[test]
+    fn matchers_narrow_by_the_index_and_filter_by_the_rest() {
+        let mut head = head(1 << 20, 100, 100);
+        for (metric, instance) in [("up", "a"), ("up", "b"), ("down", "a")] {
+            let number = head.resolve(&labels(metric, instance), 0).unwrap();
+            head.append(number, 1000, 1.0);
+        }
+        let select = |matchers: &[Matcher]| {
+            let found = head.select(matchers, 0, 2000, 100).unwrap();
+            found.iter().map(|found| format!("{:?}", found.labels)).collect::<Vec<_>>()
+        };
+        assert_eq!(select(&[Matcher::equal(METRIC_NAME, "up")]).len(), 2);
+        assert_eq!(
+            select(&[Matcher::equal(METRIC_NAME, "up"), matcher("instance", MatchOp::NotEqual, "a")]),
+            [r#"{__name__="up", instance="b"}"#]
+        );
+        assert_eq!(select(&[matcher("instance", MatchOp::Regex, "a|c")]).len(), 2);
+        assert_eq!(select(&[matcher("absent", MatchOp::Equal, "")]).len(), 3);
+        assert_eq!(select(&[matcher("absent", MatchOp::Regex, ".+")]).len(), 0);
+    }
+
+    #[test]
+    fn a_series_explosion_is_refused_and_existing_series_keep_their_samples() {
+        let mut head = head(1 << 20, 10, 5);
+        let known = head.resolve(&labels("up", "0"), 0).unwrap();
+        for instance in 1..5 {
+            head.resolve(&labels("up", &instance.to_string()), 0).unwrap();
+        }
+        assert_eq!(head.resolve(&labels("up", "9"), 0), Err(Refusal::TooManyOfMetric));
+        for instance in 0..5 {
+            head.resolve(&labels("other", &instance.to_string()), 0).unwrap();
+        }
+        assert_eq!(head.resolve(&labels("third", "x"), 0), Err(Refusal::TooManySeries));
+        assert_eq!(head.append(known, 5, 1.0), Admission::New);
+        assert_eq!(head.resolve(&labels("up", "0"), 0), Ok(known));
+    }
+
+    #[test]
+    fn series_that_ended_long_ago_make_room_for_new_ones() {
+        let mut head = head(1 << 20, 1, 1);
+        let old = head.resolve(&labels("up", "old"), 0).unwrap();
+        head.append(old, 1000, 1.0);
+        assert!(head.resolve(&labels("up", "new"), IDLE_MILLIS).is_err());
+        assert!(head.resolve(&labels("up", "new"), IDLE_MILLIS + 1001).is_ok());
+        assert_eq!(head.label_values("instance"), ["new"]);
+    }
+
+    #[test]
+    fn older_samples_are_refused_and_repeats_swallowed() {
+        let mut head = head(1 << 20, 10, 10);
+        let number = head.resolve(&labels("up", "a"), 0).unwrap();
+        assert_eq!(head.append(number, 10, 1.0), Admission::New);
+        assert_eq!(head.append(number, 10, 1.0), Admission::Repeat);
+        assert_eq!(head.append(number, 10, 2.0), Admission::OutOfOrder);
+        assert_eq!(head.append(number, 9, 1.0), Admission::OutOfOrder);
+    }
+
+    #[test]
+    fn the_head_stays_within_its_share_by_dropping_its_oldest_samples() {
+        let share = 64 * 1024;
+        let mut head = head(share, 100, 100);
+        let number = head.resolve(&labels("noise", "a"), 0).unwrap();
+        let mut value = 1u64;
+        for step in 0..50_000i64 {
+            value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            head.append(number, step * 1000, f64::from_bits(value >> 2));
+            if step % 100 == 0 {
+                head.shrink();
+                assert!(head.bytes() <= share, "{} at {step}", head.bytes());
+            }
+        }
+        let found = head.select(&[], -1, i64::MAX, 100_000).unwrap();
+        let samples = &found[0].samples;
+        assert_eq!(samples.last().unwrap().0, 49_999_000);
+        assert!(samples.len() > 1000 && samples.len() < 10_000, "{}", samples.len());
+    }
+
+    #[test]
+    fn accounting_returns_to_zero_when_everything_is_gone() {
+        let mut head = head(1 << 20, 100, 100);
+        for instance in 0..50 {
+            let number = head.resolve(&labels("up", &instance.to_string()), 0).unwrap();
+            for step in 0..1000 {
+                head.append(number, step, 1.0);
+            }
+        }
+        head.drop_before(5000);
+        assert_eq!((head.bytes(), head.series_count()), (0, 0));
+    }
+}

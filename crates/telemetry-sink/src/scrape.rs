@@ -1,0 +1,301 @@
+//! The scraper: reads each target's metrics and readiness at its interval.
+//!
+//! Each target has its own task, client and memory of the series it showed last. A series that is
+//! missing from a scrape, and every series of a target that cannot be read, ends with a staleness
+//! marker. Besides the target's own series it writes `up`, `probe_ready`,
+//! `scrape_duration_seconds` and `scrape_samples_scraped`.
+//!
+//! Invariants: a scrape never outlives its interval by more than the client's deadline; a target's
+//! answer and its number of series are bounded; a failing target costs the others nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use quintet_http::{Client, ClientError};
+use serde::Deserialize;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Scrape;
+use crate::ingest::exposition;
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricBatch, Sample, stale};
+use crate::storage::Storage;
+
+const MAX_BODY: usize = 8 * 1024 * 1024;
+const MAX_SERIES: usize = 20_000;
+
+/// What the last scrape of a target saw, for the fleet overview.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Health {
+    pub(crate) up: bool,
+    pub(crate) ready: bool,
+    /// Why it is not ready.
+    pub(crate) reason: String,
+}
+
+/// One target and its health.
+pub(crate) struct Target {
+    pub(crate) settings: Scrape,
+    health: Mutex<Health>,
+}
+
+impl Target {
+    pub(crate) fn new(settings: Scrape) -> Self {
+        let health = Health { reason: "not scraped yet".to_owned(), ..Health::default() };
+        Self { settings, health: Mutex::new(health) }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_health(&self, health: Health) {
+        let mut known = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.up != health.up {
+            tracing::info!(
+                target_name = self.settings.name,
+                up = health.up,
+                reason = health.reason,
+                "scrape target changed"
+            );
+        }
+        *known = health;
+    }
+}
+
+/// Scrapes `target` until `shutdown`.
+pub(crate) async fn run(target: Arc<Target>, storage: Arc<Storage>, shutdown: CancellationToken) {
+    let interval = Duration::from_millis(target.settings.interval_ms);
+    let client = Client::new(target.settings.target.clone())
+        .timeout(interval.min(Duration::from_secs(10)))
+        .max_body(MAX_BODY);
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut scraper = Scraper { target, known: HashMap::new(), round: 0 };
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => scraper.scrape(&client, &storage).await,
+        }
+    }
+}
+
+/// A series as the target writes it, parsed once.
+struct Known {
+    labels: Labels,
+    round: u64,
+}
+
+struct Scraper {
+    target: Arc<Target>,
+    known: HashMap<Box<str>, Known>,
+    round: u64,
+}
+
+#[derive(Deserialize)]
+struct Readiness {
+    #[serde(default)]
+    checks: Vec<Check>,
+}
+
+#[derive(Deserialize)]
+struct Check {
+    name: String,
+    ready: bool,
+}
+
+impl Scraper {
+    async fn scrape(&mut self, client: &Client, storage: &Storage) {
+        let started = Instant::now();
+        let time = storage.clock().now().as_millisecond();
+        let (metrics, ready) = tokio::join!(client.get(&self.target.settings.path), readiness(client));
+        let took = started.elapsed().as_secs_f64();
+        self.round += 1;
+        let mut batch = MetricBatch::default();
+        let read = metrics
+            .map_err(|error| reason(&error))
+            .and_then(|response| self.samples(response.body(), time, &mut batch));
+        let count = batch.samples.len();
+        if read.is_err() {
+            batch = MetricBatch::default();
+        }
+        self.end_missing(time, read.is_ok(), &mut batch);
+        self.report(time, took, count, read.is_ok(), ready.is_ok(), &mut batch);
+        if let Err(error) = storage.append_metrics(&batch) {
+            metrics::counter!("quintet_sink_scrapes_lost_total").increment(1);
+            tracing::debug!(%error, "a scrape was not stored");
+        }
+        let failed = read.err().or_else(|| ready.err());
+        let (up, ready) = (count > 0, failed.is_none());
+        self.target.set_health(Health { up, ready, reason: failed.unwrap_or_default() });
+    }
+
+    fn samples(&mut self, body: &[u8], time: i64, batch: &mut MetricBatch) -> Result<(), String> {
+        let text = std::str::from_utf8(body).map_err(|_| "the metrics are not UTF-8".to_owned())?;
+        let (round, settings) = (self.round, &self.target.settings);
+        let known = &mut self.known;
+        let mut wrong = None;
+        let MetricBatch { samples, metadata } = batch;
+        let sample = |line: exposition::Line<'_>| {
+            if let Some(entry) = known.get_mut(line.series) {
+                entry.round = round;
+                let labels = entry.labels.clone();
+                samples.push(Sample { labels, time: line.time.unwrap_or(time), value: line.value });
+                return;
+            }
+            if known.len() >= MAX_SERIES {
+                wrong.get_or_insert("the target shows too many series");
+                return;
+            }
+            let Some((name, labels)) = exposition::series(line.series) else {
+                wrong.get_or_insert("a series is not in the Prometheus text format");
+                return;
+            };
+            let labels = target_labels(settings, name, &labels);
+            samples.push(Sample {
+                labels: labels.clone(),
+                time: line.time.unwrap_or(time),
+                value: line.value,
+            });
+            known.insert(line.series.into(), Known { labels, round });
+        };
+        exposition::read(text, sample, |meta| metadata.push(meta)).map_err(|error| error.to_string())?;
+        wrong.map_or(Ok(()), |wrong| Err(wrong.to_owned()))
+    }
+
+    /// Marks as ended what this round did not show; after a failed scrape that is everything.
+    fn end_missing(&mut self, time: i64, succeeded: bool, batch: &mut MetricBatch) {
+        let round = self.round;
+        self.known.retain(|_, series| {
+            let shown = succeeded && series.round == round;
+            if !shown {
+                batch.samples.push(Sample { labels: series.labels.clone(), time, value: stale() });
+            }
+            shown
+        });
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a scrape has far fewer than 2^53 samples")]
+    fn report(&self, time: i64, took: f64, count: usize, up: bool, ready: bool, batch: &mut MetricBatch) {
+        let truth = |holds: bool| if holds { 1.0 } else { 0.0 };
+        let own = [
+            ("up", truth(up)),
+            ("probe_ready", truth(up && ready)),
+            ("scrape_duration_seconds", took),
+            ("scrape_samples_scraped", count as f64),
+        ];
+        for (name, value) in own {
+            let labels = target_labels(&self.target.settings, name, &[]);
+            batch.samples.push(Sample { labels, time, value });
+        }
+    }
+}
+
+/// The target's labels win; what they displace is kept under `exported_`, as in Prometheus.
+fn target_labels(settings: &Scrape, name: &str, labels: &[(&str, String)]) -> Labels {
+    let mut builder = LabelsBuilder::new();
+    for (label, value) in labels {
+        match *label {
+            "job" | "instance" => builder.set(&format!("exported_{label}"), value),
+            label => builder.set(label, value),
+        };
+    }
+    builder.set(METRIC_NAME, name);
+    builder.set("job", &settings.name);
+    builder.set("instance", settings.instance.as_deref().unwrap_or(&settings.name));
+    builder.build()
+}
+
+async fn readiness(client: &Client) -> Result<(), String> {
+    match client.get("/readyz").await {
+        Ok(_) => Ok(()),
+        Err(ClientError::Status { body, .. }) => Err(failing_checks(&body)),
+        Err(error) => Err(reason(&error)),
+    }
+}
+
+fn failing_checks(body: &[u8]) -> String {
+    let checks = serde_json::from_slice::<Readiness>(body).map(|answer| answer.checks).unwrap_or_default();
+    let failing: Vec<_> = checks.into_iter().filter(|check| !check.ready).map(|check| check.name).collect();
+    if failing.is_empty() { "not ready".to_owned() } else { format!("not ready: {}", failing.join(", ")) }
+}
+
+fn reason(error: &ClientError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::disk::RealDisk;
+
+    fn scraper() -> Scraper {
+        let settings = Scrape {
+            name: "core-api".into(),
+            target: "http://127.0.0.1:1".parse().unwrap(),
+            path: "/metrics".into(),
+            instance: Some("a:1".into()),
+            interval_ms: 1000,
+        };
+        Scraper { target: Arc::new(Target::new(settings)), known: HashMap::new(), round: 0 }
+    }
+
+    fn values(batch: &MetricBatch) -> Vec<String> {
+        let show = |sample: &Sample| {
+            let value =
+                if crate::model::is_stale(sample.value) { "stale".into() } else { sample.value.to_string() };
+            format!("{:?} {value}", sample.labels)
+        };
+        batch.samples.iter().map(show).collect()
+    }
+
+    #[test]
+    fn target_labels_win_and_vanished_series_end() {
+        let mut scraper = scraper();
+        let mut batch = MetricBatch::default();
+        scraper.round = 1;
+        scraper.samples(b"a{job=\"x\"} 1\nb 2\n", 10, &mut batch).unwrap();
+        scraper.end_missing(10, true, &mut batch);
+        assert_eq!(
+            values(&batch),
+            [
+                r#"{__name__="a", exported_job="x", instance="a:1", job="core-api"} 1"#,
+                r#"{__name__="b", instance="a:1", job="core-api"} 2"#,
+            ]
+        );
+        let mut batch = MetricBatch::default();
+        scraper.round = 2;
+        scraper.samples(b"b 3\n", 20, &mut batch).unwrap();
+        scraper.end_missing(20, true, &mut batch);
+        assert_eq!(
+            values(&batch),
+            [
+                r#"{__name__="b", instance="a:1", job="core-api"} 3"#,
+                r#"{__name__="a", exported_job="x", instance="a:1", job="core-api"} stale"#,
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_away_is_down_and_its_series_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = crate::tests::storage(directory.path(), Arc::new(RealDisk));
+        let mut scraper = scraper();
+        let mut batch = MetricBatch::default();
+        scraper.samples(b"b 2\n", storage.clock().now().as_millisecond() - 1, &mut batch).unwrap();
+        storage.append_metrics(&batch).unwrap();
+        let client = Client::new(scraper.target.settings.target.clone());
+        scraper.scrape(&client, &storage).await;
+        let health = scraper.target.health();
+        assert!(!health.up && !health.ready && !health.reason.is_empty(), "{health:?}");
+        let head = storage.metrics_head();
+        let found = head.select(&[crate::model::Matcher::equal(METRIC_NAME, "up")], 0, i64::MAX, 10).unwrap();
+        assert_eq!(found[0].samples[0].1.to_bits(), 0.0f64.to_bits());
+        let ended = head.select(&[crate::model::Matcher::equal(METRIC_NAME, "b")], 0, i64::MAX, 10).unwrap();
+        assert!(crate::model::is_stale(ended[0].samples.last().unwrap().1));
+    }
+}

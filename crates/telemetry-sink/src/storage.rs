@@ -1,0 +1,495 @@
+//! The sink's storage: one write-ahead log and one memory head per signal.
+//!
+//! # Layout
+//!
+//! ```text
+//! DIR/wal/{metrics,logs,spans}/0000000000000001.wal     segments, oldest first (see `segment`)
+//! DIR/wal/{metrics,logs,spans}/quarantine/              damaged pieces, kept for a person
+//! ```
+//!
+//! # Protocol
+//!
+//! A batch is normalised, framed and appended to its signal's log, then put into the head, then
+//! acknowledged. The log is synced every 200 ms or 4 MiB, whichever is first; in `always` mode
+//! before each acknowledgement. So a killed process loses nothing it acknowledged, and a machine that
+//! loses power loses at most the last 200 ms (`sync = "interval"`) or nothing (`sync = "always"`).
+//!
+//! # Memory
+//!
+//! One budget: metrics may use 3/8 of it, logs and spans 1/4 each, requests being decoded 1/8. A head
+//! over its share drops its oldest content from memory; the log keeps it until retention. Queries are
+//! answered from memory alone.
+//!
+//! # Recovery
+//!
+//! At start the newest segments of each log, as many as memory can hold, are read back one frame at a
+//! time; damage is cut or quarantined (see [`wal`]) and never stops the start. Writes are refused as
+//! "starting" until that is done, so that samples stay in order.
+//!
+//! # A full disk
+//!
+//! Below the configured floor of free bytes, or after ENOSPC, writes are refused; reads go on. Free
+//! space is looked at again every second, and writing resumes by itself.
+
+pub(crate) mod disk;
+mod metrics_frame;
+mod segment;
+mod upkeep;
+pub(crate) mod wal;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use quintet_types::{SharedClock, time::micros};
+use thiserror::Error;
+
+use self::disk::Disk;
+use self::metrics_frame::{MetricsDecoder, MetricsEncoder};
+use self::upkeep::{drop_segments, replay};
+use self::wal::{SegmentLimits, Wal};
+use crate::head::blocks::Snapshot;
+use crate::head::metrics::Admission;
+use crate::head::{BlockHead, MetricsHead, SeriesLimits};
+use crate::model::codec::{self, Damaged, Record};
+use crate::model::{Batch, LogRecord, MetricBatch, Span};
+
+/// How often dirty logs are synced.
+pub(crate) const SYNC_INTERVAL: Duration = Duration::from_millis(200);
+const SYNC_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
+
+/// What is stored; each has its own log and head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Metrics,
+    Logs,
+    Spans,
+}
+
+impl Signal {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+            Self::Spans => "spans",
+        }
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Self::Metrics => 1,
+            Self::Logs => 2,
+            Self::Spans => 3,
+        }
+    }
+}
+
+/// When an acknowledged batch is safe from a power failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SyncMode {
+    /// Within 200 ms.
+    #[default]
+    Interval,
+    /// Before it is acknowledged.
+    Always,
+}
+
+/// What bounds the storage.
+#[derive(Debug, Clone)]
+pub(crate) struct StorageLimits {
+    pub(crate) directory: PathBuf,
+    pub(crate) retention: Duration,
+    pub(crate) max_bytes: u64,
+    pub(crate) memory_budget_bytes: usize,
+    pub(crate) free_bytes_floor: u64,
+    pub(crate) sync: SyncMode,
+    pub(crate) series: SeriesLimits,
+}
+
+impl StorageLimits {
+    fn metrics_share(&self) -> usize {
+        self.memory_budget_bytes / 8 * 3
+    }
+
+    fn block_share(&self) -> usize {
+        self.memory_budget_bytes / 4
+    }
+
+    /// The part of the budget for requests that are being decoded.
+    pub(crate) fn in_flight_share(&self) -> usize {
+        self.memory_budget_bytes / 8
+    }
+
+    fn segments(&self) -> SegmentLimits {
+        let retention = i64::try_from(self.retention.as_micros()).unwrap_or(i64::MAX);
+        SegmentLimits {
+            bytes: (self.max_bytes / 24).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES),
+            age_micros: retention / 8,
+        }
+    }
+}
+
+/// Why a batch was not stored; the sender should try again later.
+#[derive(Debug, Error)]
+pub(crate) enum AppendError {
+    #[error("the storage is still reading its logs")]
+    Starting,
+    #[error("the disk is full")]
+    Full,
+    #[error("the log cannot be written")]
+    Io(#[source] io::Error),
+}
+
+/// What became of a metric batch's samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Stored {
+    pub(crate) kept: usize,
+    pub(crate) repeated: usize,
+    pub(crate) out_of_order: usize,
+    /// Refused because their series would exceed a cardinality limit.
+    pub(crate) refused: usize,
+}
+
+/// How much is kept, for the sink's own metrics.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) series: usize,
+    pub(crate) head_bytes: [usize; 3],
+    pub(crate) log_bytes: [u64; 3],
+    pub(crate) log_records: usize,
+    pub(crate) spans: usize,
+}
+
+struct MetricsLog {
+    wal: Wal,
+    encoder: MetricsEncoder,
+}
+
+/// A log and its head for records that live in blocks. The log's lock is taken first and held
+/// across the head's change, so that both see batches in the same order.
+struct Lane {
+    signal: Signal,
+    wal: Mutex<Wal>,
+    head: RwLock<BlockHead>,
+}
+
+pub(crate) struct Storage {
+    limits: StorageLimits,
+    clock: SharedClock,
+    disk: Arc<dyn Disk>,
+    metrics: Mutex<MetricsLog>,
+    metrics_head: RwLock<MetricsHead>,
+    logs: Lane,
+    spans: Lane,
+    started: AtomicBool,
+    full: AtomicBool,
+}
+
+// A panic while a lock was held leaves at worst one batch half applied in memory; refusing every
+// later request would be worse, so poisoning is ignored.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Storage {
+    /// Creates what is missing below the directory and lists the logs; [`Storage::replay`] reads them.
+    pub(crate) fn open(limits: StorageLimits, clock: SharedClock, disk: Arc<dyn Disk>) -> io::Result<Self> {
+        let segments = limits.segments();
+        let open = |signal: Signal| {
+            let directory = limits.directory.join("wal").join(signal.as_str());
+            Wal::open(signal, directory, Arc::clone(&disk), segments)
+        };
+        let lane = |signal: Signal| -> io::Result<Lane> {
+            let head = RwLock::new(BlockHead::new(limits.block_share()));
+            Ok(Lane { signal, wal: Mutex::new(open(signal)?), head })
+        };
+        Ok(Self {
+            metrics: Mutex::new(MetricsLog {
+                wal: open(Signal::Metrics)?,
+                encoder: MetricsEncoder::default(),
+            }),
+            metrics_head: RwLock::new(MetricsHead::new(limits.metrics_share(), limits.series)),
+            logs: lane(Signal::Logs)?,
+            spans: lane(Signal::Spans)?,
+            limits,
+            clock,
+            disk,
+            started: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+        })
+    }
+
+    /// Reads the logs back into memory and opens the storage for writing. Blocking.
+    pub(crate) fn replay(&self) {
+        self.replay_metrics();
+        self.replay_lane::<LogRecord>(&self.logs);
+        self.replay_lane::<Span>(&self.spans);
+        self.started.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    fn replay_metrics(&self) {
+        let mut log = lock(&self.metrics);
+        let share = u64::try_from(self.limits.metrics_share()).unwrap_or(u64::MAX);
+        let now = self.now_micros() / 1000;
+        replay(&mut log.wal, Signal::Metrics, share, |decoder: &mut MetricsDecoder, body| {
+            let mut head = write(&self.metrics_head);
+            decoder.decode(body, |labels, time, value| {
+                if let Ok(number) = head.resolve(labels, now) {
+                    head.append(number, time, value);
+                }
+            })?;
+            head.shrink();
+            Ok(())
+        });
+    }
+
+    fn replay_lane<R: Record>(&self, lane: &Lane) {
+        let mut wal = lock(&lane.wal);
+        let share = u64::try_from(self.limits.block_share()).unwrap_or(u64::MAX);
+        replay(&mut wal, lane.signal, share, |(): &mut (), body| {
+            let batch = codec::decode_batch::<R>(strip_version(body)?)?;
+            insert(&lane.head, &batch);
+            Ok(())
+        });
+    }
+
+    fn now_micros(&self) -> i64 {
+        micros(self.clock.now())
+    }
+
+    fn writable(&self) -> Result<(), AppendError> {
+        if !self.has_started() {
+            return Err(AppendError::Starting);
+        }
+        if self.is_full() { Err(AppendError::Full) } else { Ok(()) }
+    }
+
+    fn failed(&self, signal: Signal, error: io::Error) -> AppendError {
+        metrics::counter!("quintet_sink_wal_write_failures_total", "signal" => signal.as_str()).increment(1);
+        if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
+            self.full.store(true, Ordering::Release);
+            return AppendError::Full;
+        }
+        tracing::error!(signal = signal.as_str(), %error, "cannot write the log");
+        AppendError::Io(error)
+    }
+
+    /// Stores samples; those of series beyond the limits, and out-of-order ones, are counted and left.
+    pub(crate) fn append_metrics(&self, batch: &MetricBatch) -> Result<Stored, AppendError> {
+        self.writable()?;
+        let now = self.now_micros();
+        let mut log = lock(&self.metrics);
+        let (stored, admitted) = self.admit(batch, now / 1000);
+        if !admitted.is_empty() {
+            let MetricsLog { wal, encoder } = &mut *log;
+            let written = wal.begin(now).and_then(|segment| {
+                let body = encoder.encode(segment, &admitted);
+                wal.write(body, now)
+            });
+            written.map_err(|error| self.failed(Signal::Metrics, error))?;
+            self.sync_if_due(Signal::Metrics, wal)?;
+        }
+        let mut head = write(&self.metrics_head);
+        for (number, labels, time, value) in &admitted {
+            debug_assert!(
+                head.labels(*number).is_none_or(|known| known == *labels),
+                "a series changed its labels"
+            );
+            head.append(*number, *time, *value);
+        }
+        head.shrink();
+        batch.metadata.iter().for_each(|meta| head.describe(meta));
+        Ok(stored)
+    }
+
+    fn admit<'a>(
+        &self,
+        batch: &'a MetricBatch,
+        now_millis: i64,
+    ) -> (Stored, Vec<metrics_frame::Admitted<'a>>) {
+        let mut stored = Stored::default();
+        let mut admitted = Vec::with_capacity(batch.samples.len());
+        let mut head = write(&self.metrics_head);
+        for sample in &batch.samples {
+            let Ok(number) = head.resolve(&sample.labels, now_millis) else {
+                stored.refused += 1;
+                continue;
+            };
+            match head.admits(number, sample.time, sample.value) {
+                Admission::New => {
+                    stored.kept += 1;
+                    admitted.push((number, &sample.labels, sample.time, sample.value));
+                }
+                Admission::Repeat => stored.repeated += 1,
+                Admission::OutOfOrder => stored.out_of_order += 1,
+            }
+        }
+        (stored, admitted)
+    }
+
+    /// Stores log records, all or none.
+    pub(crate) fn append_logs(&self, batch: &Batch<LogRecord>) -> Result<(), AppendError> {
+        self.append(&self.logs, batch)
+    }
+
+    /// Stores spans, all or none.
+    pub(crate) fn append_spans(&self, batch: &Batch<Span>) -> Result<(), AppendError> {
+        self.append(&self.spans, batch)
+    }
+
+    fn append<R: Record>(&self, lane: &Lane, batch: &Batch<R>) -> Result<(), AppendError> {
+        self.writable()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut body = vec![FRAME_VERSION];
+        codec::encode_batch(batch, &mut body);
+        let now = self.now_micros();
+        let mut wal = lock(&lane.wal);
+        wal.begin(now)
+            .and_then(|_| wal.write(&body, now))
+            .map_err(|error| self.failed(lane.signal, error))?;
+        self.sync_if_due(lane.signal, &mut wal)?;
+        insert(&lane.head, batch);
+        Ok(())
+    }
+
+    fn sync_if_due(&self, signal: Signal, wal: &mut Wal) -> Result<(), AppendError> {
+        let due = self.limits.sync == SyncMode::Always || wal.unsynced_bytes() >= SYNC_BYTES;
+        let Some(file) = due.then(|| wal.active_file()).flatten() else { return Ok(()) };
+        file.sync().map_err(|error| {
+            wal.abandon_segment();
+            sync_failed(signal, &error);
+            AppendError::Io(error)
+        })
+    }
+
+    /// Syncs every log that has unsynced bytes. Blocking; call it each [`SYNC_INTERVAL`].
+    pub(crate) fn sync(&self) {
+        let metrics = lock(&self.metrics).wal.dirty_file();
+        if let Some(Err(error)) = metrics.map(|file| file.sync()) {
+            lock(&self.metrics).wal.abandon_segment();
+            sync_failed(Signal::Metrics, &error);
+        }
+        for lane in [&self.logs, &self.spans] {
+            let dirty = lock(&lane.wal).dirty_file();
+            if let Some(Err(error)) = dirty.map(|file| file.sync()) {
+                lock(&lane.wal).abandon_segment();
+                sync_failed(lane.signal, &error);
+            }
+        }
+    }
+
+    /// Looks at the free space again; call it each second.
+    pub(crate) fn check_space(&self) {
+        match self.disk.available_bytes(&self.limits.directory) {
+            Ok(available) => {
+                let full = available < self.limits.free_bytes_floor;
+                let was = self.full.swap(full, Ordering::AcqRel);
+                if full && !was {
+                    tracing::error!(available, "the disk is full: refusing writes, still answering queries");
+                } else if was && !full {
+                    tracing::info!(available, "the disk has space again: accepting writes");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot learn the free space of the storage directory"),
+        }
+    }
+
+    /// Drops what is too old or too much, from memory and from disk. Blocking.
+    pub(crate) fn retain(&self) {
+        let now = self.now_micros();
+        let cutoff = now.saturating_sub(i64::try_from(self.limits.retention.as_micros()).unwrap_or(i64::MAX));
+        let mut metrics = lock(&self.metrics);
+        write(&self.metrics_head).drop_before(cutoff / 1000);
+        for lane in [&self.logs, &self.spans] {
+            write(&lane.head).drop_before(cutoff.saturating_mul(1000));
+        }
+        let mut logs = lock(&self.logs.wal);
+        let mut spans = lock(&self.spans.wal);
+        let mut wals = [&mut metrics.wal, &mut *logs, &mut *spans];
+        if let Err(error) = drop_segments(&mut wals, cutoff, self.limits.max_bytes) {
+            tracing::warn!(%error, "cannot delete an old log segment");
+        }
+    }
+
+    pub(crate) fn metrics_head(&self) -> RwLockReadGuard<'_, MetricsHead> {
+        read(&self.metrics_head)
+    }
+
+    pub(crate) fn logs(&self) -> Snapshot {
+        read(&self.logs.head).snapshot()
+    }
+
+    pub(crate) fn spans(&self) -> Snapshot {
+        read(&self.spans.head).snapshot()
+    }
+
+    pub(crate) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let log_bytes = [
+            lock(&self.metrics).wal.total_bytes(),
+            lock(&self.logs.wal).total_bytes(),
+            lock(&self.spans.wal).total_bytes(),
+        ];
+        let (metrics, logs, spans) =
+            (read(&self.metrics_head), read(&self.logs.head), read(&self.spans.head));
+        Usage {
+            series: metrics.series_count(),
+            head_bytes: [metrics.bytes(), logs.bytes(), spans.bytes()],
+            log_bytes,
+            log_records: logs.records(),
+            spans: spans.records(),
+        }
+    }
+}
+
+const FRAME_VERSION: u8 = 1;
+
+fn strip_version(body: &[u8]) -> Result<&[u8], Damaged> {
+    match body.split_first() {
+        Some((&FRAME_VERSION, rest)) => Ok(rest),
+        _ => Err(Damaged),
+    }
+}
+
+fn insert<R: Record>(head: &RwLock<BlockHead>, batch: &Batch<R>) {
+    let mut head = write(head);
+    for (resource, records) in &batch.groups {
+        for record in records {
+            head.push(resource, record);
+        }
+    }
+}
+
+fn sync_failed(signal: Signal, error: &io::Error) {
+    metrics::counter!("quintet_sink_wal_sync_failures_total", "signal" => signal.as_str()).increment(1);
+    tracing::error!(signal = signal.as_str(), %error, "cannot sync the log");
+}
+
+#[cfg(test)]
+mod tests;

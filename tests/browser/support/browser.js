@@ -1,0 +1,99 @@
+// Chromium as a person would use it: signing in, and noticing everything the page complains about.
+
+import assert from "node:assert/strict";
+import { mkdir, readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+import { chromium } from "playwright-core";
+
+const CHROMIUM = process.env.QUINTET_CHROMIUM ?? "/usr/bin/chromium";
+const ARGUMENTS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+export const PATIENCE_MS = 30_000;
+
+export const url = required("QUINTET_URL");
+
+export function required(name) {
+  const value = process.env[name];
+  assert.ok(value, `set ${name}`);
+  return value;
+}
+
+export function launch() {
+  return chromium.launch({ executablePath: CHROMIUM, args: ARGUMENTS });
+}
+
+/** A fresh profile. `complaints` gathers what the pages log as errors, CSP violations among them. */
+export async function newPerson(browser, options = {}) {
+  const context = await browser.newContext({
+    ignoreHTTPSErrors: true,
+    viewport: { width: 1440, height: 900 },
+    ...options,
+  });
+  context.setDefaultTimeout(PATIENCE_MS);
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") {
+      complaints.push(`${message.text()} (${message.location().url})`);
+    }
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  return { context, page, complaints };
+}
+
+export async function fillSignIn(page, password) {
+  await page.getByLabel("E-mail address").fill(required("QUINTET_ADMIN_EMAIL"));
+  await page.getByLabel("Password", { exact: true }).fill(password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+}
+
+export async function signIn(page, path = "/") {
+  await page.goto(url + path);
+  await fillSignIn(page, required("QUINTET_ADMIN_PASSWORD"));
+  await page.waitForURL(
+    (address) => !address.pathname.startsWith("/identity/") && !address.pathname.startsWith("/.auth/"),
+  );
+}
+
+/** Keeps a picture of the page when QUINTET_SCREENSHOTS names a folder. */
+export async function picture(page, name) {
+  const folder = process.env.QUINTET_SCREENSHOTS;
+  if (!folder) return;
+  await mkdir(folder, { recursive: true });
+  await page.screenshot({ path: join(folder, `${name}.png`) });
+}
+
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** What axe finds wrong with the page, one line each. */
+export async function accessibilityViolations(page) {
+  // Evaluated over the debugging protocol, which the page's content security policy does not reach.
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  return violations.flatMap(({ id, impact, nodes }) =>
+    nodes.map(({ html }) => `${impact} ${id}: ${html.slice(0, 200)}`),
+  );
+}
+
+/** Asks again until the answer is true; for what arrives some time after its cause. */
+export async function eventually(what, ask, withinMs = PATIENCE_MS) {
+  const until = Date.now() + withinMs;
+  let last;
+  while (Date.now() < until) {
+    last = await ask();
+    if (last) return last;
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  assert.fail(`not within ${withinMs / 1000} s: ${what}`);
+}
