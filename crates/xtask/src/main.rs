@@ -1,0 +1,61 @@
+//! Developer tasks: start a fleet, prove it, ship it.
+//!
+//! Nothing here runs on a server. Every verb prints what it does as it does it, and fails with one line
+//! that says what to change.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer tool talks to its terminal")]
+
+mod bench;
+mod build;
+mod check;
+mod detach;
+mod dist;
+mod down;
+mod policy;
+mod process;
+mod test;
+mod up;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Developer tasks of Quintet.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", version)]
+enum Task {
+    /// Build what is missing and run the five binaries on this machine.
+    Up(Box<up::Options>),
+    /// Stop a fleet started with `up --detach`.
+    Down(down::Options),
+    /// Run everything that CI runs, installing what it needs.
+    Test(test::Options),
+    /// Check format, lints and documentation.
+    Check,
+    /// Build the five musl-static binaries that ship.
+    Dist(dist::Options),
+    /// Measure what the README claims and write the figures as JSON.
+    Bench(bench::Options),
+    /// Run a program that dies with its parent.
+    #[command(hide = true)]
+    Child(process::ChildOptions),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Task::parse() {
+        Task::Up(options) => up::run(*options),
+        Task::Down(options) => down::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Check => check::run(),
+        Task::Dist(options) => dist::run(&options),
+        Task::Bench(options) => bench::run(&options),
+        Task::Child(options) => process::become_child(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The dependency directions of ARCHITECTURE.md: arrows point down, binaries never import each other, and a module
+//! knows of another only its api.
+//!
+//! The table names every crate of the workspace. A crate that is missing from it, or an arrow that is, breaks the
+//! rule; so adding one is a decision somebody reviews.
+
+use std::collections::BTreeSet;
+
+use cargo_metadata::{DependencyKind, Metadata, Package};
+
+/// A crate, the ground it stands on, and what else of this workspace it may import.
+type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+const NOTHING: &[&str] = &[];
+/// What a business module is written with.
+const MODULE_GROUND: &[&str] =
+    &["quintet-auth", "quintet-http", "quintet-jobs", "quintet-module", "quintet-store", "quintet-types"];
+/// What every binary is written with.
+const BINARY_GROUND: &[&str] =
+    &["quintet-auth", "quintet-http", "quintet-service", "quintet-telemetry", "quintet-types"];
+/// What a binary that links the modules links besides.
+const MODULES: &[&str] = &[
+    "quintet-billing",
+    "quintet-billing-api",
+    "quintet-inventory",
+    "quintet-inventory-api",
+    "quintet-jobs",
+    "quintet-module",
+    "quintet-orders",
+    "quintet-store",
+    "quintet-users",
+    "quintet-users-api",
+];
+
+const TABLE: &[Row] = &[
+    // Layer 0: no input, no output.
+    ("quintet-types", NOTHING, NOTHING),
+    // Layer 1: the ground.
+    ("quintet-http", NOTHING, &["quintet-types"]),
+    ("quintet-store", NOTHING, &["quintet-types"]),
+    ("quintet-telemetry", NOTHING, &["quintet-http", "quintet-types"]),
+    ("quintet-service", NOTHING, &["quintet-http", "quintet-telemetry", "quintet-types"]),
+    ("quintet-auth", NOTHING, &["quintet-http", "quintet-types"]),
+    ("quintet-jobs", NOTHING, &["quintet-store", "quintet-telemetry", "quintet-types"]),
+    ("quintet-module", NOTHING, &["quintet-auth", "quintet-http", "quintet-store", "quintet-types"]),
+    // Layer 2: the modules; what others may know of one is in its api crate.
+    ("quintet-users-api", NOTHING, &["quintet-store", "quintet-types"]),
+    ("quintet-inventory-api", NOTHING, &["quintet-store", "quintet-types"]),
+    (
+        "quintet-billing-api",
+        NOTHING,
+        &["quintet-inventory-api", "quintet-store", "quintet-types", "quintet-users-api"],
+    ),
+    ("quintet-users", MODULE_GROUND, &["quintet-users-api"]),
+    ("quintet-inventory", MODULE_GROUND, &["quintet-inventory-api"]),
+    (
+        "quintet-billing",
+        MODULE_GROUND,
+        &["quintet-billing-api", "quintet-inventory-api", "quintet-users-api"],
+    ),
+    ("quintet-orders", MODULE_GROUND, &["quintet-billing-api", "quintet-inventory-api", "quintet-users-api"]),
+    // Layer 3: the five.
+    ("edge-gateway", BINARY_GROUND, NOTHING),
+    ("identity-provider", BINARY_GROUND, &["quintet-store"]),
+    ("telemetry-sink", BINARY_GROUND, NOTHING),
+    ("core-api", BINARY_GROUND, MODULES),
+    ("async-worker", BINARY_GROUND, MODULES),
+    // Never on a server.
+    ("quintet-testkit", MODULE_GROUND, NOTHING),
+    ("xtask", NOTHING, &["quintet-http", "quintet-types"]),
+    ("e2e", NOTHING, &["quintet-http", "xtask"]),
+    ("benches", NOTHING, &["e2e", "quintet-http", "xtask"]),
+];
+
+const BINARIES: [&str; 5] = crate::workspace::BINARIES;
+
+/// A crate of such a name has no boundary, so it grows without one.
+const SHAPELESS: [&str; 5] = ["common", "utils", "util", "helpers", "shared"];
+
+pub(super) fn broken(metadata: &Metadata) -> Vec<String> {
+    let packages = metadata.workspace_packages();
+    let members: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut broken: Vec<String> = packages.iter().flat_map(|package| arrows(package, &members)).collect();
+    for name in &members {
+        if name.split('-').any(|part| SHAPELESS.contains(&part)) {
+            broken.push(format!("{name}: name the crate after what it does"));
+        }
+    }
+    for (name, ..) in TABLE {
+        if !members.contains(name) {
+            broken.push(format!("{name}: stands in the table of allowed imports but not in the workspace"));
+        }
+    }
+    broken
+}
+
+/// The arrows of one crate that the table does not have.
+fn arrows(package: &Package, members: &BTreeSet<&str>) -> Vec<String> {
+    let name = package.name.as_str();
+    let Some((_, ground, more)) = TABLE.iter().find(|(row, ..)| *row == name) else {
+        return vec![format!(
+            "{name}: is not in the table of allowed imports (crates/xtask/src/policy/graph.rs)"
+        )];
+    };
+    let ours = package.dependencies.iter().filter(|dependency| members.contains(dependency.name.as_str()));
+    let forbidden = ours.filter(|dependency| {
+        let target = dependency.name.as_str();
+        // Tests may reach further down and use the testkit, but nothing may pull in another binary.
+        let testing = dependency.kind == DependencyKind::Development && !BINARIES.contains(&target);
+        !testing && !ground.contains(&target) && !more.contains(&target)
+    });
+    forbidden.map(|dependency| format!("{name}: may not import {}", dependency.name)).collect()
+}

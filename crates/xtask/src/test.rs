@@ -1,0 +1,171 @@
+//! `cargo xtask test`: everything CI runs, in groups, each with its time.
+//!
+//! A group that fails does not stop the others, unless they need what it makes. The run ends with what the test
+//! runners themselves counted.
+
+mod postgres;
+mod runner;
+mod tools;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use self::postgres::Server;
+use self::runner::Tally;
+use crate::build::{self, CONSOLE, Profile};
+use crate::{check, dist, policy, process, workspace};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Leave out the slow groups: the static binaries and their reproducibility.
+    #[arg(long)]
+    quick: bool,
+    /// Run only these groups.
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+/// What the groups share.
+#[derive(Debug)]
+struct Bench {
+    quick: bool,
+    postgres: Option<Server>,
+    tally: Tally,
+}
+
+struct Group {
+    name: &'static str,
+    slow: bool,
+    run: fn(&mut Bench) -> anyhow::Result<()>,
+}
+
+const GROUPS: &[Group] = &[
+    Group { name: "tools", slow: false, run: |_| tools::ensure() },
+    Group { name: "format", slow: false, run: |_| check::format() },
+    Group { name: "policy", slow: false, run: |_| policy::check() },
+    Group { name: "console", slow: false, run: console },
+    Group { name: "lints", slow: false, run: |_| check::lints() },
+    Group { name: "documentation", slow: false, run: |_| check::documentation() },
+    Group { name: "nix", slow: false, run: |_| tools::parse_nix() },
+    Group { name: "doctests", slow: false, run: doctests },
+    Group { name: "tests", slow: false, run: tests },
+    Group { name: "dist", slow: true, run: |_| dist::run(&dist::Options::default()) },
+    Group { name: "story", slow: false, run: story },
+    Group { name: "browser", slow: false, run: browser },
+    Group { name: "reproducible", slow: true, run: |_| dist::reproducible() },
+];
+
+/// Both groups of tests build the same set of packages, so that cargo resolves features and compiles once.
+const NEXTEST: [&str; 5] = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    for name in &options.only {
+        if !GROUPS.iter().any(|group| group.name == name) {
+            let known: Vec<&str> = GROUPS.iter().map(|group| group.name).collect();
+            bail!("there is no group {name:?}; the groups are {}", known.join(", "));
+        }
+    }
+    let begun = Instant::now();
+    let mut bench = Bench { quick: options.quick, postgres: None, tally: Tally::default() };
+    let mut lines = Vec::new();
+    let mut failed = Vec::new();
+    for group in GROUPS {
+        if !options.only.is_empty() && !options.only.iter().any(|name| name == group.name) {
+            continue;
+        }
+        if options.quick && group.slow {
+            lines.push(format!("{:<14} left out by --quick", group.name));
+            continue;
+        }
+        println!("── {}", group.name);
+        let started = Instant::now();
+        let outcome = (group.run)(&mut bench);
+        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+        lines.push(format!("{:<14} {word:<7} {:>7.1} s", group.name, started.elapsed().as_secs_f64()));
+        if let Err(error) = outcome {
+            eprintln!("error: {}: {error:#}", group.name);
+            failed.push(group.name);
+        }
+    }
+    drop(bench.postgres.take());
+    println!("── summary");
+    for line in lines {
+        println!("{line}");
+    }
+    println!("total {}", minutes(begun.elapsed()));
+    // A group that broke outside a test runner counts as one failure, so that the line cannot look green.
+    let failures = bench.tally.failed.max(u64::try_from(failed.len()).unwrap_or(u64::MAX));
+    println!("{} passed, {failures} failed", bench.tally.passed);
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{} min {:02} s", time.as_secs() / 60, time.as_secs() % 60)
+}
+
+impl Bench {
+    fn postgres(&mut self) -> anyhow::Result<String> {
+        if self.postgres.is_none() {
+            self.postgres = Some(Server::start().context("start PostgreSQL")?);
+        }
+        Ok(self.postgres.as_ref().map(Server::url).unwrap_or_default())
+    }
+}
+
+fn doctests(_: &mut Bench) -> anyhow::Result<()> {
+    process::run(workspace::cargo().args(["test", "--doc", "--workspace", "--locked", "--quiet"]))
+}
+
+fn tests(bench: &mut Bench) -> anyhow::Result<()> {
+    let url = bench.postgres()?;
+    let mut nextest = workspace::cargo();
+    nextest.args(NEXTEST).args(["--filterset", "not package(e2e)"]);
+    nextest.env("QUINTET_TEST_POSTGRES", url);
+    bench.tally.nextest(&mut nextest)
+}
+
+/// The end-to-end tests, against the binaries that ship where they were built.
+fn story(bench: &mut Bench) -> anyhow::Result<()> {
+    let url = bench.postgres()?;
+    let binaries = binaries(bench)?;
+    let mut nextest = workspace::cargo();
+    nextest.args(NEXTEST).args(["--filterset", "package(e2e)"]);
+    nextest
+        .env("QUINTET_TEST_POSTGRES", url)
+        .env("QUINTET_E2E_BIN_DIR", binaries)
+        .env("QUINTET_XTASK", this_program());
+    bench.tally.nextest(&mut nextest)
+}
+
+/// The binaries under test: those that ship, or in a quick run those of the tests' own profile.
+fn binaries(bench: &Bench) -> anyhow::Result<PathBuf> {
+    if bench.quick { build::binaries(Profile::Dev) } else { Ok(dist::directory()) }
+}
+
+/// By process, because a build may replace the file while the tests run.
+fn this_program() -> String {
+    format!("/proc/{}/exe", std::process::id())
+}
+
+fn console(bench: &mut Bench) -> anyhow::Result<()> {
+    let sources = workspace::root().join(CONSOLE);
+    build::npm(&sources, &["ci", "--no-audit", "--no-fund"])?;
+    build::npm(&sources, &["run", "check"])?;
+    bench.tally.vitest(Command::new("npx").args(["vitest", "run"]).current_dir(&sources))?;
+    build::console(&workspace::root())
+}
+
+fn browser(bench: &mut Bench) -> anyhow::Result<()> {
+    let directory = workspace::root().join("tests/browser");
+    build::npm(&directory, &["ci", "--no-audit", "--no-fund"])?;
+    let mut command = Command::new("npm");
+    command.args(["test"]).current_dir(&directory);
+    command.env("QUINTET_BIN_DIR", binaries(bench)?).env("QUINTET_XTASK", this_program());
+    bench.tally.node(&mut command)
+}

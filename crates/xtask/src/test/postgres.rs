@@ -1,0 +1,139 @@
+//! A PostgreSQL server of the tests' own, in a temporary directory, ended with the run.
+//!
+//! Its server refuses to run as root, so as root it runs as the user that its package makes.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal};
+
+use crate::process;
+
+const USER: &str = "quintet";
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+    // Removed when the server is dropped, after the server has ended.
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let programs = programs().context("PostgreSQL is not installed: `apt-get install postgresql`")?;
+        let directory =
+            tempfile::Builder::new().prefix("quintet-postgres-").tempdir().context("make a directory")?;
+        let cluster = directory.path().join("cluster");
+        give_to_server(directory.path())?;
+        process::output(as_server(&programs.join("initdb"))?.arg("--pgdata").arg(&cluster).args([
+            "--username",
+            USER,
+            "--auth",
+            "trust",
+            "--encoding",
+            "UTF8",
+            "--no-locale",
+        ]))?;
+        let port = free_port()?;
+        let log = std::fs::File::create(directory.path().join("log")).context("create the server's log")?;
+        let child = as_server(&programs.join("postgres"))?
+            .arg("-D")
+            .arg(&cluster)
+            .arg("-k")
+            .arg(directory.path())
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "max_connections=400"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("start postgres")?;
+        let mut server = Self { child, port, _directory: directory };
+        server.wait_until_ready(&programs)?;
+        Ok(server)
+    }
+
+    /// Without a database name: the tests make their own.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://{USER}@127.0.0.1:{}", self.port)
+    }
+
+    fn wait_until_ready(&mut self, programs: &Path) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let mut ask = Command::new(programs.join("pg_isready"));
+            ask.args(["--quiet", "-h", "127.0.0.1", "-U", USER, "-p", &self.port.to_string()]);
+            if process::output(&mut ask).is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("postgres ended: {status}");
+            }
+            if begun.elapsed() > READY_WITHIN {
+                bail!("postgres is not ready after {READY_WITHIN:?}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGINT is PostgreSQL's fast shutdown: it ends sessions and does not wait for them.
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, Signal::INT);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The directory of the newest installed server's programs.
+fn programs() -> Option<PathBuf> {
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = debian.filter_map(|entry| {
+        let version: u32 = entry.file_name().to_str()?.parse().ok()?;
+        Some((version, entry.path().join("bin"))).filter(|(_, bin)| bin.join("initdb").is_file())
+    });
+    let newest = versions.max_by_key(|(version, _)| *version).map(|(_, bin)| bin);
+    newest.or_else(|| process::find("initdb")?.parent().map(Path::to_path_buf))
+}
+
+/// Whether a server is installed.
+pub(crate) fn is_installed() -> bool {
+    programs().is_some()
+}
+
+fn as_server(program: &Path) -> anyhow::Result<Command> {
+    if !process::is_root() {
+        return Ok(Command::new(program));
+    }
+    let setpriv = process::find("setpriv").context("setpriv (package util-linux) is missing")?;
+    let mut command = Command::new(setpriv);
+    // With the death signal a killed test run leaves no server behind.
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--pdeathsig=INT", "--"])
+        .arg(program);
+    command.current_dir("/");
+    Ok(command)
+}
+
+fn give_to_server(directory: &Path) -> anyhow::Result<()> {
+    if !process::is_root() {
+        return Ok(());
+    }
+    let id = |flag: &str| -> anyhow::Result<u32> {
+        let text = process::output(Command::new("id").args([flag, "postgres"]))?;
+        text.trim().parse().context("id printed no number")
+    };
+    chown(directory, Some(id("-u")?), Some(id("-g")?)).context("give the directory to the server's user")
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    Ok(probe.local_addr()?.port())
+}

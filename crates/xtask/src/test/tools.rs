@@ -1,0 +1,87 @@
+//! The programs that the tests need, installed where this may be done and named where it may not.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use super::postgres;
+use crate::{process, workspace};
+
+/// A program, how to see that it is there, and the Debian package it comes in.
+struct Tool {
+    package: &'static str,
+    present: fn() -> bool,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool { package: "gcc", present: || process::find("cc").is_some() },
+    Tool { package: "git", present: || process::find("git").is_some() },
+    Tool { package: "nodejs", present: || process::find("node").is_some() },
+    Tool { package: "npm", present: || process::find("npm").is_some() },
+    Tool { package: "chromium", present: || process::find("chromium").is_some() },
+    Tool { package: "postgresql", present: postgres::is_installed },
+    Tool { package: "nix-bin", present: || process::find("nix-instantiate").is_some() },
+    Tool { package: "mmdebstrap", present: || process::find("mmdebstrap").is_some() },
+    // An SMTP server that is not ours, and a SQLite client.
+    Tool {
+        package: "python3-aiosmtpd",
+        present: || Path::new("/usr/lib/python3/dist-packages/aiosmtpd").is_dir(),
+    },
+    Tool { package: "python3", present: || process::find("python3").is_some() },
+];
+
+pub(crate) fn ensure() -> anyhow::Result<()> {
+    let missing: Vec<&str> = TOOLS.iter().filter(|tool| !(tool.present)()).map(|tool| tool.package).collect();
+    if !missing.is_empty() {
+        install(&missing)?;
+    }
+    let mut nextest = workspace::cargo();
+    if process::output(nextest.args(["nextest", "--version"])).is_err() {
+        process::run(workspace::cargo().args(["install", "--locked", "cargo-nextest"]))?;
+    }
+    Ok(())
+}
+
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let list = packages.join(" ");
+    if !process::is_root() || process::find("apt-get").is_none() {
+        bail!("install what is missing and run this again; the Debian packages are: {list}");
+    }
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "DPkg::Lock::Timeout=300"]);
+        command
+    };
+    println!("installing {list}");
+    process::run(apt().arg("update"))?;
+    process::run(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+        .with_context(|| format!("install {list}"))
+}
+
+/// Parses every Nix file. Evaluating them needs nixpkgs, which a machine with a Nix store has: `nix flake check`.
+pub(crate) fn parse_nix() -> anyhow::Result<()> {
+    let listed = process::output(
+        Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.nix"])
+            .current_dir(workspace::root()),
+    )?;
+    if process::find("nix-instantiate").is_none() {
+        println!("left out: no Nix on this machine ({} files unparsed)", listed.lines().count());
+        return Ok(());
+    }
+    // Parsing needs no store, but the program insists on having one it can write to.
+    let store = tempfile::tempdir().context("make a directory")?;
+    for file in listed.lines() {
+        let mut parse = Command::new("nix-instantiate");
+        parse.args(["--parse", file]).current_dir(workspace::root());
+        for (variable, directory) in
+            [("NIX_STORE_DIR", "store"), ("NIX_STATE_DIR", "state"), ("NIX_LOG_DIR", "log")]
+        {
+            parse.env(variable, store.path().join(directory));
+        }
+        process::output(&mut parse)?;
+    }
+    println!("{} Nix files parse", listed.lines().count());
+    Ok(())
+}
