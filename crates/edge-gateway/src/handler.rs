@@ -19,7 +19,7 @@ use quintet_http::problem::Problem;
 
 use crate::answer;
 use crate::auth::{Denied, Pass, authorize};
-use crate::body::{RequestBody, ResponseBody, Streaming, Upload};
+use crate::body::{RequestBody, ResponseBody, Streaming, Upload, UploadPhase};
 use crate::connection::ConnectionState;
 use crate::exchange::Exchange;
 use crate::headers::{
@@ -34,8 +34,6 @@ use crate::{path, trace, tunnel};
 
 /// Longest silence of an upstream in the middle of an answer; event streams send something more often.
 const ANSWER_IDLE: Duration = Duration::from_mins(5);
-/// An unread body up to this length is cheaper to read and drop than a new connection.
-const DRAINABLE_BODY: u64 = 16 * 1024;
 /// Bucket of the limit over all routes; routes follow.
 const GLOBAL_BUCKET: u32 = 0;
 
@@ -44,7 +42,6 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     let started = Instant::now();
     let conflict = state.http1.get() && state.io.head_parsed();
     let empty = request.body().is_end_stream();
-    let body_length = request.body().size_hint().exact();
     if empty {
         state.expect_head();
     }
@@ -69,8 +66,9 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
             answer::problem(&problem, &request_id)
         }
     };
-    let unread = !empty && body_length.is_none_or(|length| length > DRAINABLE_BODY);
-    extra.close |= unread && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    // hyper closes a connection whose request was not read to its end, whatever the answer said; a client
+    // that is not told would lose its next request on it.
+    extra.close |= !empty && !extra.read && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     if let ResponseBody::Full(bytes) = response.body() {
         exchange.add_bytes(bytes.len() as u64);
     }
@@ -84,8 +82,10 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
 struct Extra {
     set_cookie: Option<HeaderValue>,
     rate_limit: Option<(Quota, Decision)>,
-    /// The request was not read to its end.
+    /// The connection must not serve another request.
     close: bool,
+    /// The request was read to its end.
+    read: bool,
 }
 
 enum Outcome {
@@ -149,8 +149,11 @@ async fn process(
     if let (Some(protocol), Some(client)) = (upgrade, client_upgrade) {
         return upgraded(state, target, request, protocol, client, exchange, extra).await;
     }
-    match forward(worker, target, request, upload).await {
+    let forwarded = forward(worker, target, request, upload.clone()).await;
+    extra.read = upload.is_none_or(|upload| upload.phase() == UploadPhase::Complete);
+    match forwarded {
         Ok(forwarded) => {
+            extra.close |= !extra.read;
             exchange.set_upstream(route.upstream, forwarded.waited);
             Ok(Outcome::Upstream(forwarded))
         }
