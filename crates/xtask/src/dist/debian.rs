@@ -60,6 +60,7 @@ impl Root {
         )?;
         let root = Self { path };
         std::fs::write(root.path.join("tmp/find_object.c"), FIND_OBJECT).context("write find_object.c")?;
+        std::fs::write(root.path.join("tmp/unwinder.sh"), MAKE_UNWINDER).context("write unwinder.sh")?;
         process::run(root.chroot().args([
             "/bin/sh",
             "-c",
@@ -81,8 +82,10 @@ impl Root {
         );
         std::fs::create_dir_all(&build.target)
             .with_context(|| format!("create {}", build.target.display()))?;
+        let enter = self.path.with_file_name("enter.sh");
+        std::fs::write(&enter, ENTER).with_context(|| format!("write {}", enter.display()))?;
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "--", "/bin/sh", "-c", ENTER, "enter.sh"]);
+        command.args(["--mount", "--propagation", "private", "--", "/bin/sh"]).arg(enter);
         command.arg(&self.path).arg(&build.checkout).arg(&build.target).arg(cargo_home()?).arg(ca_bundle()?);
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.envs([
