@@ -177,7 +177,7 @@ async fn terminate(child: &mut Child) {
     }
 }
 
-/// 64 usage, 73 cannot create, 78 configuration (docs/operator/exit-codes.md): none is mended by trying again.
+/// 64 usage, 73 cannot create, 78 configuration (docs/operator/running.md): none is mended by trying again.
 fn refuses_its_configuration(status: ExitStatus) -> bool {
     matches!(status.code(), Some(64 | 73 | 78))
 }
