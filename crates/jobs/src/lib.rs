@@ -1,6 +1,6 @@
 //! A durable job queue inside the application's own database.
 //!
-//! A job is enqueued in the transaction whose side effect it is ([`enqueue`]): both happen or
+//! A job is enqueued in the transaction whose side effect it is ([`enqueue()`]): both happen or
 //! neither. [`Worker`] claims jobs in batches, runs their [`Handler`]s and acknowledges them in
 //! batches. Delivery is at least once; a handler whose effect must happen once completes its job
 //! inside its own transaction ([`Job::complete_in`]).

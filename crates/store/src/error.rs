@@ -110,7 +110,7 @@ impl Error {
     }
 }
 
-/// SQLite's result codes that matter here (https://www.sqlite.org/rescode.html), primary part.
+/// SQLite's result codes that matter here (<https://www.sqlite.org/rescode.html>), primary part.
 mod sqlite_code {
     pub(super) const BUSY: i32 = 5;
     pub(super) const LOCKED: i32 = 6;

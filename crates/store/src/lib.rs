@@ -7,7 +7,7 @@
 //! What every caller may rely on, on both databases:
 //! - [`Store::begin`] opens a write transaction; dropping it undoes everything.
 //! - [`Tx::commit`] returns after the transaction is durable (on SQLite several transactions
-//!   share one physical commit, see [`sqlite`](crate::sqlite)).
+//!   share one physical commit, see [`sqlite`]).
 //! - Integers are 64 bits, instants are microseconds since the Unix epoch, ids are text.
 //! - Migrations run under a lock, forward only, each in a transaction ([`migrate`]).
 //!

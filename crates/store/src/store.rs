@@ -58,7 +58,7 @@ impl Store {
         }
     }
 
-    /// Brings the schemas of `modules` up to date; see [`migrate`](crate::migrate).
+    /// Brings the schemas of `modules` up to date; see [`crate::migrate`].
     pub async fn migrate(&self, modules: &[&'static migrate::Module]) -> Result<(), Error> {
         migrate::run(self, modules).await
     }

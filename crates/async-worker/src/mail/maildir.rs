@@ -1,4 +1,4 @@
-//! A Maildir (https://cr.yp.to/proto/maildir.html): what `cargo xtask up` delivers to, so that a
+//! A Maildir (<https://cr.yp.to/proto/maildir.html>): what `cargo xtask up` delivers to, so that a
 //! newcomer sees the mails without a mail server, and any mail reader can open it.
 //!
 //! A message is written to `tmp`, flushed and renamed into `new`. Its name is its key, so that the

@@ -102,7 +102,7 @@ fn watch_file(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(events)
 }
 
-/// SQLite's counter of commits by other connections (https://www.sqlite.org/pragma.html#pragma_data_version).
+/// SQLite's counter of commits by other connections (<https://www.sqlite.org/pragma.html#pragma_data_version>).
 async fn data_version(connection: &mut SqliteConnection) -> Result<i64, Error> {
     Ok(sqlx::query("PRAGMA data_version").fetch_one(connection).await?.try_get(0)?)
 }

@@ -65,7 +65,7 @@ pub(crate) struct Wal {
 }
 
 impl Wal {
-    /// Opens the log below `directory`, listing what is there; [`Wal::replay`] reads it.
+    /// Opens the log below `directory`, listing what is there; [`replay_segment`] reads it.
     pub(crate) fn open(
         signal: Signal,
         directory: PathBuf,
