@@ -251,7 +251,6 @@ fn quick(name: &str) -> Settings {
     Settings {
         name: name.to_owned(),
         queues: vec![QueueSettings { name: "default".to_owned(), concurrency: 4 }],
-        lease: Duration::from_millis(300),
         poll: Duration::from_millis(50),
         drain: Duration::from_millis(100),
         ..Settings::default()
@@ -295,9 +294,10 @@ async fn the_job_of_a_worker_that_died_is_rescued_by_another() {
             database.name
         );
 
+        // Short, to wait less. Elsewhere a lease outlasts any pause of a busy machine.
+        let rescuing = Settings { lease: Duration::from_millis(300), ..quick("rescuer") };
         let stop = CancellationToken::new();
-        let rescuer =
-            Arc::new(Worker::new(database.store.clone(), clock, quick("rescuer"), vec![handler.clone()]));
+        let rescuer = Arc::new(Worker::new(database.store.clone(), clock, rescuing, vec![handler.clone()]));
         let running = tokio::task::JoinSet::from_iter([rescuer.run(stop.clone())]);
         until("the rescued job is done", async || {
             lookup(&database.store, id).await.unwrap().unwrap().state == State::Completed
