@@ -45,6 +45,13 @@ pub(crate) fn binaries(profile: Profile) -> anyhow::Result<PathBuf> {
     Ok(workspace::target().join(profile.directory()))
 }
 
+/// Builds every program of the workspace as the tests are built, so that what they share is compiled once.
+pub(crate) fn workspace_binaries() -> anyhow::Result<PathBuf> {
+    process::run(workspace::cargo().args(["build", "--locked", "--workspace", "--bins"]))
+        .context("build the binaries under test")?;
+    Ok(workspace::target().join(Profile::Dev.directory()))
+}
+
 /// Checks that a directory holds all five.
 pub(crate) fn all_present(directory: &Path) -> anyhow::Result<()> {
     for binary in BINARIES {

@@ -15,12 +15,12 @@ use anyhow::{Context as _, bail};
 
 use self::postgres::Server;
 use self::runner::Tally;
-use crate::build::{self, CONSOLE, Profile};
+use crate::build::{self, CONSOLE};
 use crate::{check, dist, policy, process, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the slow group: the static binaries.
+    /// Leave out the slow groups: the story and the browser against real binaries.
     #[arg(long)]
     quick: bool,
     /// Run only these groups.
@@ -31,7 +31,6 @@ pub(crate) struct Options {
 /// What the groups share.
 #[derive(Debug)]
 struct Bench {
-    quick: bool,
     postgres: Option<Server>,
     tally: Tally,
 }
@@ -42,7 +41,7 @@ enum When {
     Always,
     /// Not with `--quick`.
     Slow,
-    /// Only when `--only` names it: a second build of everything that ships doubles the time of a run.
+    /// Only when `--only` names it: building what ships, once or twice, takes longer than all else together.
     Named,
 }
 
@@ -62,9 +61,9 @@ const GROUPS: &[Group] = &[
     Group { name: "nix", when: When::Always, run: |_| tools::parse_nix() },
     Group { name: "doctests", when: When::Always, run: doctests },
     Group { name: "tests", when: When::Always, run: tests },
-    Group { name: "dist", when: When::Slow, run: |_| dist::run(&dist::Options::default()) },
-    Group { name: "story", when: When::Always, run: story },
-    Group { name: "browser", when: When::Always, run: browser },
+    Group { name: "dist", when: When::Named, run: |_| dist::run(&dist::Options::default()) },
+    Group { name: "story", when: When::Slow, run: story },
+    Group { name: "browser", when: When::Slow, run: browser },
     Group { name: "reproducible", when: When::Named, run: |_| dist::reproducible() },
 ];
 
@@ -79,7 +78,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
     }
     let begun = Instant::now();
-    let mut bench = Bench { quick: options.quick, postgres: None, tally: Tally::default() };
+    let mut bench = Bench { postgres: None, tally: Tally::default() };
     let mut lines = Vec::new();
     let mut failed = Vec::new();
     for group in GROUPS {
@@ -144,10 +143,10 @@ fn tests(bench: &mut Bench) -> anyhow::Result<()> {
     bench.tally.nextest(&mut nextest)
 }
 
-/// The end-to-end tests, against the binaries that ship where they were built.
+/// The end-to-end tests, against real binaries.
 fn story(bench: &mut Bench) -> anyhow::Result<()> {
     let url = bench.postgres()?;
-    let binaries = binaries(bench)?;
+    let binaries = binaries()?;
     let mut nextest = workspace::cargo();
     nextest.args(NEXTEST).args(["--filterset", "package(e2e)"]);
     nextest
@@ -157,9 +156,12 @@ fn story(bench: &mut Bench) -> anyhow::Result<()> {
     bench.tally.nextest(&mut nextest)
 }
 
-/// The binaries under test: those that ship, or in a quick run those of the tests' own profile.
-fn binaries(bench: &Bench) -> anyhow::Result<PathBuf> {
-    if bench.quick { build::binaries(Profile::Dev) } else { Ok(dist::directory()) }
+/// The binaries under test: those of the tests' own profile, or those that `QUINTET_E2E_BIN_DIR` names.
+fn binaries() -> anyhow::Result<PathBuf> {
+    match std::env::var_os("QUINTET_E2E_BIN_DIR") {
+        Some(given) => Ok(std::path::absolute(given)?),
+        None => build::workspace_binaries(),
+    }
 }
 
 /// By process, because a build may replace the file while the tests run.
@@ -180,6 +182,6 @@ fn browser(bench: &mut Bench) -> anyhow::Result<()> {
     build::npm(&directory, &["ci", "--no-audit", "--no-fund"])?;
     let mut command = Command::new("npm");
     command.args(["test"]).current_dir(&directory);
-    command.env("QUINTET_BIN_DIR", binaries(bench)?).env("QUINTET_XTASK", this_program());
+    command.env("QUINTET_BIN_DIR", binaries()?).env("QUINTET_XTASK", this_program());
     bench.tally.node(&mut command)
 }
