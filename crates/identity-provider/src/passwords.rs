@@ -164,8 +164,13 @@ impl Passwords {
     /// Gives memory back when no login happened since the last call.
     pub(crate) fn release_idle(&self) {
         if !self.0.used.swap(false, Ordering::Relaxed) {
-            self.0.arenas.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.release();
         }
+    }
+
+    /// Gives memory back now; the next hash takes it anew.
+    pub(crate) fn release(&self) {
+        self.0.arenas.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// How many hashes were computed, to compare the work of two requests.
@@ -381,6 +386,9 @@ mod tests {
         passwords.release_idle();
         assert_eq!(passwords.0.arenas.lock().unwrap().len(), 1);
         passwords.release_idle();
+        assert_eq!(passwords.0.arenas.lock().unwrap().len(), 0);
+        passwords.verify_nobody(&secret("x")).await.unwrap();
+        passwords.release();
         assert_eq!(passwords.0.arenas.lock().unwrap().len(), 0);
     }
 

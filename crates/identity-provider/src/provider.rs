@@ -84,6 +84,8 @@ pub(crate) async fn open(
     });
     if let Some((bootstrap, password)) = bootstrap {
         create_administrator(&app, bootstrap, &password).await?;
+        // The next hash may be hours away.
+        app.passwords.release();
     }
     Ok(app)
 }
