@@ -1,7 +1,7 @@
 // The frame around every screen: navigation, search, the signed-in person, the end of a session.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { forgetAbsences } from "../api/http";
 import { session as loadSession } from "../api/session";
 import { useResource, useConnection } from "../hooks";
@@ -176,10 +176,13 @@ function useShortcuts(search: { current: HTMLInputElement | null }): void {
   }, []);
 }
 
-/** After a navigation the new heading takes the focus, so that a screen reader hears where it is. */
+/**
+ * After a navigation the new heading takes the focus, so that a screen reader hears where it is.
+ * In the same turn as the new screen: a key pressed between the two would go to nobody.
+ */
 function useFocusOnNavigation(main: { current: HTMLElement | null }, path: string): void {
   const first = useRef(true);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const heading = main.current?.querySelector("h1");
     const name = heading?.textContent ?? "";
     document.title = path === "/" || name === "" ? "Quintet" : `${name} · Quintet`;
