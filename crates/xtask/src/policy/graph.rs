@@ -111,3 +111,75 @@ fn arrows(package: &Package, members: &BTreeSet<&str>) -> Vec<String> {
     });
     forbidden.map(|dependency| format!("{name}: may not import {}", dependency.name)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use cargo_metadata::{Dependency, MetadataCommand, PackageName};
+
+    use super::*;
+
+    /// This workspace as it is.
+    fn workspace() -> Metadata {
+        let manifest = crate::workspace::root().join("Cargo.toml");
+        MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap()
+    }
+
+    fn package<'a>(metadata: &'a mut Metadata, name: &str) -> &'a mut Package {
+        metadata.packages.iter_mut().find(|package| package.name.as_str() == name).unwrap()
+    }
+
+    /// This workspace with one more arrow.
+    fn with_arrow(from: &str, to: &str, kind: DependencyKind) -> Metadata {
+        let mut metadata = workspace();
+        let mut arrow: Dependency = package(&mut metadata, "core-api").dependencies[0].clone();
+        to.clone_into(&mut arrow.name);
+        arrow.kind = kind;
+        package(&mut metadata, from).dependencies.push(arrow);
+        metadata
+    }
+
+    #[test]
+    fn the_workspace_keeps_the_table() {
+        assert_eq!(broken(&workspace()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_arrow_that_the_table_does_not_have_is_reported() {
+        let check = |from: &str, to: &str, kind, allowed: bool| {
+            let expected = if allowed { vec![] } else { vec![format!("{from}: may not import {to}")] };
+            assert_eq!(broken(&with_arrow(from, to, kind)), expected, "{from} → {to} ({kind})");
+        };
+        let (normal, build, testing) =
+            (DependencyKind::Normal, DependencyKind::Build, DependencyKind::Development);
+        // Up, and across a module's boundary.
+        check("quintet-types", "quintet-store", normal, false);
+        check("quintet-http", "quintet-service", normal, false);
+        check("quintet-store", "quintet-users", normal, false);
+        check("quintet-orders", "quintet-billing", normal, false);
+        check("quintet-users", "quintet-billing-api", build, false);
+        // Into another binary, not even for a test.
+        check("core-api", "async-worker", normal, false);
+        check("core-api", "async-worker", testing, false);
+        // A binary without the database, the testkit on a server.
+        check("edge-gateway", "quintet-store", normal, false);
+        check("edge-gateway", "quintet-testkit", normal, false);
+        check("edge-gateway", "quintet-testkit", testing, true);
+        check("quintet-orders", "quintet-billing", testing, true);
+        check("quintet-orders", "quintet-billing-api", normal, true);
+        check("quintet-types", "serde", normal, true);
+    }
+
+    #[test]
+    fn a_crate_that_is_not_in_the_table_and_a_row_without_a_crate_are_reported() {
+        let mut metadata = workspace();
+        package(&mut metadata, "benches").name = PackageName::new("shop-utils".to_owned());
+        assert_eq!(
+            broken(&metadata),
+            [
+                "shop-utils: is not in the table of allowed imports (crates/xtask/src/policy/graph.rs)",
+                "shop-utils: name the crate after what it does",
+                "benches: stands in the table of allowed imports but not in the workspace",
+            ]
+        );
+    }
+}
