@@ -89,3 +89,60 @@ pub async fn balances(store: &Store) -> Result<BTreeMap<(String, String), i64>, 
         .await?;
     rows.iter().map(|row| Ok(((row.get("account")?, row.get("currency")?), row.get("balance")?))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use quintet_testkit::{FakeClock, databases};
+    use quintet_types::SystemEntropy;
+
+    use super::*;
+
+    async fn booked(store: &Store, debit: Account, credit: Account, money: Money) -> Result<(), Error> {
+        let clock = FakeClock::default().shared();
+        let id = TransferId::generate(&*clock, &SystemEntropy);
+        let transfer = Transfer { debit, credit, money, reference: "inv".to_owned() };
+        let mut tx = store.begin().await.unwrap();
+        book(&mut tx, id, &transfer, clock.now()).await?;
+        tx.commit().await
+    }
+
+    fn euro(amount: i64) -> Money {
+        Money::new(amount, "EUR".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn balances_are_what_was_booked_and_sum_to_zero_in_each_currency() {
+        for database in databases().await {
+            let store = &database.store;
+            store.migrate(&[&crate::SCHEMA]).await.unwrap();
+            let [ann, bob] = [UserId::new(), UserId::new()].map(Account::Receivable);
+            let yen = Money::new(7, "JPY".parse().unwrap());
+            booked(store, ann, Account::Revenue, euro(1250)).await.unwrap();
+            booked(store, ann, Account::Revenue, yen).await.unwrap();
+            booked(store, bob, Account::Revenue, euro(300)).await.unwrap();
+            booked(store, Account::Revenue, ann, euro(250)).await.unwrap();
+            booked(store, bob, Account::Revenue, euro(0)).await.unwrap();
+            let balances = balances(store).await.unwrap();
+            let expected = [(ann, "EUR", 1000), (ann, "JPY", 7), (bob, "EUR", 300)]
+                .into_iter()
+                .chain([(Account::Revenue, "EUR", -1300), (Account::Revenue, "JPY", -7)])
+                .map(|(account, currency, sum)| ((account.to_string(), currency.to_owned()), sum))
+                .collect();
+            assert_eq!(balances, expected, "{}", database.name);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_negative_transfer_and_one_to_itself_are_refused_by_the_table() {
+        for database in databases().await {
+            let store = &database.store;
+            store.migrate(&[&crate::SCHEMA]).await.unwrap();
+            let ann = Account::Receivable(UserId::new());
+            for (debit, credit, money) in [(ann, Account::Revenue, euro(-1)), (ann, ann, euro(1))] {
+                let refused = booked(store, debit, credit, money).await;
+                assert!(matches!(refused, Err(Error::Check { .. })), "{}: {refused:?}", database.name);
+            }
+            assert!(balances(store).await.unwrap().is_empty(), "{}", database.name);
+        }
+    }
+}
