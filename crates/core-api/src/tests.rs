@@ -54,31 +54,36 @@ async fn apis() -> Vec<Api> {
     let mut apis = Vec::new();
     for database in databases().await {
         let store = database.store.clone();
-        store.migrate(&app::SCHEMAS).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(directory.path()).await.unwrap();
-        let clock = FakeClock::default();
-        let issuer = TestIssuer::with_clock(clock.shared());
-        let deps = Deps {
-            store: store.clone(),
-            blobs: blobs.clone(),
-            clock: clock.shared(),
-            verifier: issuer.verifier(),
-            issuer: "https://localhost:8443/identity".to_owned(),
-        };
-        let router = quintet_http::standard(app::router(&deps).unwrap(), &Limits::default());
-        apis.push(Api {
-            name: database.name,
-            store,
-            blobs,
-            clock,
-            issuer,
-            router,
-            _database: database,
-            _directory: directory,
-        });
+        apis.push(api_on(database, store).await);
     }
     apis
+}
+
+/// The API with empty tables, reaching a database through `store`.
+async fn api_on(database: TestDatabase, store: Store) -> Api {
+    store.migrate(&app::SCHEMAS).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(directory.path()).await.unwrap();
+    let clock = FakeClock::default();
+    let issuer = TestIssuer::with_clock(clock.shared());
+    let deps = Deps {
+        store: store.clone(),
+        blobs: blobs.clone(),
+        clock: clock.shared(),
+        verifier: issuer.verifier(),
+        issuer: "https://localhost:8443/identity".to_owned(),
+    };
+    let router = quintet_http::standard(app::router(&deps).unwrap(), &Limits::default());
+    Api {
+        name: database.name,
+        store,
+        blobs,
+        clock,
+        issuer,
+        router,
+        _database: database,
+        _directory: directory,
+    }
 }
 
 /// An answer, read to its end.
