@@ -1,0 +1,132 @@
+//! A request's head on its way to the upstream: what the client may not say goes, what the gateway knows comes.
+
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, FORWARDED, HOST, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri, Version};
+use quintet_http::problem::Problem;
+
+use crate::auth::Pass;
+use crate::connection::ConnectionState;
+use crate::exchange::Exchange;
+use crate::headers::{
+    X_CLIENT_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, strip_claims,
+    strip_cookies, strip_hop_by_hop,
+};
+use crate::router::Route;
+use crate::session::OWN_COOKIES;
+use crate::trace;
+
+/// Turns the client's request head into the one for the upstream. Returns the protocol to upgrade to.
+pub(super) fn rewrite(
+    state: &ConnectionState,
+    parts: &mut Parts,
+    route: &Route,
+    path: &str,
+    host: HeaderValue,
+    pass: Pass,
+    exchange: &Exchange,
+) -> Result<Option<HeaderValue>, Problem> {
+    parts.uri = upstream_uri(&parts.uri, route, path)?;
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
+    parts.version = Version::HTTP_11;
+    let headers = &mut parts.headers;
+    let upgrade = strip_hop_by_hop(headers);
+    strip_claims(headers);
+    strip_cookies(headers, &OWN_COOKIES);
+    if let Some(theirs) = headers.remove(X_REQUEST_ID)
+        && quintet_http::RequestId::parse(theirs.to_str().unwrap_or_default()).is_some()
+    {
+        headers.insert(X_CLIENT_REQUEST_ID, theirs);
+    }
+    headers.insert(X_REQUEST_ID, exchange.request_id().clone());
+    headers.insert(X_FORWARDED_FOR, state.client.forwarded_for.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(FORWARDED, forwarded(state, &host));
+    headers.insert(X_FORWARDED_HOST, host.clone());
+    headers.insert(HOST, host);
+    if let Some(authorization) = pass.authorization {
+        headers.insert(AUTHORIZATION, authorization);
+    }
+    trace::inject(exchange.span(), headers, &state.worker);
+    if let Some(protocol) = &upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol.clone());
+    }
+    Ok(upgrade)
+}
+
+/// The origin-form target for the upstream.
+fn upstream_uri(uri: &Uri, route: &Route, path: &str) -> Result<Uri, Problem> {
+    let stripped = route.strip_prefix.then(|| path.strip_prefix(route.path_prefix.as_str())).flatten();
+    if stripped.is_none() && path == uri.path() {
+        if uri.authority().is_none() {
+            return Ok(uri.clone());
+        }
+        return Ok(uri.path_and_query().cloned().map_or_else(Uri::default, Uri::from));
+    }
+    let path = stripped.unwrap_or(path);
+    let mut target = String::with_capacity(path.len() + 64);
+    if !path.starts_with('/') {
+        target.push('/');
+    }
+    target.push_str(path);
+    if let Some(query) = uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    PathAndQuery::try_from(target)
+        .map(Uri::from)
+        .map_err(|_| Problem::bad_request("path_not_canonical", "the path is not valid"))
+}
+
+/// HTTP/2 may split cookies over several fields; HTTP/1.1 must not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let mut joined = Vec::new();
+    for value in headers.get_all(COOKIE) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(value.as_bytes());
+    }
+    if let Ok(value) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, value);
+    }
+}
+
+/// RFC 7239, made once per connection and host.
+fn forwarded(state: &ConnectionState, host: &HeaderValue) -> HeaderValue {
+    let mut last = state.forwarded.borrow_mut();
+    if let Some((of, value)) = last.as_ref()
+        && of == host
+    {
+        return value.clone();
+    }
+    let text = format!(
+        "for={};host=\"{}\";proto=https",
+        state.client.forwarded_node,
+        host.to_str().unwrap_or_default().replace(['"', '\\'], "")
+    );
+    let value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("proto=https"));
+    *last = Some((host.clone(), value.clone()));
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_cookies_are_joined() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(COOKIE, HeaderValue::from_static("b=2"));
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+    }
+}
