@@ -10,6 +10,9 @@ use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use xtask::gateway::Gateway;
 
+use crate::disk::{self, Disk};
+use crate::left_out;
+
 /// The five, by their executables' names.
 pub const BINARIES: [&str; 5] =
     ["telemetry-sink", "identity-provider", "core-api", "async-worker", "edge-gateway"];
@@ -33,6 +36,8 @@ fn target_dir() -> anyhow::Result<PathBuf> {
 pub struct Settings {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    /// The size of the file system that core-api's database has to itself.
+    disk_bytes: Option<u64>,
 }
 
 impl Settings {
@@ -56,12 +61,19 @@ impl Settings {
         self.argument("--database").argument(url)
     }
 
+    /// Puts the embedded database of core-api and the worker on a file system of its own, of this size.
+    #[must_use]
+    pub fn core_database_on_a_disk_of(self, bytes: u64) -> Self {
+        Self { disk_bytes: Some(bytes), ..self }
+    }
+
     /// Starts a fleet in a directory of its own and waits until it is ready.
     pub fn start(self) -> anyhow::Result<Fleet> {
         let directory =
             tempfile::Builder::new().prefix("quintet-e2e-").tempdir().context("make a directory")?;
         let (https_port, http_port) = (free_port()?, free_port()?);
         let fleet = Fleet { directory, https_port, http_port, settings: self };
+        std::fs::create_dir(fleet.mount_point()).context("make a directory")?;
         fleet.up()?;
         Ok(fleet)
     }
@@ -80,6 +92,16 @@ impl Fleet {
     /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
+    }
+
+    /// The file system of [`Settings::core_database_on_a_disk_of`].
+    pub fn disk(&self) -> anyhow::Result<Disk> {
+        let process = self.process("core-api").context("core-api does not run")?;
+        Disk::of(process, &self.mount_point())
+    }
+
+    fn mount_point(&self) -> PathBuf {
+        self.directory.path().join("disk")
     }
 
     /// The gateway's TLS port.
@@ -115,8 +137,14 @@ impl Fleet {
             .arg(self.data())
             .arg("--bin-dir")
             .arg(bin_dir()?)
-            .args(&self.settings.arguments)
-            .envs(self.settings.environment.iter().map(|(name, value)| (name, value)));
+            .args(&self.settings.arguments);
+        if let Some(bytes) = self.settings.disk_bytes {
+            command = disk::with_disk(&command, &self.mount_point(), bytes);
+            let url = format!("sqlite:{}", self.mount_point().join("core.db").display());
+            command.env("QUINTET_CORE_API__DATABASE__URL", &url);
+            command.env("QUINTET_ASYNC_WORKER__DATABASE__URL", &url);
+        }
+        command.envs(self.settings.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).output().context("run xtask up")
     }
 
@@ -203,9 +231,13 @@ pub fn free_port() -> anyhow::Result<u16> {
     Ok(probe.local_addr()?.port())
 }
 
-/// A new database on the server of `QUINTET_TEST_POSTGRES`, or `None` where there is no server.
+/// A new database on the server of `QUINTET_TEST_POSTGRES`. `None` where there is no server, except on CI, where that
+/// is an error.
 pub fn postgres(name: &str) -> anyhow::Result<Option<String>> {
-    let Some(server) = std::env::var_os("QUINTET_TEST_POSTGRES") else { return Ok(None) };
+    let Some(server) = std::env::var_os("QUINTET_TEST_POSTGRES") else {
+        left_out("QUINTET_TEST_POSTGRES is not set (cargo xtask test sets it)")?;
+        return Ok(None);
+    };
     let server = server.into_string().ok().context("QUINTET_TEST_POSTGRES is not UTF-8")?;
     let name = format!("e2e_{name}_{}", std::process::id());
     let output = Command::new("psql")

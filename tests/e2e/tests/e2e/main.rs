@@ -7,6 +7,7 @@
 )]
 
 mod crash;
+mod full_disk;
 mod oversell;
 mod refusals;
 mod settings;

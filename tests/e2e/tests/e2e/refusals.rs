@@ -131,7 +131,7 @@ async fn plain_http_is_sent_to_https_and_a_browser_to_sign_in() -> anyhow::Resul
     Ok(())
 }
 
-fn problem(answer: &Answer, status: StatusCode) {
+pub(crate) fn problem(answer: &Answer, status: StatusCode) {
     let body = answer.json();
     assert_eq!(answer.status, status, "{body}");
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{body}");
