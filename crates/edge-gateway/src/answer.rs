@@ -6,10 +6,10 @@
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
-    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Response, StatusCode};
-use quintet_http::problem::{FieldError, MEDIA_TYPE, Problem};
+use quintet_http::problem::Problem;
 use serde::Serialize;
 
 use crate::body::ResponseBody;
@@ -18,39 +18,10 @@ use crate::limits::{Decision, Quota};
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-#[derive(Serialize)]
-struct Document<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    code: &'static str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
-}
-
 /// A problem as RFC 9457 asks for it.
 pub(crate) fn problem(problem: &Problem, request_id: &HeaderValue) -> Response<ResponseBody> {
-    let document = Document {
-        kind: "about:blank",
-        title: problem.title,
-        status: problem.status.as_u16(),
-        detail: &problem.detail,
-        code: problem.code,
-        request_id: request_id.to_str().unwrap_or_default(),
-        errors: &problem.errors,
-    };
-    // Strings and integers always serialise; an empty body is still a correct status.
-    let body = serde_json::to_vec(&document).unwrap_or_default();
-    let mut response = respond(problem.status, Some(HeaderValue::from_static(MEDIA_TYPE)), body.into());
-    if let Some(seconds) = problem.retry_after {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if let Some(challenge) = problem.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    }
+    let mut response = respond(problem.status, None, problem.to_json(request_id.to_str().ok()));
+    problem.write_headers(response.headers_mut());
     response
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::request_id::RequestId;
@@ -139,25 +140,39 @@ impl Problem {
         self
     }
 
-    fn body(&self, request_id: Option<&RequestId>) -> Body {
+    /// The body: the problem as JSON, with the id of the request it answers.
+    #[must_use]
+    pub fn to_json(&self, request_id: Option<&str>) -> Bytes {
         let document = Document {
             kind: "about:blank",
             title: self.title,
             status: self.status.as_u16(),
             detail: &self.detail,
             code: self.code,
-            request_id: request_id.map(RequestId::as_str),
+            request_id,
             errors: &self.errors,
         };
         // Strings and integers always serialise; an empty body is still a correct status.
-        Body::from(serde_json::to_vec(&document).unwrap_or_default())
+        serde_json::to_vec(&document).unwrap_or_default().into()
+    }
+
+    /// Sets the headers that go with the body.
+    pub fn write_headers(&self, headers: &mut HeaderMap) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = self.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
     }
 }
 
 /// Writes the request id into a problem made further in; other answers are left alone.
 pub(crate) fn stamp(response: &mut Response, request_id: &RequestId) {
     if let Some(Carried(problem)) = response.extensions_mut().remove::<Carried>() {
-        *response.body_mut() = problem.body(Some(request_id));
+        *response.body_mut() = problem.to_json(Some(request_id.as_str())).into();
     }
 }
 
@@ -181,17 +196,9 @@ struct Document<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = Response::new(self.body(None));
+        let mut response = Response::new(Body::from(self.to_json(None)));
         *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(seconds) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if let Some(challenge) = self.challenge.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
-            headers.insert(WWW_AUTHENTICATE, challenge);
-        }
+        self.write_headers(response.headers_mut());
         response.extensions_mut().insert(Carried(Box::new(self)));
         response
     }
