@@ -123,27 +123,29 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     found
 }
 
-/// Takes the cookies of these names out of the request: they are the gateway's own.
+/// Takes the cookies of these names out of the request: they are the gateway's own. However they were sent: a name
+/// given twice, or beside bytes that are not ASCII, counts for nothing here but would still reach the upstream.
 pub(crate) fn strip_cookies(headers: &mut HeaderMap, names: &[&str]) {
-    if !names.iter().any(|name| cookie(headers, name).is_some()) {
+    let ours = |pair: &&[u8]| {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii_end();
+        names.iter().any(|own| own.as_bytes() == name)
+    };
+    if !cookie_pairs(headers).any(|pair| ours(&pair)) {
         return;
     }
-    let ours = |pair: &&str| pair.split_once('=').is_some_and(|(name, _)| names.contains(&name));
-    let kept: Vec<String> = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty() && !ours(pair))
-        .map(str::to_owned)
-        .collect();
+    let kept = cookie_pairs(headers).filter(|pair| !ours(pair)).collect::<Vec<_>>().join(&b"; "[..]);
     headers.remove(COOKIE);
     if !kept.is_empty()
-        && let Ok(value) = HeaderValue::from_str(&kept.join("; "))
+        && let Ok(value) = HeaderValue::from_bytes(&kept)
     {
         headers.insert(COOKIE, value);
     }
+}
+
+fn cookie_pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(COOKIE).into_iter();
+    let pairs = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
 }
 
 /// RFC 9110 section 9.2.1.
@@ -230,6 +232,24 @@ mod tests {
         let mut only = map(&[("cookie", "__Host-quintet_session=x")]);
         strip_cookies(&mut only, &["__Host-quintet_session"]);
         assert!(only.is_empty());
+    }
+
+    #[test]
+    fn own_cookies_do_not_leave_for_an_upstream_however_they_were_sent() {
+        let check = |sent: &[&[u8]], kept: Option<&[u8]>| {
+            let mut headers = HeaderMap::new();
+            for line in sent {
+                headers.append(COOKIE, HeaderValue::from_bytes(line).unwrap());
+            }
+            strip_cookies(&mut headers, &["__Host-s"]);
+            assert_eq!(headers.get(COOKIE).map(HeaderValue::as_bytes), kept, "{sent:?}");
+        };
+        check(&[b"__Host-s=1; a=2; __Host-s=3"], Some(b"a=2"));
+        check(&[b"__Host-s=1", b"__Host-s=2"], None);
+        check(&[b"a=2", b"__Host-s=1; b=3"], Some(b"a=2; b=3"));
+        check(&[b"__Host-s=1; name=\xfc"], Some(b"name=\xfc"));
+        check(&[b"__Host-s =1"], None);
+        check(&[b"a=2;b=3"], Some(b"a=2;b=3"));
     }
 
     #[test]
