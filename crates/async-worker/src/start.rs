@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use quintet_inventory::Images;
 use quintet_inventory::thumbnails::Thumbnails;
 use quintet_jobs::{Handler, Worker};
-use quintet_service::{Code, Context, OrExit as _, StartError};
-use quintet_store::{Blobs, Store};
+use quintet_service::{Code, Context, OrExit as _};
+use quintet_store::Blobs;
 
 use crate::api::{self, Api};
 use crate::config::Config;
@@ -18,7 +18,9 @@ const PICTURES_AT_ONCE: usize = 1;
 
 pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let listener = cx.listener("http", &config.listen.http)?;
-    let store = open_store(&config).await?;
+    // The inventory's tables too: thumbnails are recorded there, whichever binary starts first.
+    let schemas = [&quintet_jobs::MODULE, &quintet_inventory::SCHEMA];
+    let store = quintet_database::open(&config.database, &schemas).await?;
     let blobs = Blobs::open(&config.storage.blobs).await.or_exit(Code::CannotCreate)?;
     let transport = Transport::open(&config.mail).await?;
     let from = config.mail.from.parse().context("read mail.from")?;
@@ -39,38 +41,6 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
 
     let shutdown = cx.shutdown();
     cx.spawn("worker", async move { worker.run(shutdown).await.context("run jobs") });
-    watch_database(store, cx);
+    quintet_database::watch(cx, store);
     Ok(())
-}
-
-async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let code = |error: &quintet_store::Error| match error {
-        quintet_store::Error::NewerSchema { .. }
-        | quintet_store::Error::EditedMigration { .. }
-        | quintet_store::Error::Settings(_) => Code::Config,
-        _ => Code::Unavailable,
-    };
-    let open = async {
-        let store = Store::connect(&config.database).await?;
-        // The inventory's tables too: thumbnails are recorded there, whichever binary starts first.
-        store.migrate(&[&quintet_jobs::MODULE, &quintet_inventory::SCHEMA]).await?;
-        Ok(store)
-    };
-    open.await.map_err(|error: quintet_store::Error| StartError::new(code(&error), error).into())
-}
-
-/// Keeps the readiness check in step with the database.
-fn watch_database(store: Store, cx: &Context) {
-    let ready = cx.readiness("database");
-    ready.set(true);
-    let shutdown = cx.shutdown();
-    cx.spawn("database check", async move {
-        let mut ticks = tokio::time::interval(std::time::Duration::from_secs(2));
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => ready.set(store.ping().await.is_ok()),
-                () = shutdown.cancelled() => return Ok(()),
-            }
-        }
-    });
 }

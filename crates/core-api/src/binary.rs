@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use quintet_auth::Verifier;
 use quintet_service::{Binary, Code, Common, Context, Invalid, OrExit as _};
-use quintet_store::{Blobs, Error as StoreError, Store};
+use quintet_store::Blobs;
 
 use crate::app::{self, Deps};
 use crate::config::Config;
@@ -34,8 +34,7 @@ impl Binary for CoreApi {
     }
 
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
-        let store = Store::connect(&config.database).await.map_err(store_failure)?;
-        store.migrate(&app::SCHEMAS).await.map_err(store_failure)?;
+        let store = quintet_database::open(&config.database, &app::SCHEMAS).await?;
         let blobs = Blobs::open(&config.storage.blobs)
             .await
             .with_context(|| format!("storage.blobs = {}", config.storage.blobs.display()))
@@ -52,27 +51,10 @@ impl Binary for CoreApi {
         let router = app::router(&deps)?;
         let listener = cx.listener("http", &config.listen.http)?;
 
-        let database = cx.readiness("database");
-        cx.spawn(
-            "database probe",
-            upkeep::probe(store.clone(), move |ready| database.set(ready), cx.shutdown()),
-        );
+        quintet_database::watch(cx, store.clone());
         cx.spawn("signing keys", upkeep::await_keys(verifier, cx.readiness("signing keys"), cx.shutdown()));
         cx.spawn("idempotency keys", upkeep::prune_idempotency_keys(store, cx.clock(), cx.shutdown()));
         cx.serve("http", listener, router, config.listen.limits);
         Ok(())
     }
-}
-
-/// Which exit code tells the operator where to look.
-fn store_failure(error: StoreError) -> anyhow::Error {
-    let code = match &error {
-        StoreError::Settings(_) | StoreError::NewerSchema { .. } | StoreError::EditedMigration { .. } => {
-            Code::Config
-        }
-        StoreError::Unavailable(_) | StoreError::Busy(_) => Code::Unavailable,
-        StoreError::Full(_) => Code::CannotCreate,
-        _ => Code::Internal,
-    };
-    quintet_service::StartError::new(code, anyhow::Error::new(error).context("database")).into()
 }

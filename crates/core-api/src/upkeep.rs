@@ -1,4 +1,4 @@
-//! What runs beside the requests: readiness and forgetting old idempotency keys.
+//! What runs beside the requests: waiting for signing keys and forgetting old idempotency keys.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,29 +10,7 @@ use quintet_store::Store;
 use quintet_types::SharedClock;
 use tokio_util::sync::CancellationToken;
 
-/// Short enough that a gateway takes this instance out before many requests fail.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const PRUNE_INTERVAL: Duration = Duration::from_mins(10);
-
-/// Says again and again whether the database answers.
-pub(crate) async fn probe(
-    store: Store,
-    set_ready: impl Fn(bool) + Send,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut before = None;
-    loop {
-        let answers = matches!(tokio::time::timeout(PROBE_TIMEOUT, store.ping()).await, Ok(Ok(())));
-        if before.replace(answers) != Some(answers) {
-            tracing::info!(answers, "database probed");
-        }
-        set_ready(answers);
-        if paused(PROBE_INTERVAL, &shutdown).await {
-            return Ok(());
-        }
-    }
-}
 
 /// Makes the readiness condition true once tokens can be verified. An outage of the identity
 /// provider afterwards changes nothing: the keys stay.
@@ -53,7 +31,7 @@ pub(crate) async fn prune_idempotency_keys(
     clock: SharedClock,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    while !paused(PRUNE_INTERVAL, &shutdown).await {
+    while shutdown.run_until_cancelled(tokio::time::sleep(PRUNE_INTERVAL)).await.is_some() {
         match idempotency::prune(&store, clock.now()).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "forgot old idempotency keys"),
@@ -64,9 +42,4 @@ pub(crate) async fn prune_idempotency_keys(
         }
     }
     Ok(())
-}
-
-/// Waits; whether the process is to stop.
-async fn paused(interval: Duration, shutdown: &CancellationToken) -> bool {
-    shutdown.run_until_cancelled(tokio::time::sleep(interval)).await.is_none()
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use quintet_database::start_error;
 use quintet_service::{Binary, Code, Common, Context, Invalid, OrExit as _, SecretFile, StartError};
 use quintet_store::Store;
 use quintet_types::{Entropy, SharedClock, SystemEntropy};
@@ -41,12 +42,11 @@ impl Binary for IdentityProvider {
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         // First: an address in use should not cost a migration.
         let listener = cx.listener("http", &config.listen.http)?;
-        let ready = cx.readiness("identity");
-        let store = Store::connect(&config.database).await.map_err(store_error)?;
+        let store = Store::connect(&config.database).await.map_err(start_error)?;
         let app = open(&config, store, cx.clock(), Arc::new(SystemEntropy)).await?;
+        quintet_database::watch(cx, app.store.clone());
         cx.spawn("upkeep", upkeep::run(Arc::clone(&app), cx.shutdown()));
         cx.serve("http", listener, routes::router(app), config.limits);
-        ready.set(true);
         Ok(())
     }
 }
@@ -61,7 +61,7 @@ pub(crate) async fn open(
     let sealing_key = sealing_key(&config.keys.file)?;
     let clients = clients(config, entropy.as_ref())?;
     let bootstrap = config.bootstrap.as_ref().map(read_bootstrap).transpose()?;
-    store.migrate(&[&schema::MODULE]).await.map_err(store_error)?;
+    store.migrate(&[&schema::MODULE]).await.map_err(start_error)?;
 
     let vault = Arc::new(Vault::new(&sealing_key)?);
     let rotate_after = Duration::from_hours(24) * config.keys.rotate_days;
@@ -90,20 +90,9 @@ pub(crate) async fn open(
     Ok(app)
 }
 
-fn store_error(error: quintet_store::Error) -> StartError {
-    let code = match &error {
-        quintet_store::Error::Settings(_)
-        | quintet_store::Error::NewerSchema { .. }
-        | quintet_store::Error::EditedMigration { .. } => Code::Config,
-        error if error.is_transient() => Code::Unavailable,
-        _ => Code::Internal,
-    };
-    StartError::new(code, anyhow::Error::new(error).context("cannot use the identity database"))
-}
-
 fn key_error(error: KeyError) -> StartError {
     match error {
-        KeyError::Store(error) => store_error(error),
+        KeyError::Store(error) => start_error(error),
         KeyError::WrongSealingKey { .. } => StartError::new(Code::Config, error),
         KeyError::Crypto(_) | KeyError::Claims(_) => StartError::new(Code::Internal, error),
     }
@@ -152,7 +141,7 @@ async fn create_administrator(
     wanted: &Bootstrap,
     password: &Zeroizing<String>,
 ) -> anyhow::Result<()> {
-    if users::by_email(&app.store, &wanted.admin_email).await.map_err(store_error)?.is_some() {
+    if users::by_email(&app.store, &wanted.admin_email).await.map_err(start_error)?.is_some() {
         return Ok(());
     }
     let caller = Caller::default();

@@ -4,7 +4,6 @@ use thiserror::Error;
 
 /// An error of the store.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum Error {
     /// A unique or primary key already holds that value.
     #[error("a row with the same key exists ({constraint})")]

@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Api, api_on, apis};
-use crate::upkeep;
 
 #[tokio::test]
 async fn without_a_database_requests_are_503_and_the_probe_says_no() {
@@ -28,7 +27,7 @@ async fn without_a_database_requests_are_503_and_the_probe_says_no() {
         let probe = |record| {
             tokio::time::timeout(
                 Duration::from_secs(10),
-                upkeep::probe(api.store.clone(), record, shutdown.clone()),
+                quintet_database::probe(api.store.clone(), record, shutdown.clone()),
             )
         };
         probe(record.clone()).await.unwrap().unwrap();
@@ -94,7 +93,7 @@ async fn once_the_database_is_back_requests_succeed_and_the_probe_says_yes() {
     let shutdown = CancellationToken::new();
     let (record, mut ready) = watch::channel(None);
     let record = move |answers| record.send_modify(|ready| *ready = Some(answers));
-    let _probe = JoinSet::from_iter([upkeep::probe(api.store.clone(), record, shutdown.clone())]);
+    let _probe = JoinSet::from_iter([quintet_database::probe(api.store.clone(), record, shutdown.clone())]);
     let mut says = async |expected| {
         let said = ready.wait_for(|ready| *ready == Some(expected));
         tokio::time::timeout(Duration::from_secs(30), said).await.unwrap().unwrap();

@@ -22,6 +22,7 @@ const BINARY_GROUND: &[&str] =
 const MODULES: &[&str] = &[
     "quintet-billing",
     "quintet-billing-api",
+    "quintet-database",
     "quintet-inventory",
     "quintet-inventory-api",
     "quintet-jobs",
@@ -40,6 +41,7 @@ const TABLE: &[Row] = &[
     ("quintet-store", NOTHING, &["quintet-types"]),
     ("quintet-telemetry", NOTHING, &["quintet-http", "quintet-types"]),
     ("quintet-service", NOTHING, &["quintet-http", "quintet-telemetry", "quintet-types"]),
+    ("quintet-database", NOTHING, &["quintet-service", "quintet-store"]),
     ("quintet-auth", NOTHING, &["quintet-http", "quintet-types"]),
     ("quintet-jobs", NOTHING, &["quintet-store", "quintet-telemetry", "quintet-types"]),
     ("quintet-module", NOTHING, &["quintet-auth", "quintet-http", "quintet-store", "quintet-types"]),
@@ -61,7 +63,7 @@ const TABLE: &[Row] = &[
     ("quintet-orders", MODULE_GROUND, &["quintet-billing-api", "quintet-inventory-api", "quintet-users-api"]),
     // Layer 3: the five.
     ("edge-gateway", BINARY_GROUND, NOTHING),
-    ("identity-provider", BINARY_GROUND, &["quintet-store"]),
+    ("identity-provider", BINARY_GROUND, &["quintet-database", "quintet-store"]),
     ("telemetry-sink", BINARY_GROUND, NOTHING),
     ("core-api", BINARY_GROUND, MODULES),
     ("async-worker", BINARY_GROUND, MODULES),
