@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quintet_http::{Address, Limits};
+use quintet_http::Limits;
 use quintet_jobs::QueueSettings;
-use quintet_service::{Invalid, SecretFile};
+use quintet_service::{Invalid, ListenSection, SecretFile, ServiceSection};
 use serde::Deserialize;
 
 /// `/etc/quintet/async-worker.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    pub(crate) service: quintet_service::ServiceSection,
+    pub(crate) service: ServiceSection,
     #[serde(default)]
     pub(crate) telemetry: quintet_telemetry::Settings,
-    pub(crate) listen: Listen,
+    pub(crate) listen: ListenSection,
     #[serde(default)]
     pub(crate) limits: Limits,
     pub(crate) database: quintet_store::Settings,
@@ -26,13 +26,6 @@ pub(crate) struct Config {
     #[serde(default = "default_queues")]
     pub(crate) queues: Vec<Queue>,
     pub(crate) mail: Mail,
-}
-
-/// Where the API listens.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Listen {
-    pub(crate) http: Address,
 }
 
 /// Where files are.

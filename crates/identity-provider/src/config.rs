@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use quintet_http::{Address, Limits};
+use quintet_http::Limits;
 use quintet_service::config::Invalid;
-use quintet_service::{SecretFile, ServiceSection};
+use quintet_service::{ListenSection, SecretFile, ServiceSection};
 use serde::Deserialize;
 use url::Url;
 
@@ -31,7 +31,7 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) telemetry: quintet_telemetry::Settings,
     /// Where requests come in.
-    pub(crate) listen: Listen,
+    pub(crate) listen: ListenSection,
     /// Bounds of the listener.
     #[serde(default)]
     pub(crate) limits: Limits,
@@ -55,14 +55,6 @@ pub(crate) struct Config {
     /// How guessing is slowed.
     #[serde(default)]
     pub(crate) throttle: throttle::Settings,
-}
-
-/// `[listen]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Listen {
-    /// The address that the gateway forwards to.
-    pub(crate) http: Address,
 }
 
 /// `[issuer]`

@@ -31,7 +31,7 @@ pub use self::context::{Context, ReadinessHandle};
 pub use self::exit::{Code, OrExit, StartError};
 pub use self::lifecycle::run;
 pub use self::secret::{Secret, SecretFile};
-pub use self::settings::{Common, ServiceSection};
+pub use self::settings::{Common, ListenSection, ServiceSection};
 
 /// What is particular to one binary.
 pub trait Binary: Sized + 'static {

@@ -1,4 +1,4 @@
-//! The configuration sections that every binary has.
+//! The configuration sections that several binaries have.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -30,6 +30,14 @@ impl ServiceSection {
     pub fn drain_timeout(&self) -> Duration {
         Duration::from_millis(self.drain_timeout_ms)
     }
+}
+
+/// The `[listen]` section of a service behind the gateway.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenSection {
+    /// Where requests come in: `127.0.0.1:9000` or `unix:/run/quintet/NAME.sock`.
+    pub http: Address,
 }
 
 /// The sections that every binary has, borrowed from its configuration.
