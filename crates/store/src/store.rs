@@ -1,5 +1,6 @@
 //! The store itself: connections, reads, write transactions, change notification.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,6 +109,22 @@ impl Store {
     /// The one row of a query, outside a transaction; [`Error::RowMissing`] without one.
     pub async fn fetch_one(&self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Row, Error> {
         self.fetch_optional(sql, args).await?.ok_or(Error::RowMissing)
+    }
+
+    /// The rows that belong to `parents`, in one query, by the parent's `id`. The one argument of `sql` is the list
+    /// of those ids; `parent` is the column of its rows that says whose they are.
+    pub async fn fetch_children(
+        &self,
+        parents: &[Row],
+        sql: impl Into<Sql>,
+        parent: &'static str,
+    ) -> Result<HashMap<String, Vec<Row>>, Error> {
+        let ids = parents.iter().map(|row| row.get("id")).collect::<Result<Vec<String>, _>>()?;
+        let mut children: HashMap<String, Vec<Row>> = HashMap::with_capacity(ids.len());
+        for row in self.fetch_all(sql, crate::args![ids]).await? {
+            children.entry(row.get(parent)?).or_default().push(row);
+        }
+        Ok(children)
     }
 
     /// Whether the database answers; for readiness.

@@ -122,6 +122,32 @@ async fn arrays_are_arguments_on_both_databases() {
     }
 }
 
+#[tokio::test]
+async fn children_come_by_their_parent_in_the_order_of_the_query() {
+    for database in databases().await {
+        let store = &database.store;
+        store.migrate(&[&PEOPLE]).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        for id in ["a", "b", "c"] {
+            tx.execute(INSERT, args![id, id, 1i64]).await.unwrap();
+        }
+        for (id, owner) in [("p1", "a"), ("p2", "c"), ("p3", "a")] {
+            tx.execute("INSERT INTO pets VALUES ($1, $2)", args![id, owner]).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let people =
+            store.fetch_all("SELECT id FROM people WHERE id < 'c' ORDER BY id", args![]).await.unwrap();
+        let sql = Sql::per_dialect(
+            "SELECT id, owner FROM pets WHERE owner IN (SELECT value FROM json_each($1)) ORDER BY id",
+            "SELECT id, owner FROM pets WHERE owner = ANY($1) ORDER BY id",
+        );
+        let pets = store.fetch_children(&people, sql, "owner").await.unwrap();
+        let ids: Vec<String> = pets["a"].iter().map(|row| row.get("id").unwrap()).collect();
+        assert_eq!(ids, ["p1", "p3"], "{}", database.name);
+        assert_eq!(pets.len(), 1, "{}: b has none and c was not asked for", database.name);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_writers_all_commit_and_one_failure_harms_no_other() {
     for database in databases().await {

@@ -94,7 +94,7 @@ pub(super) async fn find(store: &Store, id: InvoiceId) -> Result<Option<StoredIn
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let mut lines = lines_of(store, std::slice::from_ref(&row)).await?;
+    let mut lines = store.fetch_children(std::slice::from_ref(&row), &LINES, "invoice_id").await?;
     stored(&row, &mut lines).map(Some)
 }
 
@@ -106,24 +106,15 @@ pub(super) async fn list(store: &Store, below: String, limit: i64) -> Result<Vec
             args![below, limit],
         )
         .await?;
-    let mut lines = lines_of(store, &rows).await?;
+    let mut lines = store.fetch_children(&rows, &LINES, "invoice_id").await?;
     rows.iter().map(|row| stored(row, &mut lines)).collect()
 }
 
+/// An invoice and its lines never change after the transaction that wrote both, so reading them one after the
+/// other needs no common snapshot.
 const LINES: Sql = Sql::per_dialect(
     "SELECT invoice_id, item_id, description, quantity, unit_amount, amount FROM billing_invoice_lines
      WHERE invoice_id IN (SELECT value FROM json_each($1)) ORDER BY invoice_id, position",
     "SELECT invoice_id, item_id, description, quantity, unit_amount, amount FROM billing_invoice_lines
      WHERE invoice_id = ANY($1) ORDER BY invoice_id, position",
 );
-
-/// The lines of several invoices in one query. An invoice and its lines never change after the
-/// transaction that wrote both, so the two reads need no common snapshot.
-async fn lines_of(store: &Store, invoices: &[Row]) -> Result<HashMap<String, Vec<Row>>, Error> {
-    let ids = invoices.iter().map(|row| row.get("id")).collect::<Result<Vec<String>, _>>()?;
-    let mut lines: HashMap<String, Vec<Row>> = HashMap::with_capacity(ids.len());
-    for row in store.fetch_all(&LINES, args![ids]).await? {
-        lines.entry(row.get("invoice_id")?).or_default().push(row);
-    }
-    Ok(lines)
-}

@@ -80,7 +80,7 @@ pub(super) async fn find(store: &Store, id: OrderId) -> Result<Option<Order>, Er
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let mut lines = lines_of(store, std::slice::from_ref(&row)).await?;
+    let mut lines = store.fetch_children(std::slice::from_ref(&row), &LINES, "order_id").await?;
     order(&row, &mut lines).map(Some)
 }
 
@@ -92,24 +92,15 @@ pub(super) async fn list(store: &Store, below: String, limit: i64) -> Result<Vec
             args![below, limit],
         )
         .await?;
-    let mut lines = lines_of(store, &rows).await?;
+    let mut lines = store.fetch_children(&rows, &LINES, "order_id").await?;
     rows.iter().map(|row| order(row, &mut lines)).collect()
 }
 
+/// An order and its lines never change after the transaction that wrote both, so reading them one after the
+/// other needs no common snapshot.
 const LINES: Sql = Sql::per_dialect(
     "SELECT order_id, item_id, sku, name, quantity, unit_amount, amount FROM orders_lines
      WHERE order_id IN (SELECT value FROM json_each($1)) ORDER BY order_id, position",
     "SELECT order_id, item_id, sku, name, quantity, unit_amount, amount FROM orders_lines
      WHERE order_id = ANY($1) ORDER BY order_id, position",
 );
-
-/// The lines of several orders in one query. An order and its lines never change after the
-/// transaction that wrote both, so the two reads need no common snapshot.
-async fn lines_of(store: &Store, orders: &[Row]) -> Result<HashMap<String, Vec<Row>>, Error> {
-    let ids = orders.iter().map(|row| row.get("id")).collect::<Result<Vec<String>, _>>()?;
-    let mut lines: HashMap<String, Vec<Row>> = HashMap::with_capacity(ids.len());
-    for row in store.fetch_all(&LINES, args![ids]).await? {
-        lines.entry(row.get("order_id")?).or_default().push(row);
-    }
-    Ok(lines)
-}
