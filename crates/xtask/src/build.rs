@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::process;
 use crate::workspace::{self, BINARIES};
+use crate::{node, process};
 
 /// The console's sources, below the root of a checkout.
 pub(crate) const CONSOLE: &str = "crates/telemetry-sink/console";
@@ -78,10 +78,11 @@ pub(crate) fn console(root: &Path) -> anyhow::Result<()> {
     if process::find("npm").is_none() {
         eprintln!(
             "note: the console is left out because npm is not installed; \
-             install Node.js 20 or later (https://nodejs.org, or `apt-get install nodejs npm`) and run this again"
+             install Node.js 20.19 or later (https://nodejs.org, or `apt-get install nodejs npm`) and run this again"
         );
         return Ok(());
     }
+    node::check()?;
     eprintln!("building the console");
     npm(&sources, &["ci", "--no-audit", "--no-fund"])?;
     npm(&sources, &["run", "build"])?;

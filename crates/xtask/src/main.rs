@@ -10,6 +10,7 @@ mod check;
 mod detach;
 mod dist;
 mod down;
+mod node;
 mod policy;
 mod process;
 mod test;

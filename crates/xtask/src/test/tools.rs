@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use super::postgres;
-use crate::{process, workspace};
+use crate::{node, process, workspace};
 
 /// A program, how to see that it is there, and the Debian package it comes in.
 struct Tool {
@@ -36,6 +36,7 @@ pub(crate) fn ensure() -> anyhow::Result<()> {
     if !missing.is_empty() {
         install(&missing)?;
     }
+    node::check()?;
     let mut nextest = workspace::cargo();
     if process::output(nextest.args(["nextest", "--version"])).is_err() {
         process::run(workspace::cargo().args(["install", "--locked", "cargo-nextest"]))?;
