@@ -16,7 +16,7 @@ pub enum Code {
     Unavailable = 69,
     /// 70: a part of the process failed, or the drain ran past its deadline.
     Internal = 70,
-    /// 73: a file or directory it must write cannot be made or written.
+    /// 73: a file or directory it must write cannot be made or written, or the disk is full.
     CannotCreate = 73,
     /// 78: the configuration is wrong, a secret is missing, or the data is of a newer version.
     Config = 78,
@@ -29,9 +29,9 @@ impl Code {
     pub const ALL: [(Self, &'static str); 7] = [
         (Self::Ok, "stopped on request, or did what it was asked to"),
         (Self::Usage, "the command line is wrong"),
-        (Self::Unavailable, "an address is in use or a service it needs does not answer"),
+        (Self::Unavailable, "an address is in use, or a database or service it needs does not answer"),
         (Self::Internal, "a part of the process failed, or the drain ran past its deadline"),
-        (Self::CannotCreate, "a file or directory cannot be made or written"),
+        (Self::CannotCreate, "a file or directory cannot be made or written, or the disk is full"),
         (Self::Config, "the configuration is wrong, a secret is missing, or the data is of a newer version"),
         (Self::Aborted, "a second signal ended it before the drain was over"),
     ];
