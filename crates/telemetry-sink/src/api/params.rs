@@ -69,7 +69,7 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 
 /// Milliseconds from Unix seconds (with a fraction) or RFC 3339.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
-pub(super) fn time_millis(text: &str) -> Option<i64> {
+pub(crate) fn time_millis(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
         return (seconds.is_finite() && seconds.abs() < 9e12).then(|| (seconds * 1000.0).round() as i64);
     }
@@ -78,7 +78,7 @@ pub(super) fn time_millis(text: &str) -> Option<i64> {
 
 /// Milliseconds from seconds or a duration such as `15s`.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
-pub(super) fn duration_millis(text: &str) -> Option<i64> {
+pub(crate) fn duration_millis(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
         return (seconds.is_finite() && seconds.abs() < 9e9).then_some((seconds * 1000.0) as i64);
     }
@@ -87,9 +87,13 @@ pub(super) fn duration_millis(text: &str) -> Option<i64> {
 
 /// Nanoseconds as Loki takes them: a long number is nanoseconds, a short or broken one seconds.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
-pub(super) fn time_nanos(text: &str) -> Option<i64> {
+pub(crate) fn time_nanos(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<i64>() {
-        return if number.abs() < 10_000_000_000 { number.checked_mul(1_000_000_000) } else { Some(number) };
+        return if number.unsigned_abs() < 10_000_000_000 {
+            number.checked_mul(1_000_000_000)
+        } else {
+            Some(number)
+        };
     }
     if let Ok(seconds) = text.parse::<f64>() {
         return (seconds.is_finite() && seconds.abs() < 9e9).then_some((seconds * 1e9) as i64);
@@ -112,6 +116,7 @@ mod tests {
         assert_eq!(duration_millis("x"), None);
         assert_eq!(time_nanos("1435781430781000000"), Some(1_435_781_430_781_000_000));
         assert_eq!(time_nanos("1435781430"), Some(1_435_781_430_000_000_000));
+        assert_eq!(time_nanos("-9223372036854775808"), Some(i64::MIN));
         assert_eq!(time_nanos("2015-07-01T20:10:30Z"), Some(1_435_781_430_000_000_000));
     }
 }

@@ -9,6 +9,8 @@ use crate::model::{METRIC_NAME, MatchOp, Matcher};
 /// Deep nesting would overflow the stack of a recursive parser and evaluator.
 const MAX_DEPTH: usize = 64;
 const MAX_LENGTH: usize = 64 * 1024;
+/// 292 years, as in Prometheus, which counts nanoseconds in 64 bits. Times plus durations then never overflow.
+const MAX_DURATION_MILLIS: i64 = i64::MAX / 1_000_000;
 
 /// Parses a whole expression.
 pub(crate) fn parse(input: &str) -> Result<Expr, Error> {
@@ -286,21 +288,21 @@ impl Parser {
     }
 
     /// A duration, or a number of seconds.
-    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates and the range is checked")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the cast saturates and the range is checked after it"
+    )]
     fn duration(&mut self) -> Result<i64, Error> {
-        match self.peek() {
-            Token::Duration(millis) => {
-                let millis = *millis;
-                self.at += 1;
-                Ok(millis)
-            }
-            Token::Number(seconds) if seconds.is_finite() && *seconds < 1e10 => {
-                let millis = (*seconds * 1000.0) as i64;
-                self.at += 1;
-                Ok(millis)
-            }
-            _ => self.unexpected("duration"),
+        let millis = match self.peek() {
+            Token::Duration(millis) => *millis,
+            Token::Number(seconds) if seconds.is_finite() => (*seconds * 1000.0) as i64,
+            _ => return self.unexpected("duration"),
+        };
+        if millis > MAX_DURATION_MILLIS {
+            return self.fail("duration out of range");
         }
+        self.at += 1;
+        Ok(millis)
     }
 
     fn primary(&mut self) -> Result<Expr, Error> {

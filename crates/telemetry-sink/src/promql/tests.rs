@@ -471,3 +471,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_duration_beyond_what_times_can_bear_is_refused() {
+    for expression in [
+        "depth offset 9223372036854775807ms",
+        "depth offset -9223372036854775807ms",
+        "rate(depth[9223372036854775807ms])",
+        "depth offset -293y",
+        "depth offset -9e15",
+    ] {
+        let message = "duration out of range";
+        let expr = parse(expression);
+        assert!(
+            matches!(&expr, Err(Error::Parse { message: said, .. }) if said == message),
+            "{expression}: {expr:?}"
+        );
+    }
+    assert!(parse("depth offset -292y").is_ok());
+}
