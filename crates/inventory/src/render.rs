@@ -5,10 +5,13 @@
 
 use std::io::Cursor;
 
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8x3, U8x4};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::codecs::jpeg::JpegEncoder;
 use image::{
     DynamicImage, GenericImageView as _, ImageDecoder as _, ImageFormat, ImageReader, Limits, Rgb, RgbImage,
+    RgbaImage,
 };
 use thiserror::Error;
 
@@ -86,8 +89,8 @@ pub(crate) enum RenderError {
     #[error("the picture needs {0} bytes decoded, the limit is {MAX_DECODED_BYTES}")]
     TooLarge(u64),
     /// The resizer refused.
-    #[error("cannot shrink the picture")]
-    Resize(#[source] fast_image_resize::ResizeError),
+    #[error("cannot shrink the picture: {0}")]
+    Resize(String),
     /// The encoder refused.
     #[error("cannot encode the thumbnail: {0}")]
     Encode(String),
@@ -140,24 +143,52 @@ pub(crate) fn thumbnails(bytes: &[u8], media_type: MediaType) -> Result<Vec<Thum
     Ok(made)
 }
 
-/// Fits the picture into a square; one that already fits stays as it is.
+/// Fits the picture into a square; one that already fits keeps its size.
+///
+/// The result has what the encoders take: 8 bits, with or without transparency. The resizer is asked for these two
+/// kinds of pixel by type: its dynamic entry brings code for fourteen into the binary.
 fn shrink(picture: DynamicImage, longest: u32) -> Result<DynamicImage, RenderError> {
-    let (width, height) = picture.dimensions();
-    let side = width.max(height);
-    let picture = if side <= longest {
-        picture
+    let (from, to) = (picture.dimensions(), fit(picture.dimensions(), longest));
+    if picture.color().has_alpha() {
+        let pixels = resize::<U8x4>(picture.into_rgba8().into_raw(), from, to)?;
+        RgbaImage::from_raw(to.0, to.1, pixels).map(DynamicImage::from)
     } else {
-        let fit = |length: u32| {
-            let scaled = u64::from(length) * u64::from(longest) / u64::from(side);
-            u32::try_from(scaled).unwrap_or(longest).max(1)
-        };
-        let mut small = DynamicImage::new(fit(width), fit(height), picture.color());
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
-        Resizer::new().resize(&picture, &mut small, &options).map_err(RenderError::Resize)?;
-        small
+        let pixels = resize::<U8x3>(picture.into_rgb8().into_raw(), from, to)?;
+        RgbImage::from_raw(to.0, to.1, pixels).map(DynamicImage::from)
+    }
+    .ok_or_else(|| RenderError::Resize("the result has another size than asked for".to_owned()))
+}
+
+/// The sides of a picture that is at most `longest` wide and high, in the same proportion.
+fn fit((width, height): (u32, u32), longest: u32) -> (u32, u32) {
+    let side = width.max(height);
+    if side <= longest {
+        return (width, height);
+    }
+    let scaled = |length: u32| {
+        let scaled = u64::from(length) * u64::from(longest) / u64::from(side);
+        u32::try_from(scaled).unwrap_or(longest).max(1)
     };
-    // What the encoders take: 8 bits, with or without transparency.
-    Ok(if picture.color().has_alpha() { picture.into_rgba8().into() } else { picture.into_rgb8().into() })
+    (scaled(width), scaled(height))
+}
+
+/// Row-major pixels of the size `from` made into those of the size `to`.
+fn resize<P: PixelTrait>(
+    pixels: Vec<u8>,
+    from: (u32, u32),
+    to: (u32, u32),
+) -> Result<Vec<u8>, RenderError> {
+    if from == to {
+        return Ok(pixels);
+    }
+    let refused = |error: &dyn std::error::Error| RenderError::Resize(error.to_string());
+    let large = TypedImageRef::<P>::from_buffer(from.0, from.1, &pixels).map_err(|error| refused(&error))?;
+    let mut resized = vec![0; to.0 as usize * to.1 as usize * P::size()];
+    let mut small =
+        TypedImage::<P>::from_buffer(to.0, to.1, &mut resized).map_err(|error| refused(&error))?;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
+    Resizer::new().resize_typed(&large, &mut small, &options).map_err(|error| refused(&error))?;
+    Ok(resized)
 }
 
 fn encode(picture: &DynamicImage, format: Format) -> Result<Vec<u8>, RenderError> {
