@@ -1,42 +1,11 @@
-//! The edge gateway: TLS termination, rate limiting, request routing and load balancing; the only public
-//! listener of a Quintet machine.
+//! The executable of the edge gateway. The program is the library beside it, so that fuzz targets
+//! can reach its parsers.
 
-mod answer;
-mod auth;
-mod body;
-mod client_io;
-mod config;
-mod connection;
-mod exchange;
-mod gateway;
-mod handler;
-mod head_guard;
-mod headers;
-mod identity;
-mod limits;
-mod listener;
-mod metrics;
-mod path;
-mod pool;
-mod proxy;
-mod router;
-mod seal;
-mod session;
-mod signin;
-#[cfg(test)]
-mod tests;
-mod ticks;
-mod tls;
-mod tokens;
-mod trace;
-mod tunnel;
-mod upstream;
-mod wire;
-mod worker;
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> std::process::ExitCode {
-    quintet_service::run::<gateway::EdgeGateway>()
+fn main() -> ExitCode {
+    edge_gateway::run()
 }

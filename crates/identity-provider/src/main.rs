@@ -1,46 +1,5 @@
-//! `identity-provider`: OpenID Connect and OAuth 2 for the fleet.
-//!
-//! Sign-in, tokens, accounts and the audit log. It owns the `identity` database and shares it with
-//! nobody; other binaries know it by its URLs and its public keys alone.
-
-mod admin;
-mod app;
-mod audit;
-mod authorize;
-mod bearer;
-mod caller;
-mod claims;
-mod clients;
-mod config;
-mod consents;
-mod cookies;
-mod discovery;
-mod fault;
-mod forms;
-mod grants;
-mod introspect;
-mod keys;
-mod login;
-mod logout;
-mod pages;
-mod params;
-mod passwords;
-mod provider;
-mod revoke;
-mod routes;
-mod schema;
-mod scopes;
-mod sessions;
-mod throttle;
-mod time;
-mod token;
-mod upkeep;
-mod userinfo;
-mod users;
-mod vault;
-
-#[cfg(test)]
-mod tests;
+//! The executable of the identity provider. The program is the library beside it, so that fuzz targets
+//! can reach its parsers.
 
 use std::process::ExitCode;
 
@@ -48,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    quintet_service::run::<provider::IdentityProvider>()
+    identity_provider::run()
 }

@@ -1,7 +1,7 @@
 //! The token endpoint (RFC 6749 §3.2) and its three grants.
 
 mod answer;
-mod code;
+pub(crate) mod code;
 mod mint;
 mod refresh;
 

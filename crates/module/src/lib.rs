@@ -7,6 +7,9 @@
 //! [`idempotency`], whose row has to be written in the caller's transaction.
 
 pub mod conditional;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod idempotency;
 pub mod page;
 pub mod permission;

@@ -111,7 +111,16 @@ impl Source {
         path: &Path,
         variables: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
     ) -> Result<Self, Error> {
-        let text = read(path)?;
+        Self::of_text(binary, path, read(path)?, variables)
+    }
+
+    /// [`Self::load_with`] with the file's text handed in; `path` is what errors name.
+    pub fn of_text(
+        binary: &str,
+        path: &Path,
+        text: String,
+        variables: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<Self, Error> {
         let mut table = parse_toml(path, &text)?;
         let overrides = Overrides::collect(binary, variables)?;
         overrides.apply(&mut table)?;

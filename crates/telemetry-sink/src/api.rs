@@ -9,9 +9,9 @@
 pub(crate) mod events;
 pub(crate) mod fleet;
 mod jaeger;
-mod logql;
+pub(crate) mod logql;
 mod loki;
-mod params;
+pub(crate) mod params;
 mod prometheus;
 mod traces;
 

@@ -10,9 +10,9 @@
 mod body;
 pub(crate) mod exposition;
 pub(crate) mod naming;
-mod otlp_json;
+pub(crate) mod otlp_json;
 mod otlp_metrics;
-mod otlp_proto;
+pub(crate) mod otlp_proto;
 mod response;
 mod wire;
 

@@ -1,22 +1,5 @@
-//! The telemetry sink: takes in logs, metrics and traces, answers queries, serves the console.
-//!
-//! `ingest` and `scrape` turn what arrives into the records of `model`; `storage` writes them to its
-//! logs and keeps them in the memory of `head`; `promql` and `api` answer from there; `console` serves
-//! the embedded pages. Nothing here sends telemetry anywhere else.
-
-mod api;
-mod app;
-mod config;
-mod console;
-mod head;
-mod ingest;
-mod model;
-mod promql;
-mod scrape;
-mod storage;
-
-#[cfg(test)]
-mod tests;
+//! The executable of the telemetry sink. The program is the library beside it, so that fuzz targets
+//! can reach its parsers.
 
 use std::process::ExitCode;
 
@@ -24,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    quintet_service::run::<app::TelemetrySink>()
+    telemetry_sink::run()
 }

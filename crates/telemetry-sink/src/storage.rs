@@ -32,8 +32,8 @@
 //! space is looked at again every second, and writing resumes by itself.
 
 pub(crate) mod disk;
-mod metrics_frame;
-mod segment;
+pub(crate) mod metrics_frame;
+pub(crate) mod segment;
 mod upkeep;
 pub(crate) mod wal;
 

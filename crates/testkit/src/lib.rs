@@ -7,6 +7,8 @@
 mod clock;
 mod database;
 pub mod issuer;
+mod seeds;
 
 pub use clock::FakeClock;
 pub use database::{TestDatabase, databases};
+pub use seeds::replay;

@@ -10,6 +10,7 @@ mod check;
 mod detach;
 mod dist;
 mod down;
+mod fuzz;
 mod node;
 mod policy;
 mod process;
@@ -37,6 +38,8 @@ enum Task {
     Dist(dist::Options),
     /// Measure what the README claims and write the figures as JSON.
     Bench(bench::Options),
+    /// Run the fuzz targets, from their seeds, for some seconds each.
+    Fuzz(fuzz::Options),
     /// Run a program that dies with its parent.
     #[command(hide = true)]
     Child(process::ChildOptions),
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Dist(options) => dist::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Child(options) => process::become_child(&options),
     };
     match outcome {

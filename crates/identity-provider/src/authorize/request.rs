@@ -138,7 +138,7 @@ fn check(
     })
 }
 
-fn code_challenge(params: &Params) -> Result<String, (&'static str, &'static str)> {
+pub(crate) fn code_challenge(params: &Params) -> Result<String, (&'static str, &'static str)> {
     let challenge =
         params.get("code_challenge").ok_or(("invalid_request", "code_challenge is missing (PKCE)"))?;
     if params.get("code_challenge_method") != Some("S256") {
@@ -153,7 +153,7 @@ fn code_challenge(params: &Params) -> Result<String, (&'static str, &'static str
     }
 }
 
-fn prompt(params: &Params) -> Result<Prompt, (&'static str, &'static str)> {
+pub(crate) fn prompt(params: &Params) -> Result<Prompt, (&'static str, &'static str)> {
     let mut prompt = Prompt::default();
     for word in params.get("prompt").unwrap_or_default().split(' ').filter(|word| !word.is_empty()) {
         match word {
@@ -170,7 +170,7 @@ fn prompt(params: &Params) -> Result<Prompt, (&'static str, &'static str)> {
     Ok(prompt)
 }
 
-fn max_age(params: &Params) -> Result<Option<i64>, (&'static str, &'static str)> {
+pub(crate) fn max_age(params: &Params) -> Result<Option<i64>, (&'static str, &'static str)> {
     let Some(text) = params.get("max_age") else { return Ok(None) };
     match text.parse::<u32>() {
         Ok(seconds) => Ok(Some(i64::from(seconds))),

@@ -56,14 +56,20 @@ fn check(client: &Client, params: &Params, code: &Code) -> Result<(), Refusal> {
     }
     let verifier =
         params.get("code_verifier").ok_or(OAuthError::InvalidRequest.because("code_verifier is missing"))?;
+    if proves(verifier, &code.code_challenge) {
+        Ok(())
+    } else {
+        Err(OAuthError::InvalidGrant.because("code_verifier does not fit the code_challenge"))
+    }
+}
+
+/// Whether a verifier is well-formed (RFC 7636 §4.1) and the one whose hash was sent as `challenge`.
+pub(crate) fn proves(verifier: &str, challenge: &str) -> bool {
     let well_formed = (43..=128).contains(&verifier.len())
         && verifier.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte));
-    let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
-    let fits: bool = challenge.as_bytes().ct_eq(code.code_challenge.as_bytes()).into();
-    if !well_formed || !fits {
-        return Err(OAuthError::InvalidGrant.because("code_verifier does not fit the code_challenge"));
-    }
-    Ok(())
+    let hashed = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
+    let fits: bool = hashed.as_bytes().ct_eq(challenge.as_bytes()).into();
+    well_formed && fits
 }
 
 async fn redeem(

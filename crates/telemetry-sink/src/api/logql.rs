@@ -13,13 +13,13 @@ const MAX_STAGES: usize = 64;
 
 /// What lines are asked for.
 #[derive(Debug, Clone)]
-pub(super) struct LogQuery {
-    pub(super) streams: Vec<Matcher>,
-    pub(super) stages: Vec<Stage>,
+pub(crate) struct LogQuery {
+    pub(crate) streams: Vec<Matcher>,
+    pub(crate) stages: Vec<Stage>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     Contains { text: String, wanted: bool },
     Matches { regex: Regex, wanted: bool },
     Label(Matcher),
@@ -27,7 +27,7 @@ pub(super) enum Stage {
 
 impl LogQuery {
     /// The value a label must equal, where the query says so.
-    pub(super) fn equality(&self, name: &str) -> Option<&str> {
+    pub(crate) fn equality(&self, name: &str) -> Option<&str> {
         self.stages.iter().find_map(|stage| match stage {
             Stage::Label(matcher) if matcher.op == MatchOp::Equal && matcher.name == name => {
                 Some(matcher.value.as_str())
@@ -38,7 +38,7 @@ impl LogQuery {
 }
 
 /// Parses a log query; the error is for the person who wrote it.
-pub(super) fn parse(text: &str) -> Result<LogQuery, String> {
+pub(crate) fn parse(text: &str) -> Result<LogQuery, String> {
     if text.len() > MAX_LENGTH {
         return Err("parse error: the query is too long".to_owned());
     }

@@ -15,7 +15,7 @@ use crate::model::{
 
 type Read<T> = Result<T, serde_json::Error>;
 
-pub(super) fn traces(body: &[u8]) -> Read<Decoded<Batch<Span>>> {
+pub(crate) fn traces(body: &[u8]) -> Read<Decoded<Batch<Span>>> {
     let mut decoded = Decoded::<Batch<Span>>::default();
     each_scope(body, ["resourceSpans", "scopeSpans", "spans"], |resource, scope, item| {
         match span(item, scope) {
@@ -26,7 +26,7 @@ pub(super) fn traces(body: &[u8]) -> Read<Decoded<Batch<Span>>> {
     Ok(decoded)
 }
 
-pub(super) fn logs(body: &[u8], now: i64) -> Read<Decoded<Batch<LogRecord>>> {
+pub(crate) fn logs(body: &[u8], now: i64) -> Read<Decoded<Batch<LogRecord>>> {
     let mut decoded = Decoded::<Batch<LogRecord>>::default();
     each_scope(body, ["resourceLogs", "scopeLogs", "logRecords"], |resource, scope, item| {
         push(&mut decoded.batch, resource, log_record(item, scope, now));
@@ -34,7 +34,7 @@ pub(super) fn logs(body: &[u8], now: i64) -> Read<Decoded<Batch<LogRecord>>> {
     Ok(decoded)
 }
 
-pub(super) fn metrics(body: &[u8]) -> Read<Decoded<MetricBatch>> {
+pub(crate) fn metrics(body: &[u8]) -> Read<Decoded<MetricBatch>> {
     let mut decoded = Decoded::<MetricBatch>::default();
     each_scope(body, ["resourceMetrics", "scopeMetrics", "metrics"], |resource, _, item| {
         to_samples(resource, &metric(item), &mut decoded);

@@ -17,7 +17,7 @@ type Read<T> = Result<T, Malformed>;
 
 const MAX_DEPTH: usize = 16;
 
-pub(super) fn traces(body: &[u8]) -> Read<Decoded<Batch<Span>>> {
+pub(crate) fn traces(body: &[u8]) -> Read<Decoded<Batch<Span>>> {
     let mut decoded = Decoded::<Batch<Span>>::default();
     each_scope(body, |resource, scope, bytes| {
         let (span, valid) = span(bytes, scope)?;
@@ -31,7 +31,7 @@ pub(super) fn traces(body: &[u8]) -> Read<Decoded<Batch<Span>>> {
     Ok(decoded)
 }
 
-pub(super) fn logs(body: &[u8], now: i64) -> Read<Decoded<Batch<LogRecord>>> {
+pub(crate) fn logs(body: &[u8], now: i64) -> Read<Decoded<Batch<LogRecord>>> {
     let mut decoded = Decoded::<Batch<LogRecord>>::default();
     each_scope(body, |resource, scope, bytes| {
         push(&mut decoded.batch, resource, log_record(bytes, scope, now)?);
@@ -40,7 +40,7 @@ pub(super) fn logs(body: &[u8], now: i64) -> Read<Decoded<Batch<LogRecord>>> {
     Ok(decoded)
 }
 
-pub(super) fn metrics(body: &[u8]) -> Read<Decoded<MetricBatch>> {
+pub(crate) fn metrics(body: &[u8]) -> Read<Decoded<MetricBatch>> {
     let mut decoded = Decoded::<MetricBatch>::default();
     each_scope(body, |resource, _, bytes| {
         to_samples(resource, &metric(bytes)?, &mut decoded);

@@ -17,7 +17,7 @@ use crate::model::Labels;
 use crate::model::codec::{Damaged, Reader, put_f64, put_i64, put_len, put_text, put_u64};
 
 /// Series number, labels, time in milliseconds and value of a sample that goes into the log.
-pub(super) type Admitted<'a> = (u32, &'a Labels, i64, f64);
+pub(crate) type Admitted<'a> = (u32, &'a Labels, i64, f64);
 
 const VERSION: u8 = 1;
 const SAME: u8 = 0;
@@ -25,14 +25,14 @@ const INTEGER_CHANGE: u8 = 1;
 const RAW: u8 = 2;
 
 #[derive(Default)]
-pub(super) struct MetricsEncoder {
+pub(crate) struct MetricsEncoder {
     segment: u64,
     previous: HashMap<u32, u64>,
     body: Vec<u8>,
 }
 
 impl MetricsEncoder {
-    pub(super) fn encode(&mut self, segment: u64, samples: &[Admitted<'_>]) -> &[u8] {
+    pub(crate) fn encode(&mut self, segment: u64, samples: &[Admitted<'_>]) -> &[u8] {
         if self.segment != segment {
             self.segment = segment;
             self.previous.clear();
@@ -106,12 +106,12 @@ fn float(integer: i64) -> f64 {
 }
 
 #[derive(Default)]
-pub(super) struct MetricsDecoder {
+pub(crate) struct MetricsDecoder {
     series: HashMap<u32, (Labels, u64)>,
 }
 
 impl MetricsDecoder {
-    pub(super) fn decode(
+    pub(crate) fn decode(
         &mut self,
         body: &[u8],
         mut visit: impl FnMut(&Labels, i64, f64),

@@ -15,16 +15,16 @@ use std::path::Path;
 
 use super::Signal;
 
-pub(super) const HEADER_LENGTH: usize = 21;
+pub(crate) const HEADER_LENGTH: usize = 21;
 const MAGIC: &[u8; 8] = b"QTLMWAL1";
 /// No frame is larger; a length above it is damage.
-pub(super) const MAX_PAYLOAD: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_PAYLOAD: usize = 32 * 1024 * 1024;
 /// Below this the zstd header costs more than it saves.
 const COMPRESS_ABOVE: usize = 256;
 const FORM_PLAIN: u8 = 0;
 const FORM_ZSTD: u8 = 1;
 
-pub(super) fn header(signal: Signal, created_micros: i64) -> [u8; HEADER_LENGTH] {
+pub(crate) fn header(signal: Signal, created_micros: i64) -> [u8; HEADER_LENGTH] {
     let mut bytes = Vec::with_capacity(HEADER_LENGTH);
     bytes.extend_from_slice(MAGIC);
     bytes.push(signal.number());
@@ -35,7 +35,7 @@ pub(super) fn header(signal: Signal, created_micros: i64) -> [u8; HEADER_LENGTH]
 }
 
 /// Builds the frame of `body` in `frame`, compressed where that pays.
-pub(super) fn frame(body: &[u8], frame: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn frame(body: &[u8], frame: &mut Vec<u8>) -> io::Result<()> {
     frame.clear();
     frame.extend_from_slice(&[0; 8]);
     let compressed = if body.len() > COMPRESS_ABOVE { zstd::bulk::compress(body, 1).ok() } else { None };
@@ -73,7 +73,7 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
 
 /// How reading a segment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// Every byte belongs to an intact frame.
     Clean,
     /// The bytes from this offset on are no intact frame.
@@ -82,24 +82,33 @@ pub(super) enum End {
 
 /// Reads every intact frame of a segment, one at a time. A frame whose content `visit` cannot read
 /// counts as damage.
-pub(super) fn read(
+pub(crate) fn read(
     path: &Path,
     signal: Signal,
-    mut visit: impl FnMut(&[u8]) -> Result<(), crate::model::codec::Damaged>,
+    visit: impl FnMut(&[u8]) -> Result<(), crate::model::codec::Damaged>,
 ) -> io::Result<End> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
-    let mut input = BufReader::with_capacity(64 * 1024, file);
+    read_from(&mut BufReader::with_capacity(64 * 1024, file), length, signal, visit)
+}
+
+/// [`read`] of any `length` bytes.
+pub(crate) fn read_from(
+    input: &mut impl Read,
+    length: u64,
+    signal: Signal,
+    mut visit: impl FnMut(&[u8]) -> Result<(), crate::model::codec::Damaged>,
+) -> io::Result<End> {
     let mut intact = 0u64;
     let mut head = [0u8; HEADER_LENGTH];
-    if !fill(&mut input, &mut head)? || !header_is_intact(&head, signal) {
+    if !fill(input, &mut head)? || !header_is_intact(&head, signal) {
         return Ok(End::Damaged { intact });
     }
     intact += u64::try_from(HEADER_LENGTH).unwrap_or(0);
     let mut payload = Vec::new();
     let mut plain = Vec::new();
     while intact < length {
-        let Some(size) = next_payload(&mut input, length - intact, &mut payload)? else {
+        let Some(size) = next_payload(input, length - intact, &mut payload)? else {
             return Ok(End::Damaged { intact });
         };
         let Some(body) = body(&payload, &mut plain) else {

@@ -1,0 +1,150 @@
+//! What the fuzz targets in `fuzz/` call: bytes as a stranger sends them, and a panic when a promise about them breaks.
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a panic is how a fuzz target reports what it found"
+)]
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
+use quintet_service::config::Source;
+
+use crate::config::{Config, Plan};
+use crate::head_guard::HeadGuard;
+use crate::headers::{cookie, strip_cookies};
+use crate::path;
+use crate::seal::Sealer;
+use crate::session::{OWN_COOKIES, SESSION_COOKIE, SIGNIN_COOKIE, Session};
+
+/// The head guard finds what a plain reading of the head finds, wherever the head is cut (first byte).
+pub fn request_head(data: &[u8]) {
+    let Some((&cut, head)) = data.split_first() else { return };
+    let guarded = |chunks: &[&[u8]]| {
+        let mut guard = HeadGuard::default();
+        chunks.iter().for_each(|chunk| guard.observe(chunk));
+        guard.take_finding()
+    };
+    let (first, second) = head.split_at(usize::from(cut).min(head.len()));
+    assert_eq!(guarded(&[head]), announces_both(head), "the guard differs from a plain reading");
+    assert_eq!(guarded(&[first, second]), guarded(&[head]), "the guard depends on where the head is cut");
+}
+
+/// Whether a head has both header lines.
+fn announces_both(head: &[u8]) -> bool {
+    let begun = head.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(head.len());
+    let lines = head.get(begun..).unwrap_or_default().split(|byte| *byte == b'\n').skip(1);
+    let (mut length, mut encoding) = (false, false);
+    for line in lines {
+        let start = line.iter().position(|byte| *byte != b'\r').unwrap_or(line.len());
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            if start == line.len() {
+                break;
+            }
+            continue;
+        };
+        let name = line.get(start..colon).unwrap_or_default();
+        length |= name.eq_ignore_ascii_case(b"content-length");
+        encoding |= name.eq_ignore_ascii_case(b"transfer-encoding");
+    }
+    length && encoding
+}
+
+/// A path that is accepted has one meaning, and canonicalising it again changes nothing.
+pub fn request_path(data: &[u8]) {
+    let Ok(sent) = std::str::from_utf8(data) else { return };
+    let Ok(accepted) = path::canonical(sent) else { return };
+    assert_eq!(path::canonical(&accepted).as_deref(), Ok(&*accepted), "a second time it changes");
+    let decoded: Vec<u8> = percent_encoding::percent_decode_str(&accepted).collect();
+    let meant: Vec<u8> = percent_encoding::percent_decode_str(sent).collect();
+    assert_eq!(decoded, meant, "the meaning changed");
+    assert!(decoded.starts_with(b"/") && !decoded.iter().any(|byte| byte.is_ascii_control()));
+    let mut segments = decoded
+        .split(|byte| b"/\\".contains(byte))
+        .map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default());
+    assert!(!segments.any(|name| name == b"." || name == b".."), "a dot segment came through");
+    assert!(path::has_prefix(&accepted, "/") && path::has_prefix(&accepted, &accepted));
+}
+
+/// The gateway's own cookies never leave for an upstream, other cookies stay; one header line each.
+pub fn request_cookies(data: &[u8]) {
+    let mut headers = HeaderMap::new();
+    let lines = data.split(|byte| *byte == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok());
+    lines.for_each(|line| drop(headers.append(COOKIE, line)));
+    for name in OWN_COOKIES {
+        let _ = cookie(&headers, name);
+    }
+    let foreign = |headers: &HeaderMap| cookie(headers, "foreign").map(str::to_owned);
+    let before = foreign(&headers);
+    strip_cookies(&mut headers, &OWN_COOKIES);
+    for sent in headers.get_all(COOKIE) {
+        for pair in sent.as_bytes().split(|byte| *byte == b';') {
+            let pair = pair.trim_ascii_start();
+            let ours = OWN_COOKIES.iter().any(|name| {
+                pair.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
+            });
+            assert!(!ours, "a cookie of the gateway is sent upstream");
+        }
+    }
+    assert!(before.is_none() || foreign(&headers) == before, "a foreign cookie was lost");
+}
+
+static SEALER: LazyLock<Sealer> =
+    LazyLock::new(|| Sealer::from_text(&"5a".repeat(32)).expect("sixty-four digits are a key"));
+
+/// Nothing that was not sealed here opens; what was, opens for its own name alone.
+pub fn sealed_cookie(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for value in [text.to_owned(), format!("v1.{text}")] {
+        assert!(SEALER.open::<Session>(SESSION_COOKIE, &value).is_none(), "a forged session opened");
+    }
+    let sealed = SEALER.seal(SIGNIN_COOKIE, &text).expect("a text is JSON");
+    assert_eq!(SEALER.open::<String>(SIGNIN_COOKIE, &sealed).as_deref(), Some(text));
+    assert_eq!(SEALER.open::<String>(SESSION_COOKIE, &sealed), None, "a cookie passes for another");
+    let _ = Sealer::from_text(text);
+}
+
+/// A configuration is taken or refused with a message.
+pub fn configuration(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let source = Source::of_text("edge-gateway", Path::new("gateway.toml"), text.to_owned(), []);
+    let refused = source.and_then(|source| {
+        let config = source.parse::<Config>()?;
+        Plan::new(&config).map(drop).map_err(|invalid| source.invalid(&invalid))
+    });
+    if let Err(error) = refused {
+        assert!(error.to_string().starts_with("gateway.toml"), "an error names no place: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quintet_testkit::replay;
+
+    #[test]
+    fn request_head() {
+        replay("request_head", super::request_head);
+    }
+
+    #[test]
+    fn request_path() {
+        replay("request_path", super::request_path);
+    }
+
+    #[test]
+    fn request_cookies() {
+        replay("request_cookies", super::request_cookies);
+    }
+
+    #[test]
+    fn sealed_cookie() {
+        replay("sealed_cookie", super::sealed_cookie);
+    }
+
+    #[test]
+    fn configuration() {
+        replay("configuration", super::configuration);
+    }
+}

@@ -1,0 +1,45 @@
+//! The edge gateway: TLS termination, rate limiting, request routing and load balancing; the only public
+//! listener of a Quintet machine.
+
+mod answer;
+mod auth;
+mod body;
+mod client_io;
+mod config;
+mod connection;
+mod exchange;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod gateway;
+mod handler;
+mod head_guard;
+mod headers;
+mod identity;
+mod limits;
+mod listener;
+mod metrics;
+mod path;
+mod pool;
+mod proxy;
+mod router;
+mod seal;
+mod session;
+mod signin;
+#[cfg(test)]
+mod tests;
+mod ticks;
+mod tls;
+mod tokens;
+mod trace;
+mod tunnel;
+mod upstream;
+mod wire;
+mod worker;
+
+use std::process::ExitCode;
+
+/// Runs the program until it is told to stop.
+pub fn run() -> ExitCode {
+    quintet_service::run::<gateway::EdgeGateway>()
+}

@@ -1,0 +1,98 @@
+//! What the fuzz targets in `fuzz/` call: bytes as a stranger sends them, and a panic when a promise about them breaks.
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a panic is how a fuzz target reports what it found"
+)]
+
+use std::sync::LazyLock;
+
+use url::Url;
+
+use crate::authorize::request::{code_challenge, max_age, prompt};
+use crate::clients::{Client, GrantType};
+use crate::params::Params;
+use crate::scopes::Scopes;
+use crate::token::code::proves;
+use crate::vault::{SEALING_KEY_BYTES, Vault, parse_sealing_key};
+
+const REDIRECTS: [&str; 2] = ["https://app.example/callback", "http://127.0.0.1/callback"];
+
+static CLIENT: LazyLock<Client> = LazyLock::new(|| Client {
+    id: "app".to_owned(),
+    name: "App".to_owned(),
+    secret: None,
+    redirect_uris: REDIRECTS.map(|uri| Url::parse(uri).expect("a URL")).into(),
+    redirect_texts: REDIRECTS.map(str::to_owned).into(),
+    post_logout_redirect_uris: Vec::new(),
+    grant_types: vec![GrantType::AuthorizationCode],
+    scopes: Scopes::all(),
+    consent: false,
+    introspection: false,
+    refresh_grace: 0,
+});
+
+/// The parameters of an authorization request are read or refused, and nothing but a registered redirect is followed.
+pub fn authorization_request(data: &[u8]) {
+    let Ok(params) = Params::parse(data) else { return };
+    if let Ok(challenge) = code_challenge(&params) {
+        assert!(challenge.len() == 43 && challenge.is_ascii());
+    }
+    if let Ok(prompt) = prompt(&params) {
+        assert!(!(prompt.none && (prompt.login || prompt.consent)));
+    }
+    if let Ok(Some(seconds)) = max_age(&params) {
+        assert!(seconds >= 0);
+    }
+    let scopes = Scopes::requested(params.get("scope").unwrap_or_default());
+    assert!(Scopes::requested(&scopes.to_string()) == scopes, "a scope is lost on the way");
+    let Some(wanted) = params.get("redirect_uri") else { return };
+    if let Some(to) = CLIENT.redirect(wanted) {
+        let registered = REDIRECTS.contains(&wanted);
+        let loopback =
+            to.scheme() == "http" && to.host_str() == Some("127.0.0.1") && to.path() == "/callback";
+        assert!(registered || loopback, "{wanted} leads to {to}");
+    }
+}
+
+/// No verifier proves a challenge but the one it was made from (RFC 7636, appendix B).
+pub fn pkce(data: &[u8]) {
+    const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    assert_eq!(proves(text, CHALLENGE), text == VERIFIER);
+    assert_eq!(proves(VERIFIER, text), text == CHALLENGE);
+}
+
+static VAULT: LazyLock<Vault> =
+    LazyLock::new(|| Vault::new(&[0x5a; SEALING_KEY_BYTES]).expect("a key of the right length"));
+
+/// Nothing that was not sealed here opens; what was, opens as what it is.
+pub fn sealed_flow(data: &[u8]) {
+    let sealed = VAULT.seal_flow(data).expect("memory can be sealed");
+    assert_eq!(VAULT.open_flow(&sealed).expect("what was sealed opens").as_slice(), data);
+    assert!(VAULT.open_signing_key("flow", &sealed).is_err(), "one kind stands in for another");
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    assert!(VAULT.open_flow(text).is_err(), "a forged flow opened");
+    let _ = parse_sealing_key(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use quintet_testkit::replay;
+
+    #[test]
+    fn authorization_request() {
+        replay("authorization_request", super::authorization_request);
+    }
+
+    #[test]
+    fn pkce() {
+        replay("pkce", super::pkce);
+    }
+
+    #[test]
+    fn sealed_flow() {
+        replay("sealed_flow", super::sealed_flow);
+    }
+}

@@ -1,0 +1,190 @@
+//! What the fuzz targets in `fuzz/` call: bytes as a stranger sends them, and a panic when a promise about them breaks.
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a panic is how a fuzz target reports what it found"
+)]
+
+use std::time::{Duration, Instant};
+
+use crate::api::{logql, params};
+use crate::head::metrics::{Selected, TooManySamples};
+use crate::ingest::{exposition as text_format, otlp_json, otlp_proto};
+use crate::model::codec::{Record, decode_batch, encode_batch};
+use crate::model::matcher::all_accept;
+use crate::model::{Batch, LogRecord, Matcher, Span};
+use crate::promql::{self, Limits, Query, Source};
+use crate::storage::Signal;
+use crate::storage::metrics_frame::MetricsDecoder;
+use crate::storage::segment;
+
+/// A counter, a histogram's buckets and a gauge with a gap, one sample each 15 seconds.
+struct Few(Vec<Selected>);
+
+impl Few {
+    fn new() -> Self {
+        let series: [(&[(&str, &str)], fn(u8) -> f64); 4] = [
+            (&[("__name__", "requests_total"), ("job", "a")], |at| f64::from(at % 9)),
+            (&[("__name__", "seconds_bucket"), ("le", "0.5")], f64::from),
+            (&[("__name__", "seconds_bucket"), ("le", "+Inf")], |at| 2.0 * f64::from(at)),
+            (&[("__name__", "depth"), ("job", "b")], |at| if at == 5 { f64::NAN } else { -1.5 }),
+        ];
+        let made = series.map(|(labels, value)| Selected {
+            labels: labels.iter().copied().collect(),
+            samples: (0..20).map(|at| (i64::from(at) * 15_000, value(at))).collect(),
+        });
+        Self(made.into())
+    }
+}
+
+impl Source for Few {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+        _max_samples: usize,
+    ) -> Result<Vec<Selected>, TooManySamples> {
+        let chosen = self.0.iter().filter(|series| all_accept(matchers, &series.labels));
+        let within = |series: &Selected| {
+            let samples = series.samples.iter().filter(|(time, _)| *time > from && *time <= to);
+            Selected { labels: series.labels.clone(), samples: samples.copied().collect() }
+        };
+        Ok(chosen.map(within).filter(|series| !series.samples.is_empty()).collect())
+    }
+}
+
+/// An expression parses and is evaluated, or says why not.
+pub fn promql(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = promql::parse_selector(text);
+    let _ = (params::time_millis(text), params::duration_millis(text));
+    let Ok(expr) = promql::parse(text) else { return };
+    let source = Few::new();
+    for query in [Query::instant(150_000), Query { start: 0, end: 300_000, step: 60_000 }] {
+        let limits = Limits { max_samples: 10_000, deadline: Instant::now() + Duration::from_secs(5) };
+        let _ = promql::evaluate(&expr, query, &source, limits);
+    }
+}
+
+/// A log query parses, or says why not.
+pub fn logql(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = params::time_nanos(text);
+    if let Ok(query) = logql::parse(text) {
+        assert!(query.streams.iter().any(Matcher::needs_presence), "every stream would be read");
+    }
+}
+
+/// A damaged segment is read up to the damage, and what a frame holds is read back as it was written.
+pub fn wal_segment(data: &[u8]) {
+    for signal in [Signal::Metrics, Signal::Logs, Signal::Spans] {
+        read(data, signal);
+    }
+    // Behind an intact header and checksum, where only a damaged memory or a bug can put such bytes.
+    let mut frame = Vec::new();
+    segment::frame(data, &mut frame).expect("a fuzzer's input fits a frame");
+    let mut bytes = segment::header(Signal::Logs, 0).to_vec();
+    bytes.append(&mut frame);
+    let mut bodies = Vec::new();
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let end = segment::read_from(&mut bytes.as_slice(), length, Signal::Logs, |body| {
+        bodies.push(body.to_vec());
+        Ok(())
+    });
+    assert!(matches!(end, Ok(segment::End::Clean)), "{end:?}");
+    assert_eq!(bodies, [data]);
+    survives::<LogRecord>(data);
+    survives::<Span>(data);
+    let _ = MetricsDecoder::default().decode(data, |_, _, _| {});
+}
+
+fn read(bytes: &[u8], signal: Signal) {
+    let mut metrics = MetricsDecoder::default();
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let end = segment::read_from(&mut &*bytes, length, signal, |body| match signal {
+        Signal::Metrics => metrics.decode(body, |_, _, _| {}),
+        Signal::Logs => decode_batch::<LogRecord>(body).map(drop),
+        Signal::Spans => decode_batch::<Span>(body).map(drop),
+    });
+    if let segment::End::Damaged { intact } = end.expect("memory can be read") {
+        assert!(intact <= length);
+    }
+}
+
+/// What was decoded is written and read again without a difference; as bytes, because NaN equals nothing.
+fn survives<R: Record>(body: &[u8]) {
+    let written = |batch: &Batch<R>| {
+        let mut bytes = Vec::new();
+        encode_batch(batch, &mut bytes);
+        bytes
+    };
+    let Ok(batch) = decode_batch::<R>(body) else { return };
+    let bytes = written(&batch);
+    let again = decode_batch::<R>(&bytes).expect("what was written can be read");
+    assert_eq!(written(&again), bytes);
+}
+
+/// An export request is decoded, or refused, in either encoding and as any signal.
+pub fn otlp(data: &[u8]) {
+    if let Ok(decoded) = otlp_proto::traces(data) {
+        storable(&decoded.batch);
+    }
+    if let Ok(decoded) = otlp_proto::logs(data, 0) {
+        storable(&decoded.batch);
+    }
+    let _ = otlp_proto::metrics(data);
+    if let Ok(decoded) = otlp_json::traces(data) {
+        storable(&decoded.batch);
+    }
+    if let Ok(decoded) = otlp_json::logs(data, 0) {
+        storable(&decoded.batch);
+    }
+    let _ = otlp_json::metrics(data);
+}
+
+/// What is taken in can be read back from the log.
+fn storable<R: Record>(batch: &Batch<R>) {
+    let mut bytes = Vec::new();
+    encode_batch(batch, &mut bytes);
+    assert!(decode_batch::<R>(&bytes).is_ok(), "what was taken in cannot be read back");
+}
+
+/// A scraped page is read, or refused with its line.
+pub fn exposition(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let outcome = text_format::read(text, |line| drop(text_format::series(line.series)), |_| {});
+    if let Err(bad) = outcome {
+        assert!((1..=text.lines().count()).contains(&bad.line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quintet_testkit::replay;
+
+    #[test]
+    fn promql() {
+        replay("promql", super::promql);
+    }
+
+    #[test]
+    fn logql() {
+        replay("logql", super::logql);
+    }
+
+    #[test]
+    fn wal_segment() {
+        replay("wal_segment", super::wal_segment);
+    }
+
+    #[test]
+    fn otlp() {
+        replay("otlp", super::otlp);
+    }
+
+    #[test]
+    fn exposition() {
+        replay("exposition", super::exposition);
+    }
+}

@@ -1,0 +1,29 @@
+//! The telemetry sink: takes in logs, metrics and traces, answers queries, serves the console.
+//!
+//! `ingest` and `scrape` turn what arrives into the records of `model`; `storage` writes them to its
+//! logs and keeps them in the memory of `head`; `promql` and `api` answer from there; `console` serves
+//! the embedded pages. Nothing here sends telemetry anywhere else.
+
+mod api;
+mod app;
+mod config;
+mod console;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod head;
+mod ingest;
+mod model;
+mod promql;
+mod scrape;
+mod storage;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+/// Runs the program until it is told to stop.
+pub fn run() -> ExitCode {
+    quintet_service::run::<app::TelemetrySink>()
+}
