@@ -1,5 +1,7 @@
 //! `docs/reference/exit-codes.md` is made from [`Code::ALL`] and says what it says.
 
+#![expect(clippy::unwrap_used, reason = "a helper of the test below")]
+
 use std::fmt::Write as _;
 use std::path::Path;
 
