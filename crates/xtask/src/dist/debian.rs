@@ -78,7 +78,9 @@ impl Root {
         let triple = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
         let target_variables = triple.replace('-', "_").to_uppercase();
         let flags = format!(
-            "-Ctarget-feature=+crt-static -Clink-self-contained=no -L{UNWINDER} --remap-path-prefix=/build=/quintet"
+            "-Ctarget-feature=+crt-static -Clink-self-contained=no {} -L{UNWINDER} \
+             --remap-path-prefix=/build=/quintet",
+            super::RELATIVE_RELOCATIONS
         );
         std::fs::create_dir_all(&build.target)
             .with_context(|| format!("create {}", build.target.display()))?;
