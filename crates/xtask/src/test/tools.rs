@@ -16,6 +16,8 @@ struct Tool {
 
 const TOOLS: &[Tool] = &[
     Tool { package: "gcc", present: || process::find("cc").is_some() },
+    // The story of the README.
+    Tool { package: "curl", present: || process::find("curl").is_some() },
     Tool { package: "git", present: || process::find("git").is_some() },
     Tool { package: "nodejs", present: || process::find("node").is_some() },
     Tool { package: "npm", present: || process::find("npm").is_some() },

@@ -9,6 +9,7 @@
 mod crash;
 mod full_disk;
 mod oversell;
+mod readme;
 mod refusals;
 mod settings;
 mod smtp;
