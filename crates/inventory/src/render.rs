@@ -173,11 +173,7 @@ fn fit((width, height): (u32, u32), longest: u32) -> (u32, u32) {
 }
 
 /// Row-major pixels of the size `from` made into those of the size `to`.
-fn resize<P: PixelTrait>(
-    pixels: Vec<u8>,
-    from: (u32, u32),
-    to: (u32, u32),
-) -> Result<Vec<u8>, RenderError> {
+fn resize<P: PixelTrait>(pixels: Vec<u8>, from: (u32, u32), to: (u32, u32)) -> Result<Vec<u8>, RenderError> {
     if from == to {
         return Ok(pixels);
     }
