@@ -4,5 +4,6 @@ mod edge;
 mod harness;
 mod proxying;
 mod raw;
+mod reload;
 mod resilience;
 mod signin;
