@@ -82,10 +82,12 @@ fn router(config: &Config) -> Result<Router, Invalid> {
         routes.push(route::check(config, at, section)?);
     }
     Router::new(routes).map_err(|clash| {
-        bad(
-            &format!("routes.{}.path_prefix", clash.second),
-            &format!("repeats routes.{} for the same host; one of the two would never match", clash.first),
-        )
+        let message = if clash.first == clash.second {
+            "names a host twice".to_owned()
+        } else {
+            format!("would never be reached: routes.{} takes all of its requests for a host", clash.first)
+        };
+        bad(&format!("routes.{}", clash.second), &message)
     })
 }
 

@@ -25,6 +25,9 @@ pub(crate) struct Metrics {
     pub(crate) tunnels_open: Gauge,
     pub(crate) accept_errors: Counter,
     pub(crate) reaped: Counter,
+    pub(crate) mirror_sent: Counter,
+    pub(crate) mirror_skipped: Counter,
+    pub(crate) mirror_failed: Counter,
     pub(crate) reloads_applied: Counter,
     pub(crate) reloads_refused: Counter,
     pub(crate) reloads_rolled_back: Counter,
@@ -87,6 +90,8 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let refused =
             |reason: &'static str| counter!("quintet_gateway_connections_refused_total", "reason" => reason);
+        let mirrored =
+            |outcome: &'static str| counter!("quintet_gateway_mirrored_total", "outcome" => outcome);
         let reloads = |outcome: &'static str| counter!("quintet_gateway_reloads_total", "outcome" => outcome);
         Self {
             unrouted: RouteMetrics::new("none"),
@@ -98,6 +103,9 @@ impl Metrics {
             tunnels_open: gauge!("quintet_gateway_tunnels_open"),
             accept_errors: counter!("quintet_gateway_accept_errors_total"),
             reaped: counter!("quintet_gateway_connections_reaped_total"),
+            mirror_sent: mirrored("sent"),
+            mirror_skipped: mirrored("skipped"),
+            mirror_failed: mirrored("failed"),
             reloads_applied: reloads("applied"),
             reloads_refused: reloads("refused"),
             reloads_rolled_back: reloads("rolled_back"),

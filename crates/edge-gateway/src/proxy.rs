@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use quintet_http::problem::Problem;
 
@@ -166,7 +167,8 @@ pub(crate) async fn forward(
 ) -> Result<Forwarded, Failure> {
     let mut lease = admit(&target.pool)?;
     let upstream = &target.pool.upstream;
-    let replayable = upload.is_none() && matches!(*request.method(), Method::GET | Method::HEAD);
+    let replayable =
+        request.body().is_end_stream() && matches!(*request.method(), Method::GET | Method::HEAD);
     let mut sends = 0;
     loop {
         let (mut wire, reused) = acquire(worker, &target.pool, &mut lease).await?;

@@ -56,11 +56,11 @@ pub(crate) fn server_span(
     let span = info_span!(
         target: "http",
         "request",
-        otel.name = format_args!("{method} {}", route.path_prefix),
+        otel.name = format_args!("{method} {}", route.path.text()),
         otel.kind = "server",
         otel.status_code = Empty,
         http.request.method = method,
-        http.route = route.path_prefix.as_str(),
+        http.route = route.path.text(),
         http.response.status_code = Empty,
         url.path = parts.uri.path(),
         request.id = request_id.to_str().unwrap_or_default(),

@@ -130,14 +130,14 @@ impl Snapshot {
 
 impl RouteState {
     fn new(route: &Route, basis: &Basis, previous: Option<&Snapshot>) -> Self {
-        let label = route.label();
+        let matches = route.description();
         let kept = previous.and_then(|previous| {
-            let at = previous.router.routes().iter().position(|other| other.label() == label)?;
+            let at = previous.router.routes().iter().position(|other| other.description() == matches)?;
             previous.routes.get(at)
         });
         let bucket =
             kept.map_or_else(|| basis.next_bucket.fetch_add(1, Ordering::Relaxed), |kept| kept.bucket);
-        Self { metrics: RouteMetrics::new(&label), bucket }
+        Self { metrics: RouteMetrics::new(&route.label()), bucket }
     }
 }
 

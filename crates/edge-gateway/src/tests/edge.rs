@@ -200,7 +200,7 @@ fn configuration_errors_name_the_key_and_what_to_write() {
         "write it as `/a`",
     );
     let twice = format!("{}{}", route("upstream = \"core-api\""), route("upstream = \"core-api\""));
-    check(&twice, "routes.1.path_prefix", "repeats routes.0");
+    check(&twice, "routes.1", "never be reached: routes.0");
     check(
         &format!(
             "{}[[upstreams]]\nname = \"core-api\"\naddresses = [\"unix:/tmp/u.sock\"]\n",

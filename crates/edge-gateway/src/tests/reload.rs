@@ -116,7 +116,7 @@ async fn a_configuration_that_cannot_be_used_leaves_the_old_one() {
     let refused = fixture.gateway.apply(moved, Instant::now()).unwrap_err().to_string();
     assert!(refused.contains("`listen.workers`") && refused.contains("restart"), "{refused}");
     let mut nowhere = fixture.config(&all_to("new"));
-    nowhere.routes[0].upstream = "nobody".to_owned();
+    nowhere.routes[0].upstream = Some("nobody".to_owned());
     let refused = fixture.gateway.apply(nowhere, Instant::now()).unwrap_err();
     assert!(matches!(refused, ReloadError::Build(_)), "{refused:?}");
     assert_eq!(body_of(&fixture, "/").await, "old");
