@@ -18,7 +18,7 @@ pub(super) const PER_REQUEST: &str = "syscalls_per_request";
 const ALL: &str = "raw_syscalls:sys_enter";
 
 /// Calls that a proxy makes for a request, by the names of their figures.
-const CALLS: [(&str, &str); 15] = [
+const CALLS: [(&str, &str); 17] = [
     ("read", "syscalls:sys_enter_read"),
     ("readv", "syscalls:sys_enter_readv"),
     ("recvfrom", "syscalls:sys_enter_recvfrom"),
@@ -30,6 +30,8 @@ const CALLS: [(&str, &str); 15] = [
     ("epoll_wait", "syscalls:sys_enter_epoll_wait"),
     ("epoll_pwait", "syscalls:sys_enter_epoll_pwait"),
     ("epoll_ctl", "syscalls:sys_enter_epoll_ctl"),
+    ("getpid", "syscalls:sys_enter_getpid"),
+    ("getsockopt", "syscalls:sys_enter_getsockopt"),
     ("futex", "syscalls:sys_enter_futex"),
     ("nanosleep", "syscalls:sys_enter_nanosleep"),
     ("sched_yield", "syscalls:sys_enter_sched_yield"),

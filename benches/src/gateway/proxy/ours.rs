@@ -43,8 +43,10 @@ worker_threads = 1
 drain_timeout_ms = 1000
 
 # At "info" each request is a JSON line on standard output, which is a file here.
+# No peer traces; the work has to be the same.
 [telemetry]
 log_level = "{log_level}"
+sample_ratio = 0.0
 
 [listen]
 https = "127.0.0.1:{https}"
