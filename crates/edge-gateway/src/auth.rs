@@ -18,6 +18,7 @@ use crate::connection::ConnectionState;
 use crate::headers::{cookie, is_safe};
 use crate::router::{Auth, Route};
 use crate::session::{Opened, REFRESH_BEFORE, Refreshed, SESSION_COOKIE};
+use crate::worker::View;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -55,6 +56,7 @@ pub(crate) struct SignedIn {
 /// Decides whether a request may use `route`.
 pub(crate) async fn authorize(
     state: &ConnectionState,
+    view: &View,
     route: &Route,
     host: &str,
     parts: &Parts,
@@ -62,24 +64,28 @@ pub(crate) async fn authorize(
 ) -> Result<Pass, Denied> {
     match route.auth {
         Auth::None => Ok(Pass::default()),
-        Auth::Token => bearer(state, route, &parts.headers).await.map_err(Denied::from),
+        Auth::Token => bearer(state, view, route, &parts.headers).await.map_err(Denied::from),
         Auth::Browser if parts.headers.contains_key(AUTHORIZATION) => {
-            bearer(state, route, &parts.headers).await.map_err(Denied::from)
+            bearer(state, view, route, &parts.headers).await.map_err(Denied::from)
         }
-        Auth::Browser => browser(state, route, host, parts, upgrade).await,
+        Auth::Browser => browser(state, view, route, host, parts, upgrade).await,
     }
 }
 
-async fn bearer(state: &ConnectionState, route: &Route, headers: &HeaderMap) -> Result<Pass, Problem> {
+async fn bearer(
+    state: &ConnectionState,
+    view: &View,
+    route: &Route,
+    headers: &HeaderMap,
+) -> Result<Pass, Problem> {
     let token = bearer_token(headers).ok_or(Rejection::Missing)?;
-    let worker = &state.worker;
-    let Some(identity) = &worker.gateway.identity else { return Err(Rejection::Unavailable.into()) };
-    let now = worker.gateway.now();
-    let principal = if let Some(known) = worker.tokens.find(token, now) {
+    let Some(identity) = &view.identity else { return Err(Rejection::Unavailable.into()) };
+    let now = state.worker.gateway.now();
+    let principal = if let Some(known) = identity.tokens.find(token, now) {
         known
     } else {
         let principal = Rc::new(identity.verifier.verify(token).await?);
-        worker.tokens.store(token, Rc::clone(&principal), now);
+        identity.tokens.store(token, Rc::clone(&principal), now);
         principal
     };
     match route.scopes.iter().find(|scope| !principal.claims.has_scope(scope)) {
@@ -102,12 +108,13 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 
 async fn browser(
     state: &ConnectionState,
+    view: &View,
     route: &Route,
     host: &str,
     parts: &Parts,
     upgrade: bool,
 ) -> Result<Pass, Denied> {
-    let Some(signed_in) = session_of(state, &parts.headers).await? else {
+    let Some(signed_in) = session_of(state, view, &parts.headers).await? else {
         if is_navigation(parts) {
             return Err(Denied::SignIn);
         }
@@ -159,26 +166,26 @@ pub(crate) fn check_same_origin(headers: &HeaderMap, host: &str) -> Result<(), P
 /// The session of a request's cookie, renewed where its access token is about to expire.
 pub(crate) async fn session_of(
     state: &ConnectionState,
+    view: &View,
     headers: &HeaderMap,
 ) -> Result<Option<SignedIn>, Problem> {
-    let worker = &state.worker;
-    let Some(identity) = &worker.gateway.identity else { return Ok(None) };
+    let Some(identity) = &view.identity else { return Ok(None) };
     let Some(browser) = &identity.browser else { return Ok(None) };
     let opened =
-        cookie(headers, SESSION_COOKIE).and_then(|value| worker.sessions.open(&browser.sealer, value));
+        cookie(headers, SESSION_COOKIE).and_then(|value| identity.sessions.open(&browser.sealer, value));
     let Some(opened) = opened else { return Ok(None) };
-    let now = worker.gateway.now();
+    let now = state.worker.gateway.now();
     if opened.session.expires_at.saturating_sub(now) > REFRESH_BEFORE {
         return Ok(Some(SignedIn { opened, set_cookie: None }));
     }
-    let (Some(refresh_token), Some(client)) = (&opened.session.refresh_token, &worker.identity_client) else {
+    let Some(refresh_token) = &opened.session.refresh_token else {
         let valid = opened.session.expires_at > now;
         return Ok(valid.then_some(SignedIn { opened, set_cookie: None }));
     };
     let turn = browser.refreshes.turn(refresh_token, now);
     let mut outcome = turn.outcome.lock().await;
     if outcome.is_none() {
-        match identity.refresh(client, browser, &opened.session, now).await {
+        match identity.refresh(&identity.client, browser, &opened.session, now).await {
             Ok(refreshed) => *outcome = Some(refreshed),
             Err(error) => {
                 tracing::warn!(error = %crate::proxy::chain(&error), "session not renewed");

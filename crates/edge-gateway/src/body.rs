@@ -4,7 +4,7 @@
 //! arrives. [`ResponseBody`] runs from upstream to client; it owns the upstream connection while the
 //! answer streams, does its I/O, and gives it back to the pool when the answer is complete.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 
 use crate::connection::ConnectionState;
 use crate::exchange::Exchange;
+use crate::mirror::Copy;
 use crate::proxy::Lease;
 use crate::wire::Wire;
 
@@ -44,6 +45,8 @@ pub(crate) struct Upload {
     limit: u64,
     received: Cell<u64>,
     phase: Cell<UploadPhase>,
+    /// Gets what passes, where the route is mirrored.
+    copy: OnceCell<Copy>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,19 @@ pub(crate) enum UploadPhase {
 
 impl Upload {
     pub(crate) fn new(connection: Rc<ConnectionState>, limit: u64) -> Self {
-        Self { connection, limit, received: Cell::new(0), phase: Cell::new(UploadPhase::Running) }
+        Self {
+            connection,
+            limit,
+            received: Cell::new(0),
+            phase: Cell::new(UploadPhase::Running),
+            copy: OnceCell::new(),
+        }
+    }
+
+    /// Gives a copy of the body to a mirror; before the first piece has passed.
+    pub(crate) fn copy_to(&self, copy: Copy) {
+        // There is one mirror to a route.
+        let _ = self.copy.set(copy);
     }
 
     pub(crate) fn phase(&self) -> UploadPhase {
@@ -72,6 +87,9 @@ impl Upload {
         if self.phase.get() == UploadPhase::Running {
             self.phase.set(UploadPhase::Complete);
             self.connection.expect_head();
+            if let Some(copy) = self.copy.get() {
+                copy.send();
+            }
         }
     }
 }
@@ -80,7 +98,12 @@ impl Upload {
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     Empty,
-    Stream { incoming: Incoming, upload: Rc<Upload> },
+    /// Held in memory, as copies of small requests are.
+    Whole(Bytes),
+    Stream {
+        incoming: Incoming,
+        upload: Rc<Upload>,
+    },
 }
 
 impl Body for RequestBody {
@@ -91,7 +114,13 @@ impl Body for RequestBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self::Stream { incoming, upload } = self.get_mut() else { return Poll::Ready(None) };
+        let (incoming, upload) = match self.get_mut() {
+            Self::Stream { incoming, upload } => (incoming, upload),
+            Self::Whole(bytes) if !bytes.is_empty() => {
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))));
+            }
+            Self::Empty | Self::Whole(_) => return Poll::Ready(None),
+        };
         let frame = std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx));
         Poll::Ready(match frame {
             None => {
@@ -109,6 +138,9 @@ impl Body for RequestBody {
                     upload.phase.set(UploadPhase::TooLarge);
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 }
+                if let (Some(copy), Some(data)) = (upload.copy.get(), frame.data_ref()) {
+                    copy.push(data);
+                }
                 // hyper does not ask again once a body of known length has been read.
                 if incoming.is_end_stream() {
                     upload.complete();
@@ -121,6 +153,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
             Self::Stream { incoming, .. } => incoming.is_end_stream(),
         }
     }
@@ -128,6 +161,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Stream { incoming, .. } => incoming.size_hint(),
         }
     }

@@ -211,7 +211,8 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
 type TlsIo = TokioIo<ClientIo<TlsStream<TcpStream>>>;
 
 async fn serve_http1(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper::Error> {
-    let limits = &state.worker.gateway.limits;
+    let view = state.worker.view();
+    let limits = view.limits();
     let service_state = Rc::clone(state);
     let service = service_fn(move |request: Request<Incoming>| {
         let state = Rc::clone(&service_state);
@@ -238,7 +239,8 @@ async fn serve_http1(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
 }
 
 async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper::Error> {
-    let limits = &state.worker.gateway.limits;
+    let view = state.worker.view();
+    let limits = view.limits();
     let service_state = Rc::clone(state);
     let service = service_fn(move |request: Request<Incoming>| {
         let state = Rc::clone(&service_state);
@@ -267,7 +269,8 @@ async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
 pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
     state.handshake_done(true, None);
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&state.io), true));
-    let limits = &state.worker.gateway.limits;
+    let view = state.worker.view();
+    let limits = view.limits();
     let service_state = Rc::clone(&state);
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = crate::handler::redirect_to_https(&service_state, &request);

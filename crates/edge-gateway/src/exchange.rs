@@ -11,6 +11,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 
 use crate::connection::ConnectionState;
+use crate::pool::Pool;
+use crate::worker::View;
 
 /// nginx's convention for a client that left before the answer was complete.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -22,12 +24,15 @@ pub(crate) struct Exchange {
     method: Method,
     uri: Uri,
     request_id: HeaderValue,
+    view: Rc<View>,
     route: Option<usize>,
-    upstream: Option<usize>,
+    upstream: Option<Rc<Pool>>,
     upstream_time: Option<Duration>,
     status: Option<StatusCode>,
     bytes: Cell<u64>,
     error: Option<&'static str>,
+    /// The gateway answered with a problem of its own.
+    refused: bool,
     long_lived: bool,
     span: tracing::Span,
 }
@@ -42,6 +47,7 @@ impl Exchange {
     ) -> Self {
         connection.exchange_began();
         Self {
+            view: connection.worker.view(),
             connection,
             started,
             method,
@@ -53,6 +59,7 @@ impl Exchange {
             status: None,
             bytes: Cell::new(0),
             error: None,
+            refused: false,
             long_lived: false,
             span: tracing::Span::none(),
         }
@@ -60,6 +67,11 @@ impl Exchange {
 
     pub(crate) fn request_id(&self) -> &HeaderValue {
         &self.request_id
+    }
+
+    /// The configuration that the request is served by.
+    pub(crate) fn view(&self) -> &Rc<View> {
+        &self.view
     }
 
     pub(crate) fn started(&self) -> Instant {
@@ -79,7 +91,7 @@ impl Exchange {
     }
 
     /// The upstream has sent the head of its answer, so long after it was asked.
-    pub(crate) fn set_upstream(&mut self, upstream: usize, time: Duration) {
+    pub(crate) fn set_upstream(&mut self, upstream: Rc<Pool>, time: Duration) {
         self.upstream = Some(upstream);
         self.upstream_time = Some(time);
     }
@@ -106,20 +118,28 @@ impl Exchange {
         self.error.get_or_insert(reason);
     }
 
+    /// The gateway answers with a problem of its own, for this reason unless an earlier one is known.
+    pub(crate) fn refuse(&mut self, reason: &'static str) {
+        self.refused = true;
+        self.fail(reason);
+    }
+
     fn report(&self) {
-        let worker = &self.connection.worker;
         let elapsed = self.started.elapsed();
         let status = self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
         // An event stream or a tunnel lasts as long as somebody looks at it: that is no latency.
         let latency = (!self.long_lived).then_some(elapsed);
-        worker.gateway.metrics.request(self.route, status, latency);
+        match self.route.and_then(|route| self.view.route_state(route)) {
+            Some(route) => route.metrics.request(status, latency),
+            None => self.connection.worker.gateway.metrics.unrouted.request(status, latency),
+        }
+        self.view.tally.count(self.refused && matches!(status, 502..=504));
         if !self.span.is_disabled() {
             self.span.record("http.response.status_code", status);
             if status >= 500 {
                 self.span.record("otel.status_code", "ERROR");
             }
         }
-        let upstream = self.upstream.and_then(|at| worker.gateway.upstreams.get(at));
         let _entered = self.span.enter();
         tracing::info!(
             target: "access",
@@ -127,7 +147,7 @@ impl Exchange {
             path = self.uri.path(),
             status,
             duration_us = micros(elapsed),
-            upstream = upstream.map(|upstream| upstream.name.as_str()),
+            upstream = self.upstream.as_ref().map(|pool| pool.upstream.name.as_str()),
             upstream_duration_us = self.upstream_time.map(micros),
             request_id = self.request_id.to_str().unwrap_or_default(),
             bytes = self.bytes.get(),

@@ -7,19 +7,20 @@
 mod host;
 mod https_redirect;
 mod rewrite;
+mod routing;
 mod upgrade;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, HeaderValue, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
+use http::header::{ALLOW, CONNECTION, HeaderValue, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use quintet_http::problem::Problem;
 
-use self::host::{bad_host, check_server_name, host_name, host_of};
+use self::host::Asked;
 pub(crate) use self::https_redirect::redirect_to_https;
 use self::rewrite::rewrite;
 use self::upgrade::{is_upgrade, parts_request, upgraded};
@@ -29,13 +30,15 @@ use crate::connection::ConnectionState;
 use crate::exchange::Exchange;
 use crate::headers::{X_REQUEST_ID, strip_response};
 use crate::limits::{Decision, Quota};
-use crate::proxy::{Forwarded, Target, forward, too_large};
-use crate::router::Route;
+use crate::mirror::Copy;
+use crate::proxy::{Failure, Forwarded, Target, forward, too_large};
+use crate::router::{Action, Edits, Route};
+use crate::worker::View;
 use crate::{answer, path, trace};
 
 /// Longest silence of an upstream in the middle of an answer; event streams send something more often.
 const ANSWER_IDLE: Duration = Duration::from_mins(5);
-/// Bucket of the limit over all routes; routes follow.
+/// Bucket of the limit over all routes; each route has one of its own.
 const GLOBAL_BUCKET: u32 = 0;
 
 /// Answers one request of a TLS connection.
@@ -63,7 +66,7 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
         Ok(Outcome::Upstream(forwarded)) => return stream(&state, forwarded, exchange, extra),
         Ok(Outcome::Local(response) | Outcome::Upgraded(response)) => response,
         Err(problem) => {
-            exchange.fail(problem.code);
+            exchange.refuse(problem.code);
             answer::problem(&problem, &request_id)
         }
     };
@@ -87,6 +90,10 @@ struct Extra {
     close: bool,
     /// The request was read to its end.
     read: bool,
+    /// What the route does to the headers of its answers.
+    edits: Option<Box<Edits>>,
+    /// Methods that the address takes, for a 405.
+    allow: Option<HeaderValue>,
 }
 
 enum Outcome {
@@ -103,29 +110,27 @@ async fn process(
     extra: &mut Extra,
 ) -> Result<Outcome, Problem> {
     let worker = &state.worker;
-    let gateway = &worker.gateway;
+    let view = Rc::clone(exchange.view());
     let (mut parts, body) = request.into_parts();
-    let host_value = host_of(&parts)?;
-    let host = host_value.to_str().map_err(|_| bad_host())?;
-    let name = host_name(host);
-    check_server_name(state, &name)?;
-    let path_text = path::canonical(parts.uri.path())
-        .map_err(|error| Problem::bad_request("path_not_canonical", error.to_string()))?
-        .into_owned();
-    if let Some(quota) = &gateway.quota {
+    let asked = Asked::read(state, &parts)?;
+    if let Some(quota) = &view.quota {
         take_quota(state, GLOBAL_BUCKET, quota, exchange.started(), extra)?;
     }
-    if let Some(response) = own_page(state, host, &parts, &path_text).await? {
+    if let Some(response) = own_page(state, &view, &asked, &parts).await? {
         return Ok(Outcome::Local(response));
     }
-    let (index, route) = gateway.router.find(&name, &path_text).ok_or_else(|| Problem::not_found("page"))?;
+    let (index, route) = routing::find(&view, &parts, &asked, extra)?;
     exchange.set_route(index);
+    if let Some(edits) = &route.response_headers {
+        extra.edits = Some(Box::new(edits.of(&routing::values(state, exchange, &parts, &asked, route))));
+    }
     if let Some(quota) = &route.quota {
-        let bucket = u32::try_from(index).unwrap_or(u32::MAX).saturating_add(GLOBAL_BUCKET + 1);
+        let bucket = view.route_state(index).map_or(GLOBAL_BUCKET, |route| route.bucket);
         take_quota(state, bucket, quota, exchange.started(), extra)?;
     }
     let client_upgrade = is_upgrade(&parts, &body).then(|| hyper::upgrade::on(parts_request(&mut parts)));
-    let pass = match authorize(state, route, host, &parts, client_upgrade.is_some()).await {
+    let pass = match authorize(state, &view, route, asked.host_text(), &parts, client_upgrade.is_some()).await
+    {
         Ok(pass) => pass,
         Err(Denied::Problem(problem)) => return Err(problem),
         Err(Denied::SignIn) => {
@@ -137,25 +142,47 @@ async fn process(
         }
     };
     extra.set_cookie.clone_from(&pass.set_cookie);
-    let (request_body, upload) = request_body(state, route, body, extra)?;
-    let span = trace::server_span(gateway, &parts, route, exchange.request_id(), worker);
-    exchange.set_span(span);
-    let upgrade = rewrite(state, &mut parts, route, &path_text, host_value, pass, exchange)?;
-    let target = Target {
-        upstream: route.upstream,
-        timeout: route.timeout,
-        body_idle: Duration::from_millis(gateway.limits.body_idle_timeout_ms),
+    let upstream = match &route.action {
+        Action::Upstream(at) => *at,
+        Action::Split(split) => split.choose(&parts.headers, worker.random()),
+        Action::Redirect(redirect) => {
+            let location = redirect.location(&routing::values(state, exchange, &parts, &asked, route));
+            return Ok(Outcome::Local(answer::redirect(redirect.status, &location)));
+        }
+        Action::Respond(fixed) => {
+            let content_type = fixed.content_type.clone();
+            return Ok(Outcome::Local(answer::respond(fixed.status, content_type, fixed.body.clone())));
+        }
     };
+    let (request_body, upload) = request_body(state, route, body, extra)?;
+    let span = trace::server_span(&view, &parts, route, exchange.request_id(), worker);
+    exchange.set_span(span);
+    let upgrade = rewrite(state, &mut parts, route, asked, pass, exchange)?;
+    let pool = view.pool(upstream).ok_or_else(|| *Failure::bad_gateway().problem)?;
+    let target = Target {
+        pool: Rc::clone(pool),
+        timeout: route.timeout,
+        body_idle: Duration::from_millis(view.limits().body_idle_timeout_ms),
+    };
+    if let Some(mirror) = &route.mirror
+        && upgrade.is_none()
+        && let Some(copy) = Copy::begin(worker, &view, mirror, route.timeout, &parts)
+    {
+        match &upload {
+            Some(upload) => upload.copy_to(copy),
+            None => copy.send(),
+        }
+    }
     let request = Request::from_parts(parts, request_body);
     if let (Some(protocol), Some(client)) = (upgrade, client_upgrade) {
         return upgraded(state, target, request, protocol, client, exchange, extra).await;
     }
-    let forwarded = forward(worker, target, request, upload.clone()).await;
+    let forwarded = forward(worker, &target, request, upload.clone()).await;
     extra.read = upload.is_none_or(|upload| upload.phase() == UploadPhase::Complete);
     match forwarded {
         Ok(forwarded) => {
             extra.close |= !extra.read;
-            exchange.set_upstream(route.upstream, forwarded.waited);
+            exchange.set_upstream(target.pool, forwarded.waited);
             Ok(Outcome::Upstream(forwarded))
         }
         Err(failure) => {
@@ -185,12 +212,13 @@ fn take_quota(
 
 async fn own_page(
     state: &ConnectionState,
-    host: &str,
+    view: &View,
+    asked: &Asked,
     parts: &Parts,
-    path: &str,
 ) -> Result<Option<Response<ResponseBody>>, Problem> {
+    let path = asked.path.as_str();
     if path.starts_with("/.auth/") {
-        return crate::signin::handle(state, host, parts, path).await.map(Some);
+        return crate::signin::handle(state, view, asked.host_text(), parts, path).await.map(Some);
     }
     match path {
         "/.gateway/healthz" => Ok(Some(answer::json(StatusCode::OK, &serde_json::json!({ "status": "ok" })))),
@@ -241,8 +269,14 @@ fn finish(
 ) -> Response<ResponseBody> {
     exchange.set_head(&response);
     let headers = response.headers_mut();
+    if let Some(allow) = extra.allow {
+        headers.insert(ALLOW, allow);
+    }
+    if let Some(edits) = extra.edits {
+        edits.apply(headers);
+    }
     headers.insert(X_REQUEST_ID, exchange.request_id().clone());
-    if let Some(hsts) = &state.worker.gateway.hsts {
+    if let Some(hsts) = &exchange.view().hsts {
         headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     if let Some((quota, decision)) = &extra.rate_limit {

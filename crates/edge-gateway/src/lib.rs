@@ -19,6 +19,7 @@ mod identity;
 mod limits;
 mod listener;
 mod metrics;
+mod mirror;
 mod path;
 mod pool;
 mod proxy;

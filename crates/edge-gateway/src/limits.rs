@@ -128,8 +128,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Open connections, in all and per client.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    limit: usize,
-    per_client: usize,
+    limit: AtomicUsize,
+    per_client: AtomicUsize,
     open: AtomicUsize,
     hasher: RandomState,
     shards: Vec<Mutex<HashMap<ClientKey, usize>>>,
@@ -145,24 +145,30 @@ pub(crate) enum Refusal {
 impl Connections {
     pub(crate) fn new(limit: usize, per_client: usize) -> Self {
         Self {
-            limit,
-            per_client,
+            limit: AtomicUsize::new(limit),
+            per_client: AtomicUsize::new(per_client),
             open: AtomicUsize::new(0),
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
         }
     }
 
+    /// Changes the bounds; connections beyond a lowered one stay.
+    pub(crate) fn resize(&self, limit: usize, per_client: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.per_client.store(per_client, Ordering::Relaxed);
+    }
+
     /// Counts a connection in; every success must be followed by one [`Self::close`].
     pub(crate) fn open(&self, client: ClientKey) -> Result<(), Refusal> {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::Total);
         }
         if let Some(shard) = self.shards.get(shard_of(self.hasher.hash_one(client))) {
             let mut clients = lock(shard);
             let count = clients.entry(client).or_insert(0);
-            if *count >= self.per_client {
+            if *count >= self.per_client.load(Ordering::Relaxed) {
                 drop(clients);
                 self.open.fetch_sub(1, Ordering::Relaxed);
                 return Err(Refusal::PerClient);

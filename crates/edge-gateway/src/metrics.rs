@@ -1,22 +1,22 @@
-//! The gateway's metrics: handles made once, so that a request costs an atomic addition and no look-up.
+//! The gateway's metrics: handles made once, with the snapshot or object they belong to, so that a request
+//! costs an atomic addition and no look-up.
 //!
 //! Labels come from the configuration (routes, upstreams) or from fixed lists; nothing a client sends
 //! becomes a label.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use crate::router::Router;
 use crate::upstream::Upstream;
 
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
+/// What belongs to the process rather than to a route or an upstream.
 pub(crate) struct Metrics {
-    /// Per route, then `none` for requests that matched no route.
-    routes: Vec<RouteMetrics>,
-    unrouted: RouteMetrics,
-    upstreams: Vec<UpstreamMetrics>,
+    /// Requests that matched no route.
+    pub(crate) unrouted: RouteMetrics,
     pub(crate) connections_accepted: Counter,
     pub(crate) refused_total: Counter,
     pub(crate) refused_per_client: Counter,
@@ -25,50 +25,76 @@ pub(crate) struct Metrics {
     pub(crate) tunnels_open: Gauge,
     pub(crate) accept_errors: Counter,
     pub(crate) reaped: Counter,
+    pub(crate) mirror_sent: Counter,
+    pub(crate) mirror_skipped: Counter,
+    pub(crate) mirror_failed: Counter,
+    pub(crate) reloads_applied: Counter,
+    pub(crate) reloads_refused: Counter,
+    pub(crate) reloads_rolled_back: Counter,
     certificate_expiry: Gauge,
 }
 
-struct RouteMetrics {
+/// Counters of one route; those of a route that is gone are no longer touched.
+pub(crate) struct RouteMetrics {
     requests: [Counter; 6],
     duration: Histogram,
 }
 
-struct UpstreamMetrics {
+/// Counters of one upstream.
+pub(crate) struct UpstreamMetrics {
     in_flight: Gauge,
-    retries: Counter,
-    connect_failures: Counter,
-    connects: Counter,
+    pub(crate) retries: Counter,
+    pub(crate) connect_failures: Counter,
+    pub(crate) connects: Counter,
 }
 
 impl RouteMetrics {
-    fn new(route: &str) -> Self {
+    pub(crate) fn new(route: &str) -> Self {
         let requests = CLASSES.map(
             |class| counter!("quintet_gateway_requests_total", "route" => route.to_owned(), "status_class" => class),
         );
         let duration = histogram!("quintet_gateway_request_duration_seconds", "route" => route.to_owned());
         Self { requests, duration }
     }
+
+    /// Counts an answered request; `latency` is none for one that is open-ended by nature.
+    pub(crate) fn request(&self, status: u16, latency: Option<Duration>) {
+        let class = usize::from(status / 100).wrapping_sub(1).min(5);
+        if let Some(counter) = self.requests.get(class) {
+            counter.increment(1);
+        }
+        if let Some(latency) = latency {
+            self.duration.record(latency.as_secs_f64());
+        }
+    }
+}
+
+impl UpstreamMetrics {
+    pub(crate) fn new(upstream: &str) -> Self {
+        let name = || upstream.to_owned();
+        Self {
+            in_flight: gauge!("quintet_gateway_upstream_in_flight", "upstream" => name()),
+            retries: counter!("quintet_gateway_upstream_retries_total", "upstream" => name()),
+            connect_failures: counter!("quintet_gateway_upstream_connect_failures_total", "upstream" => name()),
+            connects: counter!("quintet_gateway_upstream_connects_total", "upstream" => name()),
+        }
+    }
+
+    /// Requests in flight to the upstream.
+    pub(crate) fn observe(&self, in_flight: usize) {
+        self.in_flight.set(float(in_flight));
+    }
 }
 
 impl Metrics {
-    pub(crate) fn new(router: &Router, upstreams: &[Upstream]) -> Self {
+    pub(crate) fn new() -> Self {
         let refused =
             |reason: &'static str| counter!("quintet_gateway_connections_refused_total", "reason" => reason);
+        let mirrored =
+            |outcome: &'static str| counter!("quintet_gateway_mirrored_total", "outcome" => outcome);
+        let reloads = |outcome: &'static str| counter!("quintet_gateway_reloads_total", "outcome" => outcome);
         Self {
-            routes: router.routes().iter().map(|route| RouteMetrics::new(&route.label())).collect(),
             unrouted: RouteMetrics::new("none"),
-            upstreams: upstreams
-                .iter()
-                .map(|upstream| {
-                    let name = || upstream.name.clone();
-                    UpstreamMetrics {
-                        in_flight: gauge!("quintet_gateway_upstream_in_flight", "upstream" => name()),
-                        retries: counter!("quintet_gateway_upstream_retries_total", "upstream" => name()),
-                        connect_failures: counter!("quintet_gateway_upstream_connect_failures_total", "upstream" => name()),
-                        connects: counter!("quintet_gateway_upstream_connects_total", "upstream" => name()),
-                    }
-                })
-                .collect(),
             connections_accepted: counter!("quintet_gateway_connections_accepted_total"),
             refused_total: refused("total"),
             refused_per_client: refused("per_client"),
@@ -77,19 +103,13 @@ impl Metrics {
             tunnels_open: gauge!("quintet_gateway_tunnels_open"),
             accept_errors: counter!("quintet_gateway_accept_errors_total"),
             reaped: counter!("quintet_gateway_connections_reaped_total"),
+            mirror_sent: mirrored("sent"),
+            mirror_skipped: mirrored("skipped"),
+            mirror_failed: mirrored("failed"),
+            reloads_applied: reloads("applied"),
+            reloads_refused: reloads("refused"),
+            reloads_rolled_back: reloads("rolled_back"),
             certificate_expiry: gauge!("quintet_gateway_certificate_expiry_timestamp_seconds"),
-        }
-    }
-
-    /// Counts an answered request; `latency` is none for one that is open-ended by nature.
-    pub(crate) fn request(&self, route: Option<usize>, status: u16, latency: Option<Duration>) {
-        let route = route.and_then(|at| self.routes.get(at)).unwrap_or(&self.unrouted);
-        let class = usize::from(status / 100).wrapping_sub(1).min(5);
-        if let Some(counter) = route.requests.get(class) {
-            counter.increment(1);
-        }
-        if let Some(latency) = latency {
-            route.duration.record(latency.as_secs_f64());
         }
     }
 
@@ -98,29 +118,11 @@ impl Metrics {
         counter!("quintet_gateway_tls_handshake_failures_total", "reason" => reason).increment(1);
     }
 
-    pub(crate) fn retried(&self, upstream: usize) {
-        if let Some(metrics) = self.upstreams.get(upstream) {
-            metrics.retries.increment(1);
-        }
-    }
-
-    pub(crate) fn connected(&self, upstream: usize) {
-        if let Some(metrics) = self.upstreams.get(upstream) {
-            metrics.connects.increment(1);
-        }
-    }
-
-    pub(crate) fn connect_failed(&self, upstream: usize) {
-        if let Some(metrics) = self.upstreams.get(upstream) {
-            metrics.connect_failures.increment(1);
-        }
-    }
-
     /// Sets the gauges that are read rather than counted.
-    pub(crate) fn observe(&self, connections: usize, upstreams: &[Upstream], certificate_expiry: i64) {
+    pub(crate) fn observe(&self, connections: usize, upstreams: &[Arc<Upstream>], certificate_expiry: i64) {
         self.connections_open.set(float(connections));
-        for (metrics, upstream) in self.upstreams.iter().zip(upstreams) {
-            metrics.in_flight.set(float(upstream.in_flight()));
+        for upstream in upstreams {
+            upstream.metrics.observe(upstream.in_flight());
         }
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
         self.certificate_expiry.set(certificate_expiry as f64);

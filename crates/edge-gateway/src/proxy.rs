@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use quintet_http::problem::Problem;
 
 use crate::body::{RequestBody, Upload, UploadPhase};
-use crate::upstream::Upstream;
+use crate::pool::Pool;
 use crate::wire::{ConnectError, Wire};
 use crate::worker::Worker;
 
@@ -27,16 +28,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A request's place among those in flight to an upstream.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    worker: Rc<Worker>,
-    upstream: usize,
+    pool: Rc<Pool>,
     endpoint: Option<usize>,
 }
 
 impl Lease {
     /// None when the upstream has as many requests as it may.
-    fn new(worker: &Rc<Worker>, upstream: usize) -> Option<Self> {
-        let entered = worker.gateway.upstreams.get(upstream)?.enter();
-        entered.then(|| Self { worker: Rc::clone(worker), upstream, endpoint: None })
+    fn new(pool: &Rc<Pool>) -> Option<Self> {
+        pool.upstream.enter().then(|| Self { pool: Rc::clone(pool), endpoint: None })
     }
 
     /// Moves the request to another address.
@@ -55,13 +54,13 @@ impl Lease {
     }
 
     fn endpoint_of(&self, at: usize) -> Option<&crate::upstream::Endpoint> {
-        self.worker.gateway.upstreams.get(self.upstream)?.endpoints.get(at)
+        self.pool.upstream.endpoints.get(at)
     }
 
     /// Puts a connection whose answer has been read back into the pool.
     pub(crate) fn give_back(&self, wire: Box<Wire>) {
         if let Some(endpoint) = self.endpoint {
-            self.worker.pool.give(self.upstream, endpoint, wire);
+            self.pool.give(endpoint, wire);
         }
     }
 }
@@ -69,16 +68,14 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.unassign();
-        if let Some(upstream) = self.worker.gateway.upstreams.get(self.upstream) {
-            upstream.leave();
-        }
+        self.pool.upstream.leave();
     }
 }
 
 /// Where and under which limits a request goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub(crate) upstream: usize,
+    pub(crate) pool: Rc<Pool>,
     pub(crate) timeout: Duration,
     pub(crate) body_idle: Duration,
 }
@@ -155,8 +152,8 @@ pub(crate) fn too_large() -> Problem {
 }
 
 /// Claims a place at the upstream, or says that it is full.
-pub(crate) fn admit(worker: &Rc<Worker>, upstream: usize) -> Result<Lease, Failure> {
-    Lease::new(worker, upstream).ok_or_else(|| {
+pub(crate) fn admit(pool: &Rc<Pool>) -> Result<Lease, Failure> {
+    Lease::new(pool).ok_or_else(|| {
         Failure::unavailable("upstream_full", "the service behind this address has too many requests")
     })
 }
@@ -164,18 +161,17 @@ pub(crate) fn admit(worker: &Rc<Worker>, upstream: usize) -> Result<Lease, Failu
 /// Sends `request` and waits for the head of the answer.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
-    target: Target,
+    target: &Target,
     mut request: Request<RequestBody>,
     upload: Option<Rc<Upload>>,
 ) -> Result<Forwarded, Failure> {
-    let mut lease = admit(worker, target.upstream)?;
-    let Some(upstream) = worker.gateway.upstreams.get(target.upstream) else {
-        return Err(Failure::bad_gateway());
-    };
-    let replayable = upload.is_none() && matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut lease = admit(&target.pool)?;
+    let upstream = &target.pool.upstream;
+    let replayable =
+        request.body().is_end_stream() && matches!(*request.method(), Method::GET | Method::HEAD);
     let mut sends = 0;
     loop {
-        let (mut wire, reused) = acquire(worker, upstream, target.upstream, &mut lease).await?;
+        let (mut wire, reused) = acquire(worker, &target.pool, &mut lease).await?;
         let endpoint = lease.endpoint.unwrap_or_default();
         sends += 1;
         let copy = replayable.then(|| replica(&request));
@@ -198,7 +194,7 @@ pub(crate) async fn forward(
         }
         if reused {
             // The upstream has probably closed the others of their age as well.
-            worker.pool.discard(target.upstream, endpoint);
+            target.pool.discard(endpoint);
         }
         let unsent = error.take_message();
         if unsent.is_none() && !reused {
@@ -209,7 +205,7 @@ pub(crate) async fn forward(
         let free = unsent.is_some();
         match unsent.or(copy) {
             Some(again) if sends < MAX_SENDS && (free || upstream.may_retry()) => {
-                worker.gateway.metrics.retried(target.upstream);
+                upstream.metrics.retries.increment(1);
                 request = again;
             }
             _ => return Err(Failure::bad_gateway()),
@@ -227,19 +223,15 @@ fn replica(request: &Request<RequestBody>) -> Request<RequestBody> {
 }
 
 /// A connection to one of the upstream's addresses, and whether it has been used before.
-async fn acquire(
-    worker: &Rc<Worker>,
-    upstream: &Upstream,
-    index: usize,
-    lease: &mut Lease,
-) -> Result<(Box<Wire>, bool), Failure> {
+async fn acquire(worker: &Worker, pool: &Pool, lease: &mut Lease) -> Result<(Box<Wire>, bool), Failure> {
+    let upstream = &pool.upstream;
     let mut pause = FIRST_PAUSE;
     let mut attempts = 0;
     loop {
         let now = Instant::now();
         let at = upstream.choose(worker.random(), now);
         lease.assign(at);
-        if let Some(wire) = worker.pool.take(index, at) {
+        if let Some(wire) = pool.take(at) {
             return Ok((wire, true));
         }
         let Some(endpoint) = upstream.endpoints.get(at) else { return Err(Failure::bad_gateway()) };
@@ -247,11 +239,11 @@ async fn acquire(
         match Wire::connect(&endpoint.address, upstream.connect_timeout).await {
             Ok(wire) => {
                 upstream.connect_succeeded(at);
-                worker.gateway.metrics.connected(index);
+                upstream.metrics.connects.increment(1);
                 return Ok((wire, false));
             }
             Err(error) => {
-                worker.gateway.metrics.connect_failed(index);
+                upstream.metrics.connect_failures.increment(1);
                 let refusing_for = upstream.connect_failed(at, Instant::now());
                 if refusing_for.is_zero() {
                     tracing::warn!(upstream = upstream.name, error = %chain(&error), "upstream is down");
@@ -291,7 +283,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 async fn send(
     wire: &mut Wire,
     request: Request<RequestBody>,
-    target: Target,
+    target: &Target,
     upload: Option<&Upload>,
 ) -> Option<Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>> {
     let mut sending = std::pin::pin!(wire.send(request));

@@ -1,16 +1,37 @@
-//! Finds the route of a request: routes for its host first, then those for any host; among them the
-//! longest path prefix by whole segments.
+//! Finds the route of a request. Which one is taken depends on the request and the configuration alone:
 //!
-//! Paths given here are canonical (see [`crate::path`]). The number of routes is small, so a scan over
-//! prefixes sorted by length beats a tree.
+//! 1. Routes for the exact host come first, then those for wildcards (the longest first), then those for any
+//!    host. Where no route of one group matches, the next group is looked at.
+//! 2. Within a group: exact paths, then templates (literal segments before captures, from the left), then
+//!    prefixes (the longest first, by whole segments).
+//! 3. For the same paths: more conditions first, then the order of the configuration.
+//!
+//! Two routes of which one would never be reached are refused. Paths given here are canonical (see
+//! [`crate::path`]).
 
-use std::collections::HashMap;
+mod action;
+mod conditions;
+mod edits;
+mod hosts;
+mod mirror;
+mod pattern;
+mod text;
+
+use std::cmp::Ordering;
 use std::time::Duration;
 
+use http::{HeaderMap, Method};
 use serde::Deserialize;
 
+pub(crate) use self::action::{Action, Fixed, Redirect, Split, SplitKey};
+pub(crate) use self::conditions::{Conditions, Test, Unmet};
+pub(crate) use self::edits::{Edits, HeaderEdits, Value, name as editable_header};
+pub(crate) use self::hosts::HostRule;
+use self::hosts::HostTable;
+pub(crate) use self::mirror::{Mirror, MirrorPermit};
+pub(crate) use self::pattern::{PathRule, Template};
+pub(crate) use self::text::{Text, Values};
 use crate::limits::Quota;
-use crate::path::has_prefix;
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -28,12 +49,16 @@ pub(crate) enum Auth {
 /// One checked `[[routes]]` section.
 #[derive(Debug)]
 pub(crate) struct Route {
-    pub(crate) path_prefix: String,
-    /// Lower-case host names; empty for any.
-    pub(crate) hosts: Vec<String>,
-    /// Index into the upstreams.
-    pub(crate) upstream: usize,
-    pub(crate) strip_prefix: bool,
+    pub(crate) name: Option<String>,
+    /// Empty for any.
+    pub(crate) hosts: Vec<HostRule>,
+    pub(crate) path: PathRule,
+    pub(crate) conditions: Option<Box<Conditions>>,
+    pub(crate) action: Action,
+    pub(crate) rewrite: PathRewrite,
+    pub(crate) request_headers: Option<Box<HeaderEdits>>,
+    pub(crate) response_headers: Option<Box<HeaderEdits>>,
+    pub(crate) mirror: Option<Box<Mirror>>,
     pub(crate) auth: Auth,
     pub(crate) scopes: Vec<String>,
     pub(crate) quota: Option<Quota>,
@@ -41,13 +66,107 @@ pub(crate) struct Route {
     pub(crate) timeout: Duration,
 }
 
+/// What becomes of the path on the way upstream.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PathRewrite {
+    Keep,
+    /// The prefix goes.
+    Strip,
+    To(Text),
+}
+
+/// What routes look at in a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head<'r> {
+    /// In lower case, without port.
+    pub(crate) host: &'r str,
+    /// Canonical.
+    pub(crate) path: &'r str,
+    pub(crate) query: Option<&'r str>,
+    pub(crate) method: &'r Method,
+    pub(crate) headers: &'r HeaderMap,
+}
+
+/// Why a route does not take a request.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mismatch<'c> {
+    Host,
+    Path,
+    Condition(Unmet<'c>),
+}
+
 impl Route {
-    /// The route's name in metrics: what it matches.
+    /// The route's name in metrics: its own, or what it matches.
     pub(crate) fn label(&self) -> String {
-        match self.hosts.as_slice() {
-            [] => self.path_prefix.clone(),
-            [host, ..] => format!("{host}{}", self.path_prefix),
+        if let Some(name) = &self.name {
+            return name.clone();
         }
+        let host = self.hosts.first().map(ToString::to_string).unwrap_or_default();
+        match self.conditions.as_ref().map(|conditions| conditions.methods.as_slice()) {
+            None | Some([]) => format!("{host}{}", self.path.text()),
+            Some(methods) => {
+                let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+                format!("{} {host}{}", methods.join("|"), self.path.text())
+            }
+        }
+    }
+
+    /// All that the route matches on: equal for routes of the same requests, unequal for others.
+    pub(crate) fn description(&self) -> String {
+        let hosts: Vec<String> = self.hosts.iter().map(ToString::to_string).collect();
+        let kind = match self.path {
+            PathRule::Exact(_) => "=",
+            PathRule::Template(_) => "",
+            PathRule::Prefix(_) => "^",
+        };
+        let conditions = self.conditions.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{}{kind}{} {conditions}", hosts.join(","), self.path.text())
+    }
+
+    /// Which condition a request does not meet, if any.
+    fn unmet(&self, head: &Head<'_>) -> Option<Unmet<'_>> {
+        self.conditions.as_ref()?.unmet(head.method, head.headers, head.query)
+    }
+
+    /// Why this route does not take a request, or None where it would: what the tests hold the router's tables to.
+    #[cfg(test)]
+    pub(crate) fn mismatch(&self, head: &Head<'_>) -> Option<Mismatch<'_>> {
+        if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.matches(head.host)) {
+            return Some(Mismatch::Host);
+        }
+        if !self.path.matches(head.path) {
+            return Some(Mismatch::Path);
+        }
+        self.unmet(head).map(Mismatch::Condition)
+    }
+
+    fn condition_count(&self) -> usize {
+        self.conditions.as_ref().map_or(0, |conditions| conditions.count())
+    }
+
+    /// Whether this route, which stands earlier in the configuration, is looked at before `later` of the
+    /// same host.
+    fn precedes(&self, later: &Self) -> bool {
+        let order = self
+            .path
+            .precedence(&later.path)
+            .then_with(|| later.condition_count().cmp(&self.condition_count()));
+        order != Ordering::Greater
+    }
+
+    /// Whether one of two routes of the same host, this being the earlier, can never be reached.
+    fn hides(&self, later: &Self) -> bool {
+        if self.path.precedence(&later.path) != Ordering::Equal {
+            return false;
+        }
+        let none = Conditions::default();
+        let (first, second) = if self.precedes(later) { (self, later) } else { (later, self) };
+        first.conditions_or(&none).cover(second.conditions_or(&none))
+    }
+
+    fn conditions_or<'c>(&'c self, none: &'c Conditions) -> &'c Conditions {
+        self.conditions.as_deref().unwrap_or(none)
     }
 }
 
@@ -55,11 +174,10 @@ impl Route {
 #[derive(Debug)]
 pub(crate) struct Router {
     routes: Vec<Route>,
-    by_host: HashMap<String, Vec<usize>>,
-    any_host: Vec<usize>,
+    hosts: HostTable,
 }
 
-/// Two routes that match the same requests.
+/// Two routes of which one would never be reached.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Clash {
     pub(crate) first: usize,
@@ -68,90 +186,36 @@ pub(crate) struct Clash {
 
 impl Router {
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, Clash> {
-        let mut by_host: HashMap<String, Vec<usize>> = HashMap::new();
-        let mut any_host = Vec::new();
-        for (at, route) in routes.iter().enumerate() {
-            if route.hosts.is_empty() {
-                insert(&mut any_host, at, &routes)?;
-            }
-            for host in &route.hosts {
-                insert(by_host.entry(host.clone()).or_default(), at, &routes)?;
-            }
-        }
-        Ok(Self { routes, by_host, any_host })
+        let hosts = HostTable::new(&routes)?;
+        Ok(Self { routes, hosts })
     }
 
     pub(crate) fn routes(&self) -> &[Route] {
         &self.routes
     }
 
-    /// The route for a canonical `path` on a lower-case `host`, and its index.
-    pub(crate) fn find(&self, host: &str, path: &str) -> Option<(usize, &Route)> {
-        let of_host = if self.by_host.is_empty() { None } else { self.by_host.get(host) };
-        of_host.and_then(|list| self.longest(list, path)).or_else(|| self.longest(&self.any_host, path))
+    /// The route of a request, and its index.
+    pub(crate) fn find(&self, head: &Head<'_>) -> Option<(usize, &Route)> {
+        self.hosts.of(head.host).find_map(|candidates| candidates.find(&self.routes, head))
     }
 
-    fn longest(&self, sorted: &[usize], path: &str) -> Option<(usize, &Route)> {
-        sorted
-            .iter()
-            .filter_map(|&at| self.routes.get(at).map(|route| (at, route)))
-            .find(|(_, route)| has_prefix(path, &route.path_prefix))
+    /// The methods that would have found a route where `head` found none; empty where none would.
+    pub(crate) fn allowed(&self, head: &Head<'_>) -> Vec<&Method> {
+        let mut methods: Vec<&Method> = Vec::new();
+        for at in self.hosts.of(head.host).flat_map(hosts::Candidates::all) {
+            let Some(route) = self.routes.get(at).filter(|route| route.path.matches(head.path)) else {
+                continue;
+            };
+            for method in route.conditions.iter().flat_map(|conditions| &conditions.methods) {
+                let met = route.unmet(&Head { method, ..*head }).is_none();
+                if met && !methods.contains(&method) {
+                    methods.push(method);
+                }
+            }
+        }
+        methods
     }
-}
-
-/// Keeps `list` sorted by falling prefix length, so that the first match is the longest.
-fn insert(list: &mut Vec<usize>, at: usize, routes: &[Route]) -> Result<(), Clash> {
-    let prefix = |at: usize| routes.get(at).map_or("", |route| route.path_prefix.as_str());
-    if let Some(&first) = list.iter().find(|&&other| prefix(other) == prefix(at)) {
-        return Err(Clash { first, second: at });
-    }
-    let position = list.partition_point(|&other| prefix(other).len() >= prefix(at).len());
-    list.insert(position, at);
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(path_prefix: &str, hosts: &[&str]) -> Route {
-        Route {
-            path_prefix: path_prefix.to_owned(),
-            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
-            upstream: 0,
-            strip_prefix: false,
-            auth: Auth::None,
-            scopes: Vec::new(),
-            quota: None,
-            max_body: 0,
-            timeout: Duration::from_secs(1),
-        }
-    }
-
-    fn check(router: &Router, host: &str, path: &str, expected: Option<usize>) {
-        assert_eq!(router.find(host, path).map(|(at, _)| at), expected, "{host}{path}");
-    }
-
-    #[test]
-    fn the_longest_prefix_by_whole_segments_wins() {
-        let router = Router::new(vec![route("/", &[]), route("/api", &[]), route("/api/v1", &[])]).unwrap();
-        check(&router, "a", "/api", Some(1));
-        check(&router, "a", "/api/v1/x", Some(2));
-        check(&router, "a", "/api/v10", Some(1));
-        check(&router, "a", "/apix", Some(0));
-    }
-
-    #[test]
-    fn routes_of_the_host_come_before_routes_for_any_host() {
-        let router = Router::new(vec![route("/api/v1", &[]), route("/", &["b"])]).unwrap();
-        check(&router, "b", "/api/v1", Some(1));
-        check(&router, "a", "/api/v1", Some(0));
-        check(&router, "a", "/", None);
-    }
-
-    #[test]
-    fn two_routes_for_the_same_requests_clash() {
-        let clash = Router::new(vec![route("/x", &["a"]), route("/", &[]), route("/x", &["b", "a"])]);
-        assert_eq!(clash.err(), Some(Clash { first: 0, second: 2 }));
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ use crate::connection::ConnectionState;
 use crate::headers::cookie;
 use crate::identity::{BrowserSignIn, Challenge, Identity, TokenError};
 use crate::session::{SESSION_COOKIE, SIGNIN_COOKIE, set_cookie};
+use crate::worker::View;
 
 /// Seconds that a person may take to sign in.
 const SIGNIN_LIFETIME: u32 = 600;
@@ -64,14 +65,13 @@ struct SessionAnswer<'a> {
 /// Answers a request for `/.auth/…`.
 pub(crate) async fn handle(
     state: &ConnectionState,
+    view: &View,
     host: &str,
     parts: &Parts,
     path: &str,
 ) -> Result<Response<ResponseBody>, Problem> {
     let gateway = &state.worker.gateway;
-    let (Some(identity), Some(client)) = (&gateway.identity, &state.worker.identity_client) else {
-        return Err(Problem::not_found("page"));
-    };
+    let Some(identity) = &view.identity else { return Err(Problem::not_found("page")) };
     let Some(browser) = &identity.browser else { return Err(Problem::not_found("page")) };
     let wanted = match path {
         "/.auth/login" | "/.auth/callback" | "/.auth/session" => Method::GET,
@@ -83,8 +83,8 @@ pub(crate) async fn handle(
     }
     match path {
         "/.auth/login" => login(identity, browser, host, parts, gateway.now()),
-        "/.auth/callback" => callback(identity, browser, client, parts, gateway.now()).await,
-        "/.auth/session" => session(state, parts).await,
+        "/.auth/callback" => callback(identity, browser, &identity.client, parts, gateway.now()).await,
+        "/.auth/session" => session(state, view, parts).await,
         _ => logout(identity, browser, host, parts),
     }
 }
@@ -218,8 +218,12 @@ fn exchange_problem(error: &TokenError) -> Problem {
     }
 }
 
-async fn session(state: &ConnectionState, parts: &Parts) -> Result<Response<ResponseBody>, Problem> {
-    let Some(signed_in) = session_of(state, &parts.headers).await? else {
+async fn session(
+    state: &ConnectionState,
+    view: &View,
+    parts: &Parts,
+) -> Result<Response<ResponseBody>, Problem> {
+    let Some(signed_in) = session_of(state, view, &parts.headers).await? else {
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "not_signed_in", "nobody is signed in here"));
     };
     let session = &signed_in.opened.session;

@@ -1,8 +1,11 @@
 //! The gateway on real sockets: TLS clients in front, real upstreams on unix sockets behind.
 
+mod documents;
 mod edge;
 mod harness;
 mod proxying;
 mod raw;
+mod reload;
 mod resilience;
+mod routing;
 mod signin;

@@ -52,7 +52,8 @@ pub(crate) enum TlsError {
 
 /// Certificates by DNS name.
 #[derive(Debug)]
-struct CertificateSet {
+pub(crate) struct CertificateSet {
+    sources: Vec<Certificate>,
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// `*.example.com` under `example.com`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
@@ -65,19 +66,22 @@ struct CertificateSet {
 /// Chooses certificates for handshakes.
 #[derive(Debug)]
 pub(crate) struct Certificates {
-    sources: Vec<Certificate>,
     current: ArcSwap<CertificateSet>,
 }
 
 impl Certificates {
-    pub(crate) fn load(sources: Vec<Certificate>) -> Result<Self, TlsError> {
-        let current = ArcSwap::from_pointee(load_set(&sources)?);
-        Ok(Self { sources, current })
+    pub(crate) fn load(sources: &[Certificate]) -> Result<Self, TlsError> {
+        Ok(Self { current: ArcSwap::from_pointee(load_set(sources)?) })
+    }
+
+    /// Replaces the running set by one from [`load_set`].
+    pub(crate) fn install(&self, set: CertificateSet) {
+        self.current.store(Arc::new(set));
     }
 
     /// Reads the files again; on error the running set stays.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(load_set(&self.sources)?));
+        self.install(load_set(&self.current.load().sources)?);
         Ok(())
     }
 
@@ -88,7 +92,8 @@ impl Certificates {
 
     /// Changes whenever one of the files does.
     pub(crate) fn fingerprint(&self) -> Vec<Option<(SystemTime, u64)>> {
-        self.sources.iter().flat_map(|source| [stamp(&source.cert), stamp(&source.key)]).collect()
+        let set = self.current.load();
+        set.sources.iter().flat_map(|source| [stamp(&source.cert), stamp(&source.key)]).collect()
     }
 }
 
@@ -108,7 +113,8 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn load_set(sources: &[Certificate]) -> Result<CertificateSet, TlsError> {
+/// Reads all certificates and keys; any that is not usable is an error.
+pub(crate) fn load_set(sources: &[Certificate]) -> Result<CertificateSet, TlsError> {
     let mut exact = HashMap::new();
     let mut wildcard = HashMap::new();
     let mut default = None;
@@ -127,7 +133,7 @@ fn load_set(sources: &[Certificate]) -> Result<CertificateSet, TlsError> {
         default.get_or_insert(key);
     }
     let default = default.ok_or_else(|| TlsError::Empty(PathBuf::new()))?;
-    Ok(CertificateSet { exact, wildcard, default, not_after })
+    Ok(CertificateSet { sources: sources.to_vec(), exact, wildcard, default, not_after })
 }
 
 fn load_key(source: &Certificate) -> Result<CertifiedKey, TlsError> {

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use tracing::field::Empty;
 use tracing::{Span, info_span};
 
-use crate::gateway::Gateway;
+use crate::gateway::Snapshot;
 use crate::headers::{TRACEPARENT, TRACESTATE};
 use crate::router::Route;
 use crate::worker::Worker;
@@ -42,25 +42,25 @@ fn nibble(value: u128) -> u8 {
 
 /// The SERVER span of a request, or a disabled one where the trace is not recorded.
 pub(crate) fn server_span(
-    gateway: &Gateway,
+    snapshot: &Snapshot,
     parts: &Parts,
     route: &Route,
     request_id: &HeaderValue,
     worker: &Worker,
 ) -> Span {
     let continued = parts.headers.contains_key(TRACEPARENT);
-    if !continued && !gateway.samples(worker.random()) {
+    if !continued && !snapshot.samples(worker.random()) {
         return Span::none();
     }
     let method = method_name(parts);
     let span = info_span!(
         target: "http",
         "request",
-        otel.name = format_args!("{method} {}", route.path_prefix),
+        otel.name = format_args!("{method} {}", route.path.text()),
         otel.kind = "server",
         otel.status_code = Empty,
         http.request.method = method,
-        http.route = route.path_prefix.as_str(),
+        http.route = route.path.text(),
         http.response.status_code = Empty,
         url.path = parts.uri.path(),
         request.id = request_id.to_str().unwrap_or_default(),

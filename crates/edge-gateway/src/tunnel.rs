@@ -23,18 +23,16 @@ use crate::connection::ConnectionState;
 use crate::proxy::{Failure, Lease, Target, admit};
 use crate::ticks::{TICK, Tick, Ticks};
 use crate::wire::{ConnectError, builder, dial};
-use crate::worker::Worker;
+use crate::worker::{View, Worker};
 
 /// Sends an upgrade request over a fresh connection.
 pub(crate) async fn request(
     worker: &Rc<Worker>,
-    target: Target,
+    target: &Target,
     request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Lease, Duration), Failure> {
-    let mut lease = admit(worker, target.upstream)?;
-    let Some(upstream) = worker.gateway.upstreams.get(target.upstream) else {
-        return Err(Failure::bad_gateway());
-    };
+    let mut lease = admit(&target.pool)?;
+    let upstream = &target.pool.upstream;
     let at = upstream.choose(worker.random(), Instant::now());
     lease.assign(at);
     let Some(endpoint) = upstream.endpoints.get(at) else { return Err(Failure::bad_gateway()) };
@@ -67,9 +65,16 @@ pub(crate) async fn request(
 }
 
 /// Connects both sides once their upgrades are complete.
-pub(crate) fn open(state: &Rc<ConnectionState>, lease: Lease, client: OnUpgrade, upstream: OnUpgrade) {
+pub(crate) fn open(
+    state: &Rc<ConnectionState>,
+    view: &View,
+    lease: Lease,
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+) {
     let worker = Rc::clone(&state.worker);
     let state = Rc::clone(state);
+    let limit = Duration::from_millis(view.limits().tunnel_idle_timeout_ms);
     worker.clone().tasks.spawn_local(async move {
         let _lease = lease;
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
@@ -79,7 +84,6 @@ pub(crate) fn open(state: &Rc<ConnectionState>, lease: Lease, client: OnUpgrade,
         let activity = Activity(worker.ticks.clone(), Arc::new(AtomicU32::new(worker.ticks.now().to_bits())));
         let mut client = Watched { io: TokioIo::new(client), activity: activity.clone() };
         let mut upstream = Watched { io: TokioIo::new(upstream), activity: activity.clone() };
-        let limit = Duration::from_millis(worker.gateway.limits.tunnel_idle_timeout_ms);
         tokio::select! {
             // How a tunnel ends is its parties' business.
             _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}

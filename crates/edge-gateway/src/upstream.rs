@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use quintet_http::listen::Address;
 
+use crate::metrics::UpstreamMetrics;
+
 /// Failed requests in a row after which an address is ejected.
 const FAILURES_BEFORE_EJECTION: u32 = 5;
 const FIRST_EJECTION: Duration = Duration::from_millis(500);
@@ -20,7 +22,6 @@ const RETRY_SHARE: i64 = 5;
 const RETRY_RESERVE: i64 = 50 * RETRY_SHARE;
 
 /// A service behind the gateway.
-#[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) name: String,
     pub(crate) endpoints: Vec<Endpoint>,
@@ -33,6 +34,13 @@ pub(crate) struct Upstream {
     /// In units of one request's contribution: a retry costs [`RETRY_SHARE`] of them.
     retry_budget: AtomicI64,
     epoch: Instant,
+    pub(crate) metrics: UpstreamMetrics,
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// One address of an upstream.
@@ -61,6 +69,7 @@ impl Upstream {
             in_flight: AtomicUsize::new(0),
             retry_budget: AtomicI64::new(RETRY_RESERVE),
             epoch,
+            metrics: UpstreamMetrics::new(&section.name),
         }
     }
 

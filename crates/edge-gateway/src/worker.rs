@@ -6,6 +6,8 @@
 //! listeners close, HTTP/2 clients get GOAWAY, and the thread ends with its last request or at the
 //! deadline.
 
+mod view;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -15,34 +17,28 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use quintet_http::Client as HttpClient;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::view::View;
 use crate::connection::{Client, ConnectionState, serve_plain, serve_tls};
 use crate::gateway::Gateway;
-use crate::identity::Identity;
 use crate::limits::Refusal;
 use crate::listener::{ACCEPT_BACKOFF, is_connection_error};
-use crate::pool::Pool;
-use crate::session::SessionCache;
 use crate::ticks::{TICK, Ticks};
-use crate::tokens::TokenCache;
 
 /// What a worker's tasks share.
 pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) pool: Pool,
     pub(crate) ticks: Ticks,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    pub(crate) tokens: TokenCache,
-    pub(crate) sessions: SessionCache,
-    /// Back channel to the identity provider; its connections live on this worker's runtime.
-    pub(crate) identity_client: Option<HttpClient>,
+    view: RefCell<Rc<View>>,
+    /// The generation that `view` is of.
+    seen: Cell<u64>,
     random: Cell<u64>,
     connections: RefCell<HashMap<u64, (Rc<ConnectionState>, AbortHandle)>>,
     next_key: Cell<u64>,
@@ -105,18 +101,34 @@ impl Worker {
         let mut seed = [0u8; 8];
         quintet_types::Entropy::fill(&quintet_types::SystemEntropy, &mut seed);
         Self {
-            pool: Pool::new(&gateway.upstreams, ticks.clone()),
-            identity_client: gateway.identity.as_ref().map(Identity::back_channel),
+            // Read before the snapshot: a reload in between is looked at again.
+            seen: Cell::new(gateway.generation()),
+            view: RefCell::new(Rc::new(View::new(gateway.snapshot(), None, &ticks))),
             gateway,
             ticks,
             shutdown,
             tasks: TaskTracker::new(),
-            tokens: TokenCache::default(),
-            sessions: SessionCache::default(),
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
             connections: RefCell::default(),
             next_key: Cell::new(0),
         }
+    }
+
+    /// The running configuration, which a request keeps to its end.
+    pub(crate) fn view(&self) -> Rc<View> {
+        if self.gateway.generation() != self.seen.get() {
+            self.refresh();
+        }
+        Rc::clone(&self.view.borrow())
+    }
+
+    #[cold]
+    fn refresh(&self) {
+        self.seen.set(self.gateway.generation());
+        let next = View::new(self.gateway.snapshot(), Some(&self.view.borrow()), &self.ticks);
+        // The old view may be the last owner of connections; it is dropped outside of the borrow.
+        let old = self.view.replace(Rc::new(next));
+        drop(old);
     }
 
     /// A number for load balancing and request ids; not for secrets (xorshift64*).
@@ -166,8 +178,10 @@ impl Worker {
 
     fn sweep(&self) {
         self.ticks.advance();
-        self.pool.sweep();
-        let limits = &self.gateway.limits;
+        // Asked for on an idle worker as well, so that an old configuration does not linger there.
+        let view = self.view();
+        view.sweep();
+        let limits = view.limits();
         let overdue: Vec<AbortHandle> = self
             .connections
             .borrow()

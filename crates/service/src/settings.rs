@@ -7,7 +7,7 @@ use quintet_http::Address;
 use serde::Deserialize;
 
 /// The `[service]` section.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSection {
     /// Where `/healthz`, `/readyz` and `/metrics` are served. Not for the public.

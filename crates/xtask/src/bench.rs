@@ -1,14 +1,20 @@
 //! `cargo xtask bench SUITE`: builds what is measured and runs the measuring program in `benches/`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
 
 use crate::build::{self, Profile};
 use crate::{process, workspace};
 
+/// Builds what a suite measures in a release build, then measures it.
+///
+/// Options of this task come before those of the suite, such as
+/// `cargo xtask bench gateway --json report.json --quick`. `cargo xtask bench SUITE -- --help` lists a suite's own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// What to measure: fleet.
-    suite: String,
+    /// What to measure.
+    suite: Suite,
     /// Where the report goes.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -16,35 +22,62 @@ pub(crate) struct Options {
     #[arg(long)]
     bin_dir: Option<PathBuf>,
     /// Arguments of the suite.
-    #[arg(last = true)]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
 
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let bin_dir = match &options.bin_dir {
-        Some(given) => {
-            build::all_present(given)?;
-            std::path::absolute(given)?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Suite {
+    /// The five together: size, memory, start, latency of an order.
+    Fleet,
+    /// The edge gateway beside nginx, HAProxy and Caddy.
+    Gateway,
+}
+
+impl Suite {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Fleet => "fleet",
+            Self::Gateway => "gateway",
         }
-        None => build::binaries(Profile::Release)?,
-    };
-    let json = options
-        .json
-        .clone()
-        .unwrap_or_else(|| workspace::target().join(format!("bench/{}.json", options.suite)));
+    }
+
+    /// The directory of the binaries that the suite measures: those given, or a release build.
+    fn binaries(self, given: Option<&Path>) -> anyhow::Result<PathBuf> {
+        match (self, given) {
+            (Self::Fleet, None) => build::binaries(Profile::Release),
+            (Self::Gateway, None) => release_build_of_the_gateway(),
+            (Self::Fleet, Some(given)) => {
+                build::all_present(given)?;
+                Ok(std::path::absolute(given)?)
+            }
+            (Self::Gateway, Some(given)) => {
+                ensure!(given.join(GATEWAY).is_file(), "--bin-dir: {} holds no {GATEWAY}", given.display());
+                Ok(std::path::absolute(given)?)
+            }
+        }
+    }
+}
+
+const GATEWAY: &str = "edge-gateway";
+
+fn release_build_of_the_gateway() -> anyhow::Result<PathBuf> {
+    process::run(workspace::cargo().args(["build", "--locked", "--release", "--package", GATEWAY]))
+        .context("build the gateway")?;
+    Ok(workspace::target().join("release"))
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let suite = options.suite.name();
     let mut command = workspace::cargo();
-    command.args([
-        "run",
-        "--locked",
-        "--release",
-        "--quiet",
-        "--package",
-        "benches",
-        "--",
-        &options.suite,
-        "--json",
-    ]);
-    command.arg(std::path::absolute(json)?).args(&options.rest);
-    command.env("QUINTET_E2E_BIN_DIR", bin_dir).env("QUINTET_XTASK", std::env::current_exe()?);
+    command.args(["run", "--locked", "--release", "--quiet", "--package", "benches", "--", suite]);
+    // The suite's help says what would be measured; nothing has to be built for it.
+    if !options.rest.iter().any(|argument| argument == "--help" || argument == "-h") {
+        command.env("QUINTET_E2E_BIN_DIR", options.suite.binaries(options.bin_dir.as_deref())?);
+    }
+    let json =
+        options.json.clone().unwrap_or_else(|| workspace::target().join(format!("bench/{suite}.json")));
+    command.arg("--json").arg(std::path::absolute(json)?).args(&options.rest);
+    command.env("QUINTET_XTASK", std::env::current_exe()?);
     process::run(&mut command)
 }

@@ -10,7 +10,7 @@ use quintet_http::problem::Problem;
 use crate::connection::ConnectionState;
 
 /// The value of `Host` or `:authority`, which must agree where there are two.
-pub(super) fn host_of(parts: &Parts) -> Result<HeaderValue, Problem> {
+fn host_of(parts: &Parts) -> Result<HeaderValue, Problem> {
     let mut headers = parts.headers.get_all(HOST).iter();
     let header = headers.next();
     if headers.next().is_some() {
@@ -25,6 +25,32 @@ pub(super) fn host_of(parts: &Parts) -> Result<HeaderValue, Problem> {
             Ok(header.clone())
         }
         _ => Err(bad_host()),
+    }
+}
+
+/// What a request asks for, in one spelling.
+pub(super) struct Asked {
+    /// As the client wrote it.
+    pub(super) host: HeaderValue,
+    /// In lower case, without port.
+    pub(super) name: String,
+    /// Canonical.
+    pub(super) path: String,
+}
+
+impl Asked {
+    pub(super) fn read(state: &ConnectionState, parts: &Parts) -> Result<Self, Problem> {
+        let host = host_of(parts)?;
+        let name = host_name(host.to_str().map_err(|_| bad_host())?).into_owned();
+        check_server_name(state, &name)?;
+        let path = crate::path::canonical(parts.uri.path())
+            .map_err(|error| Problem::bad_request("path_not_canonical", error.to_string()))?
+            .into_owned();
+        Ok(Self { host, name, path })
+    }
+
+    pub(super) fn host_text(&self) -> &str {
+        self.host.to_str().unwrap_or_default()
     }
 }
 
@@ -48,7 +74,7 @@ pub(super) fn host_name(host: &str) -> Cow<'_, str> {
 
 /// A connection made for one host must not be used for another (RFC 9110 section 7.4): the certificate that the
 /// client checked may not cover it.
-pub(super) fn check_server_name(state: &ConnectionState, name: &str) -> Result<(), Problem> {
+fn check_server_name(state: &ConnectionState, name: &str) -> Result<(), Problem> {
     match state.sni.borrow().as_deref() {
         Some(sni) if sni != name => Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,

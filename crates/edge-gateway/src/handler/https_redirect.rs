@@ -39,12 +39,16 @@ pub(crate) fn redirect_to_https(
     };
     let mut response = match host.filter(|host| valid(host)) {
         Some(host) if *request.method() != Method::CONNECT => {
-            let port = state.worker.gateway.https_port;
+            let port = exchange.view().https_port;
             let port = if port == 443 { String::new() } else { format!(":{port}") };
             let target = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
             answer::redirect(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{port}{target}"))
         }
-        _ => answer::problem(&bad_host(), &request_id),
+        _ => {
+            let problem = bad_host();
+            exchange.refuse(problem.code);
+            answer::problem(&problem, &request_id)
+        }
     };
     exchange.set_head(&response);
     response.headers_mut().insert(X_REQUEST_ID, request_id);

@@ -6,6 +6,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Uri, Version};
 use quintet_http::problem::Problem;
 
+use super::host::Asked;
+use super::routing;
 use crate::auth::Pass;
 use crate::connection::ConnectionState;
 use crate::exchange::Exchange;
@@ -13,7 +15,7 @@ use crate::headers::{
     X_CLIENT_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, strip_claims,
     strip_cookies, strip_hop_by_hop,
 };
-use crate::router::Route;
+use crate::router::{Edits, PathRewrite, Route, Values};
 use crate::session::OWN_COOKIES;
 use crate::trace;
 
@@ -22,12 +24,16 @@ pub(super) fn rewrite(
     state: &ConnectionState,
     parts: &mut Parts,
     route: &Route,
-    path: &str,
-    host: HeaderValue,
+    asked: Asked,
     pass: Pass,
     exchange: &Exchange,
 ) -> Result<Option<HeaderValue>, Problem> {
-    parts.uri = upstream_uri(&parts.uri, route, path)?;
+    let made = match (&route.request_headers, &route.rewrite) {
+        (None, PathRewrite::Keep | PathRewrite::Strip) => None,
+        _ => Some(Made::new(route, &routing::values(state, exchange, parts, &asked, route))),
+    };
+    let to = made.as_ref().and_then(|made| made.path.as_deref());
+    parts.uri = upstream_uri(&parts.uri, route, to, &asked.path)?;
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
@@ -44,11 +50,14 @@ pub(super) fn rewrite(
     headers.insert(X_REQUEST_ID, exchange.request_id().clone());
     headers.insert(X_FORWARDED_FOR, state.client.forwarded_for.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-    headers.insert(FORWARDED, forwarded(state, &host));
-    headers.insert(X_FORWARDED_HOST, host.clone());
-    headers.insert(HOST, host);
+    headers.insert(FORWARDED, forwarded(state, &asked.host));
+    headers.insert(X_FORWARDED_HOST, asked.host.clone());
+    headers.insert(HOST, asked.host);
     if let Some(authorization) = pass.authorization {
         headers.insert(AUTHORIZATION, authorization);
+    }
+    if let Some(edits) = made.and_then(|made| made.edits) {
+        edits.apply(headers);
     }
     trace::inject(exchange.span(), headers, &state.worker);
     if let Some(protocol) = &upgrade {
@@ -58,9 +67,30 @@ pub(super) fn rewrite(
     Ok(upgrade)
 }
 
-/// The origin-form target for the upstream.
-fn upstream_uri(uri: &Uri, route: &Route, path: &str) -> Result<Uri, Problem> {
-    let stripped = route.strip_prefix.then(|| path.strip_prefix(route.path_prefix.as_str())).flatten();
+/// What a route makes of one request's values.
+struct Made {
+    path: Option<String>,
+    edits: Option<Edits>,
+}
+
+impl Made {
+    #[cold]
+    fn new(route: &Route, values: &Values<'_>) -> Self {
+        let path = match &route.rewrite {
+            PathRewrite::To(text) => Some(text.expand(values)),
+            PathRewrite::Keep | PathRewrite::Strip => None,
+        };
+        Self { path, edits: route.request_headers.as_ref().map(|edits| edits.of(values)) }
+    }
+}
+
+/// The origin-form target for the upstream: the path `to`, or what the route leaves of `path`.
+fn upstream_uri(uri: &Uri, route: &Route, to: Option<&str>, path: &str) -> Result<Uri, Problem> {
+    let stripped = match route.rewrite {
+        PathRewrite::Keep => None,
+        PathRewrite::Strip => path.strip_prefix(route.path.text()),
+        PathRewrite::To(_) => to,
+    };
     if stripped.is_none() && path == uri.path() {
         if uri.authority().is_none() {
             return Ok(uri.clone());

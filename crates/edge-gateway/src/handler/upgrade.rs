@@ -43,17 +43,17 @@ pub(super) async fn upgraded(
     extra: &mut Extra,
 ) -> Result<Outcome, Problem> {
     let (mut response, lease, waited) =
-        tunnel::request(&state.worker, target, request).await.map_err(|failure| {
+        tunnel::request(&state.worker, &target, request).await.map_err(|failure| {
             extra.close |= failure.unread;
             exchange.fail(failure.reason);
             *failure.problem
         })?;
-    exchange.set_upstream(target.upstream, waited);
+    exchange.set_upstream(target.pool, waited);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Outcome::Upstream(Forwarded { response, wire: None, lease, waited }));
     }
     let upstream = hyper::upgrade::on(&mut response);
-    tunnel::open(state, lease, client, upstream);
+    tunnel::open(state, exchange.view(), lease, client, upstream);
     let (mut head, _) = response.into_parts();
     strip_response(&mut head.headers);
     head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -44,13 +44,13 @@ async fn certificates_are_replaced_while_serving_and_broken_ones_are_not_taken()
         stream.get_ref().1.peer_certificates().unwrap()[0].clone()
     };
     let before = served().await;
-    let seen = fixture.certificates.fingerprint();
+    let seen = fixture.gateway.certificates.fingerprint();
     std::fs::write(fixture.dir.path().join("a.key"), "broken").unwrap();
-    assert_ne!(fixture.certificates.fingerprint(), seen);
-    assert!(fixture.certificates.reload().is_err());
+    assert_ne!(fixture.gateway.certificates.fingerprint(), seen);
+    assert!(fixture.gateway.certificates.reload().is_err());
     assert_eq!(served().await, before);
     let made = write_certificate(fixture.dir.path(), "a", &["a.test"]);
-    fixture.certificates.reload().unwrap();
+    fixture.gateway.certificates.reload().unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -200,7 +200,7 @@ fn configuration_errors_name_the_key_and_what_to_write() {
         "write it as `/a`",
     );
     let twice = format!("{}{}", route("upstream = \"core-api\""), route("upstream = \"core-api\""));
-    check(&twice, "routes.1.path_prefix", "repeats routes.0");
+    check(&twice, "routes.1", "never be reached: routes.0");
     check(
         &format!(
             "{}[[upstreams]]\nname = \"core-api\"\naddresses = [\"unix:/tmp/u.sock\"]\n",

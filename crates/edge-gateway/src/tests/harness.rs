@@ -28,7 +28,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::gateway::assemble;
+use crate::gateway::{Changes, Gateway, ReloadError, assemble};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -38,7 +38,8 @@ pub(crate) struct Fixture {
     pub(crate) https: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) issuer: Arc<TestIssuer>,
-    pub(crate) certificates: Arc<crate::tls::Certificates>,
+    pub(crate) gateway: Arc<Gateway>,
+    base: String,
     pub(crate) shutdown: CancellationToken,
     roots: RootCertStore,
     running: Vec<tokio::sync::oneshot::Receiver<std::io::Result<()>>>,
@@ -58,6 +59,10 @@ pub(crate) fn write_certificate(
     made
 }
 
+fn parse(base: &str, dir: &std::path::Path, more: &str) -> Config {
+    toml::from_str(&format!("{base}{}", more.replace("DIR", dir.to_str().unwrap()))).unwrap()
+}
+
 impl Fixture {
     /// A gateway whose configuration ends with `more`; `DIR` in it is the fixture's directory.
     pub(crate) async fn start(more: &str) -> Self {
@@ -72,24 +77,31 @@ impl Fixture {
         let mut roots = RootCertStore::empty();
         roots.add(a.cert.der().clone()).unwrap();
         roots.add(b.cert.der().clone()).unwrap();
-        let text = format!(
-            "[service]\nadmin = \"unix:DIR/admin.sock\"\ndrain_timeout_ms = 5000\n\
+        let base = "[service]\nadmin = \"unix:DIR/admin.sock\"\ndrain_timeout_ms = 5000\n\
              [listen]\nhttps = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nworkers = 2\n\
              [[certificates]]\ncert = \"DIR/a.pem\"\nkey = \"DIR/a.key\"\n\
-             [[certificates]]\ncert = \"DIR/b.pem\"\nkey = \"DIR/b.key\"\n{more}"
-        );
-        let text = text.replace("DIR", dir.path().to_str().unwrap());
-        let config: Config = toml::from_str(&text).unwrap();
-        let assembled = assemble(&config, clock.clone(), |_| Ok(None)).unwrap();
+             [[certificates]]\ncert = \"DIR/b.pem\"\nkey = \"DIR/b.key\"\n"
+            .replace("DIR", dir.path().to_str().unwrap());
+        let assembled = assemble(parse(&base, dir.path(), more), clock.clone(), |_| Ok(None)).unwrap();
         let https = assembled.sockets[0].https[0].local_addr().unwrap();
         let http = assembled.sockets[0].http[0].local_addr().unwrap();
-        let certificates = Arc::clone(&assembled.certificates);
+        let gateway = Arc::clone(&assembled.gateway);
         let shutdown = CancellationToken::new();
         let running = assembled.run(shutdown.clone()).unwrap();
         let mut issuer = TestIssuer::with_clock(clock);
         issuer.issuer = ISSUER.to_owned();
         let issuer = Arc::new(issuer);
-        Self { dir, https, http, issuer, certificates, shutdown, roots, running, tasks: JoinSet::new() }
+        Self { dir, https, http, issuer, gateway, base, shutdown, roots, running, tasks: JoinSet::new() }
+    }
+
+    /// The configuration that ends with `more`, beside the sections that all have.
+    pub(crate) fn config(&self, more: &str) -> Config {
+        parse(&self.base, self.dir.path(), more)
+    }
+
+    /// Reloads the gateway with a configuration that ends with `more`.
+    pub(crate) fn reload(&self, more: &str) -> Result<Changes, ReloadError> {
+        self.gateway.apply(self.config(more), std::time::Instant::now())
     }
 
     pub(crate) fn socket(&self, name: &str) -> PathBuf {

@@ -1,0 +1,118 @@
+//! What a proxy's processes have used, from `/proc`.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// The unit of times in `/proc/PID/stat`: USER_HZ is 100 on every Linux architecture Quintet ships for.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Processor time, which the kernel accounts exactly and divides by sampling.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cpu {
+    pub(super) user: Duration,
+    pub(super) system: Duration,
+}
+
+impl Cpu {
+    pub(super) fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    pub(super) fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+}
+
+/// A process and all its descendants: nginx works in a child of its master.
+pub(super) fn family(root: u32) -> Vec<u32> {
+    let mut family = vec![root];
+    let mut next = 0;
+    while let Some(pid) = family.get(next).copied() {
+        next += 1;
+        family.extend(children(pid));
+    }
+    family
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect()
+}
+
+/// Processor time of these processes since they began.
+pub(super) fn cpu(pids: &[u32]) -> anyhow::Result<Cpu> {
+    let mut sum = Cpu::default();
+    for pid in pids {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).context("a process of the proxy ended")?;
+        let one = parse_stat(&stat).with_context(|| format!("/proc/{pid}/stat is in no known form"))?;
+        sum.user += one.user;
+        sum.system += one.system;
+    }
+    Ok(sum)
+}
+
+fn parse_stat(stat: &str) -> Option<Cpu> {
+    // The second field is the name in parentheses, which may hold spaces; utime and stime are 14 and 15.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u32>().ok();
+    Some(Cpu { user: TICK * ticks()?, system: TICK * ticks()? })
+}
+
+/// Memory of these processes in bytes: resident, and proportional, in which a shared page counts once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    pub(super) resident: u64,
+    pub(super) proportional: u64,
+}
+
+pub(super) fn memory(pids: &[u32]) -> anyhow::Result<Memory> {
+    let mut sum = Memory::default();
+    for pid in pids {
+        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+            .with_context(|| format!("read /proc/{pid}/smaps_rollup"))?;
+        sum.resident += field(&rollup, "Rss:").context("smaps_rollup has no Rss")?;
+        sum.proportional += field(&rollup, "Pss:").context("smaps_rollup has no Pss")?;
+    }
+    Ok(sum)
+}
+
+fn field(rollup: &str, name: &str) -> Option<u64> {
+    let kilobytes = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(kilobytes.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read_behind_a_name_with_spaces_and_parentheses() {
+        let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1 2 3 4 150 250 5 6 20 0 1 0 100";
+        let cpu = parse_stat(stat).unwrap();
+        assert_eq!((cpu.user.as_millis(), cpu.system.as_millis()), (1500, 2500));
+        assert_eq!(cpu.total().as_millis(), 4000);
+    }
+
+    #[test]
+    fn memory_of_the_rollup_is_in_bytes() {
+        let rollup = "5500-7ff [rollup]\nRss:    12 kB\nPss:    10 kB\nPss_Dirty: 3 kB\n";
+        assert_eq!((field(rollup, "Rss:"), field(rollup, "Pss:")), (Some(12_288), Some(10_240)));
+    }
+
+    #[test]
+    fn own_process_has_a_family_and_memory() {
+        let family = family(std::process::id());
+        assert!(family.contains(&std::process::id()));
+        assert!(memory(&[std::process::id()]).unwrap().proportional > 0);
+    }
+}

@@ -1,0 +1,87 @@
+//! `[listen]` and `[[certificates]]`: the public sockets, and what is shown on them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use quintet_service::Invalid;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{Config, invalid};
+
+/// Public sockets.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    /// TLS listeners.
+    pub(crate) https: OneOrMany,
+    /// Plain listeners that only redirect to HTTPS.
+    #[serde(default)]
+    pub(crate) http: OneOrMany,
+    /// Threads that serve requests; one per core unless set.
+    pub(crate) workers: Option<std::num::NonZeroUsize>,
+    /// Port in redirects, where it differs from the first HTTPS port (behind port forwarding).
+    pub(crate) public_https_port: Option<u16>,
+    /// `max-age` of Strict-Transport-Security; 0 sends none, for names shared with plain-HTTP sites.
+    #[serde(default)]
+    pub(crate) hsts_max_age_s: u32,
+}
+
+/// One address or a list of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct OneOrMany(Vec<SocketAddr>);
+
+impl OneOrMany {
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AddressVisitor).map(Self)
+    }
+}
+
+struct AddressVisitor;
+
+impl<'de> Visitor<'de> for AddressVisitor {
+    type Value = Vec<SocketAddr>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an address such as \"0.0.0.0:8443\" or \"[::]:8443\", or a list of addresses")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        let address = text
+            .parse()
+            .map_err(|_| E::invalid_value(serde::de::Unexpected::Other("another text"), &self))?;
+        Ok(vec![address])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut addresses = Vec::new();
+        while let Some(address) = list.next_element()? {
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+}
+
+/// A certificate chain and its key, both PEM; served for the DNS names in the certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Certificate {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+pub(super) fn check(config: &Config) -> Result<(), Invalid> {
+    if config.listen.https.addresses().is_empty() {
+        return invalid("listen.https", "needs at least one address, such as \"0.0.0.0:8443\"");
+    }
+    if config.certificates.is_empty() {
+        return invalid("certificates", "needs at least one [[certificates]] section with `cert` and `key`");
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Puts a gateway together at the start of the process: files, ports, workers.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use quintet_http::listen::{Address, Listener};
+use quintet_service::{Code, OrExit as _};
+use quintet_types::SharedClock;
+use tokio_util::sync::CancellationToken;
+
+use super::Gateway;
+use super::snapshot::{Basis, Snapshot};
+use crate::config::Config;
+use crate::limits::{Connections, RateLimiter};
+use crate::metrics::Metrics;
+use crate::tls::{self, Certificates};
+use crate::worker::{self, Sockets};
+
+/// Left of the drain time for telemetry to leave.
+const DRAIN_RESERVE: Duration = Duration::from_millis(500);
+
+/// A gateway that has been put together but does not serve yet.
+pub(crate) struct Assembled {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) sockets: Vec<Sockets>,
+    drain: Duration,
+}
+
+/// Reads files, binds ports and puts the shared state together.
+pub(crate) fn assemble(
+    config: Config,
+    clock: SharedClock,
+    inherited: impl Fn(&str) -> anyhow::Result<Option<Listener>>,
+) -> anyhow::Result<Assembled> {
+    let certificates = Arc::new(Certificates::load(&config.certificates).or_exit(Code::Config)?);
+    let workers = config.listen.workers.map_or_else(default_workers, NonZeroUsize::get);
+    let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
+    let bound_https_port =
+        bind_all("https", config.listen.https.addresses(), &mut sockets, |s| &mut s.https, &inherited)?;
+    bind_all("http", config.listen.http.addresses(), &mut sockets, |s| &mut s.http, &inherited)?;
+    let drain = config.service.drain_timeout().saturating_sub(DRAIN_RESERVE);
+    let epoch = Instant::now();
+    let basis = Basis { clock, epoch, bound_https_port, next_bucket: AtomicU32::new(1) };
+    let snapshot = Snapshot::build(config, &basis, None).or_exit(Code::Config)?;
+    let limits = snapshot.limits();
+    let gateway = Gateway {
+        rate_limiter: RateLimiter::new(epoch),
+        connections: Connections::new(limits.connections, limits.connections_per_ip),
+        current: ArcSwap::from_pointee(snapshot),
+        generation: AtomicU64::new(0),
+        reloads: Mutex::default(),
+        basis,
+        metrics: Metrics::new(),
+        tls: tls::server_config(Arc::clone(&certificates))?,
+        certificates,
+    };
+    Ok(Assembled { gateway: Arc::new(gateway), sockets, drain })
+}
+
+/// One worker per core this process may use.
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Gives each worker its socket for each address; returns the first port.
+fn bind_all(
+    name: &str,
+    addresses: &[std::net::SocketAddr],
+    sockets: &mut [Sockets],
+    of: impl Fn(&mut Sockets) -> &mut Vec<std::net::TcpListener>,
+    inherited: &impl Fn(&str) -> anyhow::Result<Option<Listener>>,
+) -> anyhow::Result<u16> {
+    let mut first_port = None;
+    let beside_v4 = |port: u16| addresses.iter().any(|other| other.is_ipv4() && other.port() == port);
+    for address in addresses {
+        let listeners = match inherited(name)? {
+            Some(Listener::Tcp(listener)) => crate::listener::share(listener.into_std()?, sockets.len())?,
+            Some(Listener::Unix(_)) => anyhow::bail!("the inherited socket `{name}` must be a TCP socket"),
+            None => crate::listener::bind(*address, beside_v4(address.port()), sockets.len())
+                .or_exit(Code::Unavailable)?,
+        };
+        let local = listeners.first().map(std::net::TcpListener::local_addr).transpose()?;
+        if let Some(local) = local {
+            first_port.get_or_insert(local.port());
+            tracing::info!(listener = name, address = %Address::Tcp(local), "listening");
+        }
+        for (worker, listener) in sockets.iter_mut().zip(listeners) {
+            of(worker).push(listener);
+        }
+    }
+    Ok(first_port.unwrap_or(443))
+}
+
+type Running = tokio::sync::oneshot::Receiver<std::io::Result<()>>;
+
+impl Assembled {
+    /// Starts the workers' threads; each answers when its thread is over.
+    pub(crate) fn run(self, shutdown: CancellationToken) -> anyhow::Result<Vec<Running>> {
+        let mut running = Vec::with_capacity(self.sockets.len());
+        for (number, sockets) in self.sockets.into_iter().enumerate() {
+            let (done, waiting) = tokio::sync::oneshot::channel();
+            let (gateway, shutdown, drain) = (Arc::clone(&self.gateway), shutdown.clone(), self.drain);
+            std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || {
+                    // Nobody waits any more when the process is aborted.
+                    let _ = done.send(worker::run(gateway, sockets, shutdown, drain));
+                })
+                .context("cannot start a worker thread")?;
+            running.push(waiting);
+        }
+        Ok(running)
+    }
+}
