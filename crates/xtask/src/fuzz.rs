@@ -74,9 +74,8 @@ fn build(sources: &Path, target: Option<&str>) -> anyhow::Result<PathBuf> {
     // A triple keeps build scripts and procedural macros, which run now, free of the instrumentation.
     let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut command = workspace::cargo();
-    command
-        .args(["build", "--locked", "--target", &triple, "--manifest-path"])
-        .arg(sources.join("Cargo.toml"));
+    // Not `--locked`: a dependency that one of our crates gains would stop the fuzzing and nothing else.
+    command.args(["build", "--target", &triple, "--manifest-path"]).arg(sources.join("Cargo.toml"));
     command.arg("--target-dir").arg(directory()).env("RUSTFLAGS", COVERAGE.join(" "));
     if let Some(target) = target {
         command.args(["--bin", target]);
