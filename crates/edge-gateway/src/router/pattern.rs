@@ -250,13 +250,13 @@ mod tests {
     }
 
     /// The same language as a regular expression.
-    fn expression(text: &str) -> regex::Regex {
+    fn expression(text: &str) -> regex_lite::Regex {
         let segments = text.split('/').skip(1).map(|segment| match segment {
             s if s.ends_with("*}") => "(.*)".to_owned(),
             s if s.starts_with('{') => "([^/]+)".to_owned(),
-            s => regex::escape(s),
+            s => regex_lite::escape(s),
         });
-        regex::Regex::new(&format!("^/{}$", segments.collect::<Vec<_>>().join("/"))).unwrap()
+        regex_lite::Regex::new(&format!("^/{}$", segments.collect::<Vec<_>>().join("/"))).unwrap()
     }
 
     fn templates() -> impl Strategy<Value = String> {

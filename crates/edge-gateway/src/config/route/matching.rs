@@ -21,7 +21,7 @@ pub(crate) struct FieldMatch {
     pub(crate) name: String,
     /// Exactly this.
     pub(crate) value: Option<String>,
-    /// A regular expression (syntax of the `regex` crate) found anywhere in the value; at most 256 bytes.
+    /// A regular expression (syntax of the `regex-lite` crate: ASCII classes) found anywhere in the value; at most 256 bytes.
     pub(crate) pattern: Option<String>,
     /// Whether it must be there or must not be.
     pub(crate) present: Option<bool>,
@@ -102,13 +102,7 @@ fn expression(pattern: &str) -> Result<Test, String> {
     if pattern.len() > MAX_EXPRESSION {
         return Err(format!("must be at most {MAX_EXPRESSION} bytes"));
     }
-    regex::bytes::RegexBuilder::new(pattern)
-        .size_limit(MAX_COMPILED)
-        .dfa_size_limit(MAX_COMPILED)
-        .build()
-        .map(Test::Matches)
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => "compiles to more than 64 KiB; simplify it".to_owned(),
-            _ => "is no regular expression; look for an unclosed bracket or a stray `*`".to_owned(),
-        })
+    regex_lite::RegexBuilder::new(pattern).size_limit(MAX_COMPILED).build().map(Test::Matches).map_err(
+        |error| format!("is no expression that can be used, or compiles to more than 64 KiB: {error}"),
+    )
 }
