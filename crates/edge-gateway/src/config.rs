@@ -5,6 +5,7 @@
 //! that a running gateway never meets a configuration error. Files named here are read at start, not at parse.
 //! Sections compare with `==`: a reload keeps what their equals became.
 
+mod content;
 mod identity;
 mod limits;
 mod listen;
@@ -16,6 +17,7 @@ use http::HeaderValue;
 use quintet_service::{Invalid, ServiceSection};
 use serde::Deserialize;
 
+pub(crate) use self::content::ContentSection;
 pub(crate) use self::identity::{Identity, Issuer};
 pub(crate) use self::limits::Limits;
 pub(crate) use self::listen::{Certificate, Listen};
@@ -41,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<RouteSection>,
     pub(crate) identity: Option<Identity>,
     #[serde(default)]
+    pub(crate) content: ContentSection,
+    #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
     pub(crate) reload: Reload,
@@ -61,6 +65,7 @@ impl Plan {
         listen::check(config)?;
         upstream::check(&config.upstreams)?;
         limits::check(&config.limits)?;
+        content::check(&config.content)?;
         reload::check(&config.reload)?;
         let issuer = config.identity.as_ref().map(identity::issuer).transpose()?;
         let quota =

@@ -11,6 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 
 use crate::connection::ConnectionState;
+use crate::content::Content;
 use crate::pool::Pool;
 use crate::worker::View;
 
@@ -80,6 +81,11 @@ impl Exchange {
 
     pub(crate) fn set_route(&mut self, route: usize) {
         self.route = Some(route);
+    }
+
+    /// What the route does to the content of its answers.
+    pub(crate) fn content(&self) -> Option<&Content> {
+        self.view.router.routes().get(self.route?)?.content.as_deref()
     }
 
     pub(crate) fn set_span(&mut self, span: tracing::Span) {

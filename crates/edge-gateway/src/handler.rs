@@ -27,6 +27,7 @@ use self::upgrade::{is_upgrade, parts_request, upgraded};
 use crate::auth::{Denied, authorize};
 use crate::body::{RequestBody, ResponseBody, Streaming, Upload, UploadPhase};
 use crate::connection::ConnectionState;
+use crate::content::{self, Wanted};
 use crate::exchange::Exchange;
 use crate::headers::{X_REQUEST_ID, strip_response};
 use crate::limits::{Decision, Quota};
@@ -73,10 +74,14 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     // hyper closes a connection whose request was not read to its end, whatever the answer said; a client
     // that is not told would lose its next request on it.
     extra.close |= !empty && !extra.read && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    let wanted = extra.wanted.take();
+    let mut response = finish(&state, response, &mut exchange, extra);
+    if let Some(wanted) = wanted {
+        response = content::compress_whole(&wanted, &exchange, response);
+    }
     if let ResponseBody::Full(bytes) = response.body() {
         exchange.add_bytes(bytes.len() as u64);
     }
-    let response = finish(&state, response, &mut exchange, extra);
     drop(exchange);
     response
 }
@@ -92,6 +97,8 @@ struct Extra {
     read: bool,
     /// What the route does to the headers of its answers.
     edits: Option<Box<Edits>>,
+    /// What the request asked of the content, where the route does something to it.
+    wanted: Option<Box<Wanted>>,
     /// Methods that the address takes, for a 405.
     allow: Option<HeaderValue>,
 }
@@ -121,6 +128,7 @@ async fn process(
     }
     let (index, route) = routing::find(&view, &parts, &asked, extra)?;
     exchange.set_route(index);
+    extra.wanted = route.content.as_ref().map(|content| Box::new(content.wanted(&parts)));
     if let Some(edits) = &route.response_headers {
         extra.edits = Some(Box::new(edits.of(&routing::values(state, exchange, &parts, &asked, route))));
     }
@@ -249,14 +257,20 @@ fn stream(
     state: &Rc<ConnectionState>,
     forwarded: Forwarded,
     mut exchange: Exchange,
-    extra: Extra,
+    mut extra: Extra,
 ) -> Response<ResponseBody> {
     let (mut head, incoming) = forwarded.response.into_parts();
     strip_response(&mut head.headers);
     head.version = Version::HTTP_11;
+    let wanted = extra.wanted.take();
     let mut response = finish(state, Response::from_parts(head, ResponseBody::Empty), &mut exchange, extra);
+    let compressor = wanted.and_then(|wanted| content::compress(&wanted, &exchange, &mut response));
     let body = Streaming::new(incoming, forwarded.wire, forwarded.lease, exchange, ANSWER_IDLE);
-    *response.body_mut() = ResponseBody::Streaming(Box::new(body));
+    let body = ResponseBody::Streaming(Box::new(body));
+    *response.body_mut() = match compressor {
+        Some(compressor) => compressor.around(body),
+        None => body,
+    };
     response
 }
 

@@ -7,6 +7,7 @@ mod body;
 mod client_io;
 mod config;
 mod connection;
+mod content;
 mod exchange;
 mod gateway;
 mod handler;

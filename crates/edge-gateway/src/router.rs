@@ -31,6 +31,7 @@ use self::hosts::HostTable;
 pub(crate) use self::mirror::{Mirror, MirrorPermit};
 pub(crate) use self::pattern::{PathRule, Template};
 pub(crate) use self::text::{Text, Values};
+use crate::content::Content;
 use crate::limits::Quota;
 
 /// Who may use a route.
@@ -59,6 +60,7 @@ pub(crate) struct Route {
     pub(crate) request_headers: Option<Box<HeaderEdits>>,
     pub(crate) response_headers: Option<Box<HeaderEdits>>,
     pub(crate) mirror: Option<Box<Mirror>>,
+    pub(crate) content: Option<Box<Content>>,
     pub(crate) auth: Auth,
     pub(crate) scopes: Vec<String>,
     pub(crate) quota: Option<Quota>,

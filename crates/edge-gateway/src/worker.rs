@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     random: Cell<u64>,
     connections: RefCell<HashMap<u64, (Rc<ConnectionState>, AbortHandle)>>,
     next_key: Cell<u64>,
+    /// Answers that are being compressed.
+    encoders: Cell<usize>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -111,6 +113,7 @@ impl Worker {
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
             connections: RefCell::default(),
             next_key: Cell::new(0),
+            encoders: Cell::new(0),
         }
     }
 
@@ -219,6 +222,26 @@ impl Drop for Registered {
         // The entry's own state is dropped after the borrow has ended.
         let entry = self.worker.connections.borrow_mut().remove(&self.key);
         drop(entry);
+    }
+}
+
+/// A place among the answers that a worker compresses at the same time; free again when it is dropped.
+pub(crate) struct EncoderPlace(Rc<Worker>);
+
+impl EncoderPlace {
+    /// None where `limit` answers are being compressed already.
+    pub(crate) fn take(worker: &Rc<Worker>, limit: usize) -> Option<Self> {
+        let taken = worker.encoders.get();
+        (taken < limit).then(|| {
+            worker.encoders.set(taken + 1);
+            Self(Rc::clone(worker))
+        })
+    }
+}
+
+impl Drop for EncoderPlace {
+    fn drop(&mut self) {
+        self.0.encoders.set(self.0.encoders.get() - 1);
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use self::action::{MirrorSection, RedirectSection, RespondSection, ShareSection, SplitBy};
 use self::edits::EditsSection;
 use self::matching::FieldMatch;
+use super::content::{self, CompressSection, Switch};
 use super::limits::{RateLimit, quota};
 use super::{Config, invalid};
 use crate::router::{Auth, HeaderEdits, PathRewrite, PathRule, Route, Text};
@@ -62,6 +63,8 @@ pub(crate) struct RouteSection {
     pub(crate) request_headers: Option<EditsSection>,
     /// Headers changed in every answer to the client.
     pub(crate) response_headers: Option<EditsSection>,
+    /// Compress answers: `true`, `false` or a table; as in `[content]` where unset and `auth` is "none".
+    pub(crate) compress: Option<Switch<CompressSection>>,
     /// Copy requests to another upstream, whose answers are thrown away.
     pub(crate) mirror: Option<MirrorSection>,
     #[serde(default)]
@@ -126,6 +129,7 @@ pub(super) fn check(config: &Config, at: usize, section: &RouteSection) -> Resul
         request_headers: edits("request_headers", &section.request_headers)?,
         response_headers: edits("response_headers", &section.response_headers)?,
         mirror: section.mirror.as_ref().map(|mirror| action::mirror(config, place, mirror)).transpose()?,
+        content: content::of_route(config, at, section)?,
         auth: section.auth,
         scopes: section.scopes.clone(),
         quota: section.rate_limit.map(|limit| quota(&place.key("rate_limit"), limit)).transpose()?,

@@ -38,6 +38,7 @@ fn route(path: &str, hosts: &[&str], asks: &[&str]) -> Route {
         request_headers: None,
         response_headers: None,
         mirror: None,
+        content: None,
         auth: Auth::None,
         scopes: Vec::new(),
         quota: None,
