@@ -5,8 +5,10 @@
 
 mod accept;
 mod compression;
+mod cors;
 mod encoded;
 mod encoder;
+mod security;
 
 use http::header::{HeaderMap, HeaderValue, VARY};
 use http::request::Parts;
@@ -14,9 +16,11 @@ use http::{Method, Response};
 
 pub(crate) use self::accept::Encoding;
 pub(crate) use self::compression::{Compression, TypePattern};
+pub(crate) use self::cors::{Cors, CorsHeaders, OriginRule, preflight_method};
 pub(crate) use self::encoded::Encoded;
 use self::encoder::Encoder;
 pub(crate) use self::encoder::Levels;
+pub(crate) use self::security::{Framing, SecurityHeaders};
 use crate::body::ResponseBody;
 use crate::exchange::Exchange;
 use crate::worker::EncoderPlace;
@@ -25,11 +29,13 @@ use crate::worker::EncoderPlace;
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) compression: Option<Compression>,
+    pub(crate) security: Option<SecurityHeaders>,
+    pub(crate) cors: Option<Cors>,
 }
 
 impl Content {
     pub(crate) fn is_empty(&self) -> bool {
-        self.compression.is_none()
+        self.compression.is_none() && self.security.is_none() && self.cors.is_none()
     }
 
     /// What the policy has to know of a request when its answer comes.
@@ -38,6 +44,7 @@ impl Content {
         Wanted {
             encoding: taken.and_then(|compression| accept::choose(&request.headers, &compression.encodings)),
             head: request.method == Method::HEAD,
+            origin: self.cors.as_ref().and_then(|_| cors::origin(request)),
         }
     }
 }
@@ -48,6 +55,19 @@ pub(crate) struct Wanted {
     /// The encoding that the client likes best.
     encoding: Option<Encoding>,
     head: bool,
+    /// Whose script asked.
+    origin: Option<HeaderValue>,
+}
+
+/// Adds what the route says to browsers, before its own edits of headers.
+pub(crate) fn add_headers(wanted: &Wanted, exchange: &Exchange, headers: &mut HeaderMap) {
+    let Some(content) = exchange.content() else { return };
+    if let Some(security) = &content.security {
+        security.apply(headers);
+    }
+    if let Some(cors) = &content.cors {
+        cors.apply(wanted.origin.as_ref(), headers);
+    }
 }
 
 /// Turns a streamed answer's head into that of a compressed one where that is right, and returns what its

@@ -6,6 +6,7 @@
 
 mod host;
 mod https_redirect;
+mod preflight;
 mod rewrite;
 mod routing;
 mod upgrade;
@@ -63,7 +64,7 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     } else {
         process(&state, request, &mut exchange, &mut extra).await
     };
-    let response = match outcome {
+    let mut response = match outcome {
         Ok(Outcome::Upstream(forwarded)) => return stream(&state, forwarded, exchange, extra),
         Ok(Outcome::Local(response) | Outcome::Upgraded(response)) => response,
         Err(problem) => {
@@ -75,7 +76,10 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     // that is not told would lose its next request on it.
     extra.close |= !empty && !extra.read && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     let wanted = extra.wanted.take();
-    let mut response = finish(&state, response, &mut exchange, extra);
+    if let Some(wanted) = &wanted {
+        content::add_headers(wanted, &exchange, response.headers_mut());
+    }
+    response = finish(&state, response, &mut exchange, extra);
     if let Some(wanted) = wanted {
         response = content::compress_whole(&wanted, &exchange, response);
     }
@@ -124,6 +128,9 @@ async fn process(
         take_quota(state, GLOBAL_BUCKET, quota, exchange.started(), extra)?;
     }
     if let Some(response) = own_page(state, &view, &asked, &parts).await? {
+        return Ok(Outcome::Local(response));
+    }
+    if let Some(response) = preflight::answer(&view, &parts, &asked, exchange)? {
         return Ok(Outcome::Local(response));
     }
     let (index, route) = routing::find(&view, &parts, &asked, extra)?;
@@ -263,6 +270,9 @@ fn stream(
     strip_response(&mut head.headers);
     head.version = Version::HTTP_11;
     let wanted = extra.wanted.take();
+    if let Some(wanted) = &wanted {
+        content::add_headers(wanted, &exchange, &mut head.headers);
+    }
     let mut response = finish(state, Response::from_parts(head, ResponseBody::Empty), &mut exchange, extra);
     let compressor = wanted.and_then(|wanted| content::compress(&wanted, &exchange, &mut response));
     let body = Streaming::new(incoming, forwarded.wire, forwarded.lease, exchange, ANSWER_IDLE);

@@ -1,6 +1,8 @@
 //! `[content]`: what routes do to the content of their answers unless they say otherwise.
 
 mod compress;
+mod cors;
+mod security;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,6 +13,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use self::compress::CompressSection;
+pub(crate) use self::cors::CorsSection;
+pub(crate) use self::security::SecuritySection;
 use super::{Config, RouteSection, invalid};
 use crate::content::Content;
 use crate::router::Auth;
@@ -24,11 +28,20 @@ pub(crate) struct ContentSection {
     pub(crate) compress: Switch<CompressSection>,
     /// Answers that one worker compresses at the same time; more pass uncompressed. 1 to 100000.
     pub(crate) compressed_streams: usize,
+    /// Headers that tell browsers what to forbid: `true`, `false`, or a table of settings.
+    pub(crate) security_headers: Switch<SecuritySection>,
+    /// Scripts of other sites that may use routes: `false` or a table. Better said by the routes that need it.
+    pub(crate) cors: Switch<CorsSection>,
 }
 
 impl Default for ContentSection {
     fn default() -> Self {
-        Self { compress: Switch::Off, compressed_streams: 256 }
+        Self {
+            compress: Switch::Off,
+            compressed_streams: 256,
+            security_headers: Switch::Off,
+            cors: Switch::Off,
+        }
     }
 }
 
@@ -86,6 +99,14 @@ pub(super) fn check(section: &ContentSection) -> Result<(), Invalid> {
     if let Switch::With(settings) = &section.compress {
         compress::check("content.compress", settings)?;
     }
+    if let Switch::With(settings) = &section.security_headers {
+        security::check("content.security_headers", settings)?;
+    }
+    match &section.cors {
+        Switch::With(settings) => drop(cors::check("content.cors", settings)?),
+        Switch::On => return invalid("content.cors", "must be a table with `allowed_origins`, or false"),
+        Switch::Off => {}
+    }
     Ok(())
 }
 
@@ -105,6 +126,12 @@ pub(super) fn of_route(
     };
     let key = format!("routes.{at}.compress");
     let compression = compress.map(|settings| compress::check(&key, &settings)).transpose()?;
-    let content = Content { compression };
+    let security = defaults.security_headers.for_route(route.security_headers.as_ref());
+    let key = format!("routes.{at}.security_headers");
+    let security = security.map(|settings| security::check(&key, &settings)).transpose()?;
+    let cors = defaults.cors.for_route(route.cors.as_ref());
+    let key = format!("routes.{at}.cors");
+    let cors = cors.map(|settings| cors::check(&key, &settings)).transpose()?;
+    let content = Content { compression, security, cors };
     Ok((!content.is_empty()).then(|| Box::new(content)))
 }

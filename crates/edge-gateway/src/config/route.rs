@@ -12,7 +12,7 @@ use serde::Deserialize;
 use self::action::{MirrorSection, RedirectSection, RespondSection, ShareSection, SplitBy};
 use self::edits::EditsSection;
 use self::matching::FieldMatch;
-use super::content::{self, CompressSection, Switch};
+use super::content::{self, CompressSection, CorsSection, SecuritySection, Switch};
 use super::limits::{RateLimit, quota};
 use super::{Config, invalid};
 use crate::router::{Auth, HeaderEdits, PathRewrite, PathRule, Route, Text};
@@ -65,6 +65,11 @@ pub(crate) struct RouteSection {
     pub(crate) response_headers: Option<EditsSection>,
     /// Compress answers: `true`, `false` or a table; as in `[content]` where unset and `auth` is "none".
     pub(crate) compress: Option<Switch<CompressSection>>,
+    /// Add headers that tell browsers what to forbid: `true`, `false` or a table; as in `[content]` where unset.
+    pub(crate) security_headers: Option<Switch<SecuritySection>>,
+    /// Let scripts of other sites use the route: a table, or `true` and `false` for those of `[content]`, which
+    /// apply where unset.
+    pub(crate) cors: Option<Switch<CorsSection>>,
     /// Copy requests to another upstream, whose answers are thrown away.
     pub(crate) mirror: Option<MirrorSection>,
     #[serde(default)]

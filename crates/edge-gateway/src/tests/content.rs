@@ -1,6 +1,8 @@
 //! What the gateway does to the content of answers.
 
 mod compression;
+mod cors;
+mod security;
 
 use bytes::Bytes;
 use http::Request;
