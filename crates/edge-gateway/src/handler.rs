@@ -22,6 +22,7 @@ use hyper::body::{Body as _, Incoming};
 use quintet_http::problem::Problem;
 
 use self::host::Asked;
+pub(crate) use self::host::host_name;
 pub(crate) use self::https_redirect::redirect_to_https;
 use self::rewrite::rewrite;
 use self::upgrade::{is_upgrade, parts_request, upgraded};
@@ -68,7 +69,7 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
         Ok(Outcome::Upstream(forwarded)) => return stream(&state, forwarded, exchange, extra),
         Ok(Outcome::Local(response) | Outcome::Upgraded(response)) => response,
         Err(problem) => {
-            exchange.refuse(problem.code);
+            exchange.refuse(&problem);
             answer::problem(&problem, &request_id)
         }
     };
@@ -174,6 +175,7 @@ async fn process(
     exchange.set_span(span);
     let upgrade = rewrite(state, &mut parts, route, asked, pass, exchange)?;
     let pool = view.pool(upstream).ok_or_else(|| *Failure::bad_gateway().problem)?;
+    exchange.set_upstream(Rc::clone(pool));
     let target = Target {
         pool: Rc::clone(pool),
         timeout: route.timeout,
@@ -197,7 +199,7 @@ async fn process(
     match forwarded {
         Ok(forwarded) => {
             extra.close |= !extra.read;
-            exchange.set_upstream(target.pool, forwarded.waited);
+            exchange.set_upstream_time(forwarded.waited);
             Ok(Outcome::Upstream(forwarded))
         }
         Err(failure) => {

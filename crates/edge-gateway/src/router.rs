@@ -77,6 +77,25 @@ pub(crate) enum PathRewrite {
     To(Text),
 }
 
+impl PathRewrite {
+    /// The path that a text makes of a request.
+    pub(crate) fn made(&self, values: &Values<'_>) -> Option<String> {
+        match self {
+            Self::To(text) => Some(text.expand(values)),
+            Self::Keep | Self::Strip => None,
+        }
+    }
+
+    /// The path for the upstream, given what [`Self::made`] made; None where it stays as it is.
+    pub(crate) fn apply<'p>(&self, rule: &PathRule, made: Option<&'p str>, path: &'p str) -> Option<&'p str> {
+        match self {
+            Self::Keep => None,
+            Self::Strip => path.strip_prefix(rule.text()),
+            Self::To(_) => made,
+        }
+    }
+}
+
 /// What routes look at in a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head<'r> {

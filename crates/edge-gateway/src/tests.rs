@@ -10,3 +10,5 @@ mod reload;
 mod resilience;
 mod routing;
 mod signin;
+
+pub(crate) use self::harness::{ECHO, Fixture, echo, get, post, write_certificate};

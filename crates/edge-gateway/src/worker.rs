@@ -29,6 +29,7 @@ use crate::gateway::Gateway;
 use crate::limits::Refusal;
 use crate::listener::{ACCEPT_BACKOFF, is_connection_error};
 use crate::ticks::{TICK, Ticks};
+use crate::why::Ring;
 
 /// What a worker's tasks share.
 pub(crate) struct Worker {
@@ -37,6 +38,8 @@ pub(crate) struct Worker {
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
     view: RefCell<Rc<View>>,
+    /// What this worker refused or failed lately.
+    pub(crate) incidents: Arc<Ring>,
     /// The generation that `view` is of.
     seen: Cell<u64>,
     random: Cell<u64>,
@@ -106,6 +109,7 @@ impl Worker {
             // Read before the snapshot: a reload in between is looked at again.
             seen: Cell::new(gateway.generation()),
             view: RefCell::new(Rc::new(View::new(gateway.snapshot(), None, &ticks))),
+            incidents: gateway.recent.ring(),
             gateway,
             ticks,
             shutdown,

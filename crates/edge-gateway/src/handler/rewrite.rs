@@ -76,21 +76,16 @@ struct Made {
 impl Made {
     #[cold]
     fn new(route: &Route, values: &Values<'_>) -> Self {
-        let path = match &route.rewrite {
-            PathRewrite::To(text) => Some(text.expand(values)),
-            PathRewrite::Keep | PathRewrite::Strip => None,
-        };
-        Self { path, edits: route.request_headers.as_ref().map(|edits| edits.of(values)) }
+        Self {
+            path: route.rewrite.made(values),
+            edits: route.request_headers.as_ref().map(|edits| edits.of(values)),
+        }
     }
 }
 
 /// The origin-form target for the upstream: the path `to`, or what the route leaves of `path`.
 fn upstream_uri(uri: &Uri, route: &Route, to: Option<&str>, path: &str) -> Result<Uri, Problem> {
-    let stripped = match route.rewrite {
-        PathRewrite::Keep => None,
-        PathRewrite::Strip => path.strip_prefix(route.path.text()),
-        PathRewrite::To(_) => to,
-    };
+    let stripped = route.rewrite.apply(&route.path, to, path);
     if stripped.is_none() && path == uri.path() {
         if uri.authority().is_none() {
             return Ok(uri.clone());

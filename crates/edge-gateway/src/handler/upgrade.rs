@@ -48,7 +48,7 @@ pub(super) async fn upgraded(
             exchange.fail(failure.reason);
             *failure.problem
         })?;
-    exchange.set_upstream(target.pool, waited);
+    exchange.set_upstream_time(waited);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(Outcome::Upstream(Forwarded { response, wire: None, lease, waited }));
     }

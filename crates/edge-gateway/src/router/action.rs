@@ -63,11 +63,37 @@ impl Split {
         Self { shares, total, key }
     }
 
+    /// What keeps clients on one side, for people.
+    pub(crate) fn key_text(&self) -> Option<String> {
+        self.key.as_ref().map(|key| match key {
+            SplitKey::Cookie(name) => format!("cookie {name}"),
+            SplitKey::Header(name) => format!("header {name}"),
+        })
+    }
+
+    /// The upstreams with their weights.
+    pub(crate) fn weights(&self) -> Vec<(usize, u64)> {
+        let mut before = 0;
+        let weight = |(at, up_to): &(usize, u64)| {
+            let weight = up_to - before;
+            before = *up_to;
+            (*at, weight)
+        };
+        self.shares.iter().map(weight).collect()
+    }
+
+    /// The upstream that the key of a request decides on, if it has one.
+    pub(crate) fn decided(&self, headers: &HeaderMap) -> Option<usize> {
+        self.key.as_ref()?.of(headers).map(|key| self.at(spread(key)))
+    }
+
     /// A client with the key stays where its hash puts it: while the weights keep their sum, only
     /// clients whose share moved change sides.
     pub(crate) fn choose(&self, headers: &HeaderMap, random: u64) -> usize {
-        let keyed = self.key.as_ref().and_then(|key| key.of(headers)).map(spread);
-        let draw = keyed.unwrap_or(random);
+        self.decided(headers).unwrap_or_else(|| self.at(random))
+    }
+
+    fn at(&self, draw: u64) -> usize {
         let point = u64::try_from((u128::from(draw) * u128::from(self.total)) >> 64).unwrap_or_default();
         let share = self.shares.iter().find(|(_, up_to)| point < *up_to).or_else(|| self.shares.last());
         share.map_or(0, |(at, _)| *at)
