@@ -2,7 +2,8 @@
 //!
 //! Ids are always made here: what a client sends as its own goes on under another name. Whether a new trace is
 //! recorded is decided before a span exists, because a span that nobody will see costs more than the rest of
-//! a request; such requests carry an unsampled context upstream, so that nobody behind records either.
+//! a request; such requests carry an unsampled context upstream, so that nobody behind records either. A gateway
+//! without an exporter decides nothing: it begins no trace and leaves that to who stands behind.
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
@@ -55,7 +56,7 @@ pub(crate) fn server_span(
     worker: &Worker,
 ) -> Span {
     let continued = parts.headers.contains_key(TRACEPARENT);
-    if !continued && !snapshot.samples(worker.random()) {
+    if !continued && !snapshot.samples(|| worker.random()) {
         return Span::none();
     }
     let method = method_name(parts);
@@ -92,11 +93,15 @@ fn method_name(parts: &Parts) -> &'static str {
 }
 
 /// Replaces the trace context in a request's headers by that of `span`, or by an unsampled one.
-pub(crate) fn inject(span: &Span, headers: &mut HeaderMap, worker: &Worker) {
+pub(crate) fn inject(span: &Span, snapshot: &Snapshot, headers: &mut HeaderMap, worker: &Worker) {
     if span.is_disabled() {
         // A client's context that arrives here was not continued, so it must not pass either.
         headers.remove(TRACESTATE);
-        headers.insert(TRACEPARENT, unsampled(worker));
+        if snapshot.traces() {
+            headers.insert(TRACEPARENT, unsampled(worker));
+        } else {
+            headers.remove(TRACEPARENT);
+        }
         return;
     }
     headers.remove(TRACEPARENT);

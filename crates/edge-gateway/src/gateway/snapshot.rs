@@ -38,8 +38,8 @@ pub(crate) struct Snapshot {
     routes: Vec<RouteState>,
     /// Digest of the identity section's secrets, which change without the section.
     secrets: Option<[u8; 32]>,
-    /// Share of new traces that are recorded, as a bound on random numbers.
-    sample_below: u64,
+    /// Share of new traces that are recorded, as a bound on random numbers; none without an exporter.
+    sample_below: Option<u64>,
     tallies: Mutex<Vec<Arc<Tally>>>,
 }
 
@@ -91,7 +91,7 @@ impl Snapshot {
             hsts: plan.hsts,
             https_port: config.listen.public_https_port.unwrap_or(basis.bound_https_port),
             secrets,
-            sample_below: share_of_u64(config.telemetry.sample_ratio),
+            sample_below: config.telemetry.otlp.as_ref().map(|_| share_of_u64(config.telemetry.sample_ratio)),
             tallies: Mutex::default(),
             config,
         })
@@ -106,9 +106,14 @@ impl Snapshot {
         self.routes.get(route)
     }
 
-    /// Whether a new trace is recorded, given a random number.
-    pub(crate) fn samples(&self, random: u64) -> bool {
-        random <= self.sample_below
+    /// Whether the gateway decides which new traces are recorded.
+    pub(crate) fn traces(&self) -> bool {
+        self.sample_below.is_some()
+    }
+
+    /// Whether a new trace is recorded, by a random number that is never 0.
+    pub(crate) fn samples(&self, random: impl FnOnce() -> u64) -> bool {
+        self.sample_below.is_some_and(|below| random() <= below)
     }
 
     /// A worker's own count of requests under this snapshot.

@@ -59,7 +59,7 @@ pub(super) fn rewrite(
     if let Some(edits) = made.and_then(|made| made.edits) {
         edits.apply(headers);
     }
-    trace::inject(exchange.span(), headers, &state.worker);
+    trace::inject(exchange.span(), exchange.view(), headers, &state.worker);
     if let Some(protocol) = &upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
