@@ -32,6 +32,8 @@ use crate::worker::Worker;
 
 /// Bytes that hyper may hold of one HTTP/1 message head and its pipelined successors.
 const H1_BUFFER: usize = 64 * 1024;
+/// Headers that hyper takes by itself, on the stack; a limit that is set has to fill its places for each request.
+const HYPER_HEADERS: usize = 100;
 /// Per stream and connection, so that one client cannot make the gateway hold much.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -218,16 +220,9 @@ async fn serve_http1(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
         let state = Rc::clone(&service_state);
         async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .keep_alive(true)
-        .half_close(false)
-        .max_headers(limits.header_count)
-        .max_header_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX))
-        .max_buf_size(H1_BUFFER.max(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX)))
-        // The worker's sweep bounds the time for a head; a timer per request costs more.
-        .header_read_timeout(None)
-        .serve_connection(io, service)
-        .with_upgrades();
+    let mut builder = http1_builder(limits);
+    builder.keep_alive(true).half_close(false);
+    let connection = builder.serve_connection(io, service).with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
         biased;
@@ -236,6 +231,18 @@ async fn serve_http1(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
     }
     connection.as_mut().graceful_shutdown();
     connection.await
+}
+
+/// With what bounds a request's head.
+fn http1_builder(limits: &Limits) -> hyper::server::conn::http1::Builder {
+    let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    // The worker's sweep bounds the time for a head; a timer per request costs more.
+    builder.max_header_size(header_bytes).max_buf_size(H1_BUFFER.max(header_bytes)).header_read_timeout(None);
+    if limits.header_count != HYPER_HEADERS {
+        builder.max_headers(limits.header_count);
+    }
+    builder
 }
 
 async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper::Error> {
@@ -276,11 +283,7 @@ pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
         let answer = crate::handler::redirect_to_https(&service_state, &request);
         async move { Ok::<http::Response<ResponseBody>, Infallible>(answer) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .max_headers(limits.header_count)
-        .max_header_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX))
-        .header_read_timeout(None)
-        .serve_connection(io, service);
+    let connection = http1_builder(limits).serve_connection(io, service);
     let mut connection = pin!(connection);
     let outcome = tokio::select! {
         biased;
