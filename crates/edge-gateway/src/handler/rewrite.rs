@@ -12,8 +12,8 @@ use crate::auth::Pass;
 use crate::connection::ConnectionState;
 use crate::exchange::Exchange;
 use crate::headers::{
-    X_CLIENT_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, strip_claims,
-    strip_cookies, strip_hop_by_hop,
+    X_CLIENT_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, strip_cookies,
+    strip_request,
 };
 use crate::router::{Edits, PathRewrite, Route, Values};
 use crate::session::OWN_COOKIES;
@@ -39,8 +39,7 @@ pub(super) fn rewrite(
     }
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
-    let upgrade = strip_hop_by_hop(headers);
-    strip_claims(headers);
+    let upgrade = strip_request(headers);
     strip_cookies(headers, &OWN_COOKIES);
     if let Some(theirs) = headers.remove(X_REQUEST_ID)
         && quintet_http::RequestId::parse(theirs.to_str().unwrap_or_default()).is_some()
