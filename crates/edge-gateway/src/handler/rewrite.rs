@@ -137,7 +137,8 @@ fn forwarded(state: &ConnectionState, host: &HeaderValue) -> HeaderValue {
         host.to_str().unwrap_or_default().replace(['"', '\\'], "")
     );
     let value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("proto=https"));
-    *last = Some((host.clone(), value.clone()));
+    // A copy: the value of the request is a part of its whole read buffer, which must not stay with the connection.
+    *last = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, value.clone()));
     value
 }
 
