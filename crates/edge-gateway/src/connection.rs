@@ -7,11 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Request};
@@ -224,10 +225,8 @@ async fn serve_http1(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
     builder.keep_alive(true).half_close(false);
     let connection = builder.serve_connection(io, service).with_upgrades();
     let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        outcome = connection.as_mut() => return outcome,
-        () = state.drain_begins() => {}
+    if let Some(outcome) = until_drain(state, connection.as_mut()).await {
+        return outcome;
     }
     connection.as_mut().graceful_shutdown();
     connection.await
@@ -243,6 +242,24 @@ fn http1_builder(limits: &Limits) -> hyper::server::conn::http1::Builder {
         builder.max_headers(limits.header_count);
     }
     builder
+}
+
+/// Runs a connection. None when it is to end gracefully from now on.
+async fn until_drain<F: Future>(state: &ConnectionState, mut connection: Pin<&mut F>) -> Option<F::Output> {
+    let mut drain = pin!(state.drain_begins());
+    let mut registered = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        // Asked once it wakes this task, whose waker stays the same; asking at each of its wakes would take a lock.
+        if registered && !state.worker.shutdown.is_cancelled() {
+            return Poll::Pending;
+        }
+        registered = true;
+        drain.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper::Error> {
@@ -263,10 +280,8 @@ async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
         .max_send_buf_size(H2_SEND_BUFFER)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        outcome = connection.as_mut() => return outcome,
-        () = state.drain_begins() => {}
+    if let Some(outcome) = until_drain(state, connection.as_mut()).await {
+        return outcome;
     }
     connection.as_mut().graceful_shutdown();
     connection.await
@@ -283,12 +298,10 @@ pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
         let answer = crate::handler::redirect_to_https(&service_state, &request);
         async move { Ok::<http::Response<ResponseBody>, Infallible>(answer) }
     });
-    let connection = http1_builder(limits).serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let outcome = tokio::select! {
-        biased;
-        outcome = connection.as_mut() => outcome,
-        () = state.drain_begins() => {
+    let mut connection = pin!(http1_builder(limits).serve_connection(io, service));
+    let outcome = match until_drain(&state, connection.as_mut()).await {
+        Some(outcome) => outcome,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
