@@ -189,10 +189,11 @@ impl ConnectionState {
     }
 }
 
-/// Serves a connection of a TLS listener to its end.
+/// Serves a connection of a TLS listener to its end. Handshake and both protocols have large states; each is in a box
+/// of its own, so that an idle connection holds only the one that it is in.
 pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
-    let worker = Rc::clone(&state.worker);
-    let accepted = TlsAcceptor::from(Arc::clone(&worker.gateway.tls)).accept(stream).await;
+    let acceptor = TlsAcceptor::from(Arc::clone(&state.worker.gateway.tls));
+    let accepted = Box::pin(acceptor.accept(stream)).await;
     let stream = match accepted {
         Ok(stream) => stream,
         Err(error) => {
@@ -205,7 +206,11 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
     let http1 = session.alpn_protocol() != Some(b"h2");
     state.handshake_done(http1, session.server_name());
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&state.io), http1));
-    let outcome = if http1 { serve_http1(&state, io).await } else { serve_http2(&state, io).await };
+    let outcome = if http1 {
+        Box::pin(serve_http1(&state, io)).await
+    } else {
+        Box::pin(serve_http2(&state, io)).await
+    };
     if let Err(error) = outcome {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
     }
@@ -219,11 +224,13 @@ async fn serve_http1(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
     let service_state = Rc::clone(state);
     let service = service_fn(move |request: Request<Incoming>| {
         let state = Rc::clone(&service_state);
-        async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) }
+        // hyper keeps the place for this future while the connection is idle; with the box it is a pointer's.
+        Box::pin(async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) })
     });
     let mut builder = http1_builder(limits);
     builder.keep_alive(true).half_close(false);
     let connection = builder.serve_connection(io, service).with_upgrades();
+    drop(view);
     let mut connection = pin!(connection);
     if let Some(outcome) = until_drain(state, connection.as_mut()).await {
         return outcome;
