@@ -76,6 +76,10 @@ impl Exchange {
         &self.request_id
     }
 
+    fn request_id_text(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
+    }
+
     /// The configuration that the request is served by.
     pub(crate) fn view(&self) -> &Rc<View> {
         &self.view
@@ -160,20 +164,24 @@ impl Exchange {
             }
         }
         let _entered = self.span.enter();
-        tracing::info!(
-            target: "access",
-            method = self.method.as_str(),
-            path = self.uri.path(),
-            status,
-            duration_us = micros(elapsed),
-            upstream = self.upstream.as_ref().map(|pool| pool.upstream.name.as_str()),
-            upstream_duration_us = self.upstream_time.map(micros),
-            request_id = self.request_id.to_str().unwrap_or_default(),
-            bytes = self.bytes.get(),
-            client = self.connection.client.text(),
-            error = self.error,
-            "request"
-        );
+        self.connection.worker.access.log("request", self.request_id_text(), |fields| {
+            fields.text("method", self.method.as_str());
+            fields.text("path", self.uri.path());
+            fields.number("status", status.into());
+            fields.number("duration_us", micros(elapsed));
+            if let Some(pool) = &self.upstream {
+                fields.text("upstream", &pool.upstream.name);
+            }
+            if let Some(time) = self.upstream_time {
+                fields.number("upstream_duration_us", micros(time));
+            }
+            fields.text("request_id", self.request_id_text());
+            fields.number("bytes", self.bytes.get());
+            fields.text("client", self.connection.client.text());
+            if let Some(error) = self.error {
+                fields.text("error", error);
+            }
+        });
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use quintet_telemetry::access::AccessLog;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
 use tokio::task::AbortHandle;
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
     view: RefCell<Rc<View>>,
+    /// Its lines wait for the next sweep, or for a batch of them.
+    pub(crate) access: AccessLog,
     /// What this worker refused or failed lately.
     pub(crate) incidents: Arc<Ring>,
     /// The generation that `view` is of.
@@ -110,6 +113,7 @@ impl Worker {
             seen: Cell::new(gateway.generation()),
             view: RefCell::new(Rc::new(View::new(gateway.snapshot(), None, &ticks))),
             incidents: gateway.recent.ring(),
+            access: AccessLog::new(),
             gateway,
             ticks,
             shutdown,
@@ -185,6 +189,7 @@ impl Worker {
 
     fn sweep(&self) {
         self.ticks.advance();
+        self.access.flush();
         // Asked for on an idle worker as well, so that an old configuration does not linger there.
         let view = self.view();
         view.sweep();
