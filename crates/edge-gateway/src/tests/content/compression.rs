@@ -195,9 +195,9 @@ async fn pieces_of_a_chunked_answer_are_not_held_back() {
         .header("accept-encoding", "gzip")
         .body(Full::default())
         .unwrap();
-    let asked = tokio::spawn(async move { http2.send_request(request).await.unwrap() });
-    send.send("one\n").await.unwrap();
-    let mut response = asked.await.unwrap();
+    let (response, sent) = tokio::join!(http2.send_request(request), send.send("one\n"));
+    sent.unwrap();
+    let mut response = response.unwrap();
     assert_eq!(response.headers()["content-encoding"], "gzip");
     let mut decoder = flate2::write::GzDecoder::new(Vec::new());
     // The next piece is only sent once the one before has been read: a held back one would wait for ever.
