@@ -206,11 +206,8 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
     let http1 = session.alpn_protocol() != Some(b"h2");
     state.handshake_done(http1, session.server_name());
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&state.io), http1));
-    let outcome = if http1 {
-        Box::pin(serve_http1(&state, io)).await
-    } else {
-        Box::pin(serve_http2(&state, io)).await
-    };
+    let outcome =
+        if http1 { Box::pin(serve_http1(&state, io)).await } else { Box::pin(serve_http2(&state, io)).await };
     if let Err(error) = outcome {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
     }
@@ -306,12 +303,11 @@ pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
         async move { Ok::<http::Response<ResponseBody>, Infallible>(answer) }
     });
     let mut connection = pin!(http1_builder(limits).serve_connection(io, service));
-    let outcome = match until_drain(&state, connection.as_mut()).await {
-        Some(outcome) => outcome,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let outcome = if let Some(outcome) = until_drain(&state, connection.as_mut()).await {
+        outcome
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
     if let Err(error) = outcome {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
