@@ -20,7 +20,7 @@ use crate::connection::ConnectionState;
 use crate::content::Encoded;
 use crate::exchange::Exchange;
 use crate::mirror::Copy;
-use crate::proxy::Lease;
+use crate::proxy::{Kept, Lease};
 use crate::wire::Wire;
 
 /// Passes of [`Streaming::poll_frame`] over connection and body before it waits.
@@ -50,6 +50,8 @@ pub(crate) struct Upload {
     phase: Cell<UploadPhase>,
     /// Gets what passes, where the route is mirrored.
     copy: OnceCell<Copy>,
+    /// What has passed, where it may have to be sent again.
+    kept: OnceCell<Kept>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,7 @@ impl Upload {
             received: Cell::new(0),
             phase: Cell::new(UploadPhase::Running),
             copy: OnceCell::new(),
+            kept: OnceCell::new(),
         }
     }
 
@@ -76,6 +79,16 @@ impl Upload {
     pub(crate) fn copy_to(&self, copy: Copy) {
         // There is one mirror to a route.
         let _ = self.copy.set(copy);
+    }
+
+    /// Keeps the body while it has no more than so many bytes; before the first piece has passed.
+    pub(crate) fn keep(&self, room: usize) {
+        // A request has one body.
+        let _ = self.kept.set(Kept::new(room));
+    }
+
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.kept.get()
     }
 
     pub(crate) fn phase(&self) -> UploadPhase {
@@ -143,6 +156,9 @@ impl Body for RequestBody {
                 }
                 if let (Some(copy), Some(data)) = (upload.copy.get(), frame.data_ref()) {
                     copy.push(data);
+                }
+                if let Some(kept) = upload.kept.get() {
+                    frame.data_ref().map_or_else(|| kept.give_up(), |data| kept.push(data));
                 }
                 // hyper does not ask again once a body of known length has been read.
                 if incoming.is_end_stream() {

@@ -10,6 +10,7 @@ mod identity;
 mod limits;
 mod listen;
 mod reload;
+mod retries;
 mod route;
 mod upstream;
 
@@ -23,7 +24,7 @@ pub(crate) use self::limits::{Limits, RateLimit};
 pub(crate) use self::listen::{Certificate, Listen};
 pub(crate) use self::reload::Reload;
 pub(crate) use self::route::RouteSection;
-pub(crate) use self::upstream::Upstream;
+pub(crate) use self::upstream::{HealthSection, Upstream};
 use crate::limits::Quota;
 use crate::router::Router;
 

@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use clap::ArgMatches;
 use quintet_service::{Binary, Code, Common, Context, Invalid};
 use rustls::ServerConfig;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ use crate::config::{Config, Plan};
 use crate::limits::{Connections, RateLimiter};
 use crate::metrics::Metrics;
 use crate::tls::Certificates;
+use crate::upstream::upkeep;
 use crate::why::{self, Recent};
 
 /// How often certificate files are looked at for changes.
@@ -46,6 +48,8 @@ pub(crate) struct Gateway {
     current: ArcSwap<Snapshot>,
     /// Counts installed snapshots, so that workers notice a new one by reading one number.
     generation: AtomicU64,
+    /// Wakes who looks after upstreams.
+    installed: Notify,
     reloads: Mutex<Reloads>,
     basis: Basis,
     /// What workers refused or failed lately.
@@ -89,6 +93,12 @@ impl Gateway {
         self.current.store(snapshot);
         // After the store: who sees the new number finds the new snapshot.
         self.generation.fetch_add(1, Ordering::Release);
+        self.installed.notify_one();
+    }
+
+    /// Waits for the next installed snapshot; for one caller.
+    pub(crate) async fn installed(&self) {
+        self.installed.notified().await;
     }
 
     fn lock_reloads(&self) -> MutexGuard<'_, Reloads> {
@@ -136,6 +146,7 @@ impl Binary for EdgeGateway {
         cx.serve_admin(why::routes(Arc::clone(&gateway)));
         let certificates = Arc::clone(&gateway.certificates);
         cx.spawn("certificates", watch_certificates(certificates, cx.shutdown()));
+        cx.spawn("upkeep", upkeep(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("observer", observe(gateway, cx.shutdown()));
         for (number, running) in assembled.run(cx.shutdown())?.into_iter().enumerate() {
             cx.spawn("worker", async move {

@@ -171,6 +171,9 @@ async fn process(
         }
     };
     let (request_body, upload) = request_body(state, route, body, extra)?;
+    if let (Some(room), Some(upload)) = (route.retries.keeps(&parts.method), &upload) {
+        upload.keep(room);
+    }
     let span = trace::server_span(&view, &parts, route, exchange.request_id(), worker);
     exchange.set_span(span);
     let upgrade = rewrite(state, &mut parts, route, asked, pass, exchange)?;
@@ -180,6 +183,8 @@ async fn process(
         pool: Rc::clone(pool),
         timeout: route.timeout,
         body_idle: Duration::from_millis(view.limits().body_idle_timeout_ms),
+        affinity: pool.upstream.affinity(state.client.key, &parts.headers),
+        retries: route.retries,
     };
     if let Some(mirror) = &route.mirror
         && upgrade.is_none()
@@ -270,6 +275,9 @@ fn stream(
 ) -> Response<ResponseBody> {
     let (mut head, incoming) = forwarded.response.into_parts();
     strip_response(&mut head.headers);
+    if let Some(cookie) = forwarded.sticky {
+        head.headers.append(SET_COOKIE, cookie);
+    }
     head.version = Version::HTTP_11;
     let wanted = extra.wanted.take();
     if let Some(wanted) = &wanted {

@@ -56,6 +56,13 @@ pub(crate) struct Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ClientKey(u64);
 
+impl ClientKey {
+    /// For hashing.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+}
+
 impl From<IpAddr> for ClientKey {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {

@@ -33,6 +33,7 @@ pub(crate) use self::pattern::{PathRule, Template};
 pub(crate) use self::text::{Text, Values};
 use crate::content::Content;
 use crate::limits::Quota;
+use crate::proxy::Retries;
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -66,6 +67,7 @@ pub(crate) struct Route {
     pub(crate) quota: Option<Quota>,
     pub(crate) max_body: u64,
     pub(crate) timeout: Duration,
+    pub(crate) retries: Retries,
 }
 
 /// What becomes of the path on the way upstream.

@@ -10,5 +10,6 @@ mod reload;
 mod resilience;
 mod routing;
 mod signin;
+mod upstreams;
 
 pub(crate) use self::harness::{ECHO, Fixture, echo, get, post, write_certificate};

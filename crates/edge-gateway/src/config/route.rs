@@ -14,6 +14,7 @@ use self::edits::EditsSection;
 use self::matching::FieldMatch;
 use super::content::{self, CompressSection, CorsSection, SecuritySection, Switch};
 use super::limits::{RateLimit, quota};
+use super::retries::{self, RetriesSection};
 use super::{Config, invalid};
 use crate::router::{Auth, HeaderEdits, PathRewrite, PathRule, Route, Text};
 
@@ -84,6 +85,10 @@ pub(crate) struct RouteSection {
     /// Time from the end of the request to the head of the answer.
     #[serde(default = "default_route_timeout_ms")]
     pub(crate) timeout_ms: u64,
+    /// When a request is sent again.
+    pub(crate) retries: Option<RetriesSection>,
+    /// Send a GET or HEAD to a second address when the first takes so long; below `timeout_ms`.
+    pub(crate) hedge_after_ms: Option<u64>,
 }
 
 const fn default_route_timeout_ms() -> u64 {
@@ -140,6 +145,12 @@ pub(super) fn check(config: &Config, at: usize, section: &RouteSection) -> Resul
         quota: section.rate_limit.map(|limit| quota(&place.key("rate_limit"), limit)).transpose()?,
         max_body: section.max_body.unwrap_or(config.limits.max_body),
         timeout: Duration::from_millis(section.timeout_ms),
+        retries: retries::check(
+            &format!("routes.{at}"),
+            section.retries.as_ref(),
+            section.hedge_after_ms,
+            section.timeout_ms,
+        )?,
         path,
     })
 }

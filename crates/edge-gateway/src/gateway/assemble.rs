@@ -54,6 +54,7 @@ pub(crate) fn assemble(
         connections: Connections::new(limits.connections, limits.connections_per_ip),
         current: ArcSwap::from_pointee(snapshot),
         generation: AtomicU64::new(0),
+        installed: tokio::sync::Notify::new(),
         reloads: Mutex::default(),
         basis,
         metrics: Metrics::new(),

@@ -15,7 +15,7 @@ use http::HeaderValue;
 use quintet_service::{Secret, SecretFile};
 use quintet_types::SharedClock;
 
-use crate::config::{Config, Identity as IdentitySection, Issuer, Limits, Plan};
+use crate::config::{Config, Identity as IdentitySection, Issuer, Limits, Plan, Upstream as UpstreamSection};
 use crate::identity::{BrowserSignIn, Identity};
 use crate::limits::Quota;
 use crate::metrics::RouteMetrics;
@@ -85,7 +85,7 @@ impl Snapshot {
         Ok(Self {
             routes: routes.collect(),
             router: plan.router,
-            upstreams: upstreams(&config, basis, previous),
+            upstreams: upstreams(&config, basis, previous)?,
             quota: plan.quota,
             identity,
             hsts: plan.hsts,
@@ -104,6 +104,11 @@ impl Snapshot {
     /// The metrics and bucket of a route.
     pub(crate) fn route_state(&self, route: usize) -> Option<&RouteState> {
         self.routes.get(route)
+    }
+
+    fn upstream(&self, name: &str) -> Option<(&UpstreamSection, &Arc<Upstream>)> {
+        let mut all = self.config.upstreams.iter().zip(&self.upstreams);
+        all.find(|(section, _)| section.name == name)
     }
 
     /// Whether the gateway decides which new traces are recorded.
@@ -146,15 +151,24 @@ impl RouteState {
     }
 }
 
-fn upstreams(config: &Config, basis: &Basis, previous: Option<&Snapshot>) -> Vec<Arc<Upstream>> {
-    let kept = |section| {
-        let previous = previous?;
-        let at = previous.config.upstreams.iter().position(|other| other == section)?;
-        previous.upstreams.get(at).cloned()
-    };
-    let sections = config.upstreams.iter();
+fn upstreams(
+    config: &Config,
+    basis: &Basis,
+    previous: Option<&Snapshot>,
+) -> anyhow::Result<Vec<Arc<Upstream>>> {
+    let sections = config.upstreams.iter().enumerate();
     sections
-        .map(|section| kept(section).unwrap_or_else(|| Arc::new(Upstream::new(section, basis.epoch))))
+        .map(|(at, section)| {
+            let earlier = previous.and_then(|previous| previous.upstream(&section.name));
+            if let Some((old, upstream)) = earlier
+                && old == section
+            {
+                return Ok(Arc::clone(upstream));
+            }
+            let sticky = section.sticky.as_ref().map(|sticky| sticky.open(at)).transpose()?;
+            let earlier = earlier.map(|(_, upstream)| &**upstream);
+            Ok(Arc::new(Upstream::new(section, sticky, basis.epoch, earlier)))
+        })
         .collect()
 }
 

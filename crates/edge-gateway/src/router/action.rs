@@ -6,6 +6,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::text::{Text, Values};
 use crate::headers::cookie;
+use crate::upstream::spread;
 
 /// The end of a route.
 #[derive(Debug)]
@@ -107,18 +108,6 @@ impl SplitKey {
             Self::Header(name) => headers.get(name).map(HeaderValue::as_bytes),
         }
     }
-}
-
-/// FNV-1a with a finalizer: the same on every machine and in every version, which `Hash` does not promise.
-fn spread(key: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in key {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    // The high bits decide, and FNV's are the weak ones for short keys (MurmurHash3's fmix64).
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
 }
 
 impl Redirect {

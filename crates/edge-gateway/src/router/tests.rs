@@ -44,6 +44,7 @@ fn route(path: &str, hosts: &[&str], asks: &[&str]) -> Route {
         quota: None,
         max_body: 0,
         timeout: Duration::from_secs(1),
+        retries: crate::proxy::Retries::default(),
     }
 }
 
