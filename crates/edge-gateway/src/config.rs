@@ -25,7 +25,7 @@ pub(crate) use self::listen::{Certificate, Listen};
 pub(crate) use self::reload::Reload;
 pub(crate) use self::route::RouteSection;
 pub(crate) use self::upstream::{HealthSection, Upstream};
-use crate::limits::Quota;
+use crate::limits::{Access, Quota};
 use crate::router::Router;
 
 /// The file's sections.
@@ -56,6 +56,7 @@ pub(crate) struct Config {
 pub(crate) struct Plan {
     pub(crate) router: Router,
     pub(crate) quota: Option<Quota>,
+    pub(crate) access: Option<Box<Access>>,
     pub(crate) hsts: Option<HeaderValue>,
     /// Origin of the issuer (`https://host:port`) and its path (`/identity`).
     pub(crate) issuer: Option<Issuer>,
@@ -69,13 +70,18 @@ impl Plan {
         content::check(&config.content)?;
         reload::check(&config.reload)?;
         let issuer = config.identity.as_ref().map(identity::issuer).transpose()?;
-        let quota =
-            config.limits.rate_limit.map(|limit| limits::quota("limits.rate_limit", limit)).transpose()?;
+        let quota = config
+            .limits
+            .rate_limit
+            .as_ref()
+            .map(|limit| limits::quota("limits.rate_limit", limit))
+            .transpose()?;
+        let access = limits::access("limits", &config.limits.allow, &config.limits.deny)?;
         let age = config.listen.hsts_max_age_s;
         let hsts = (age > 0)
             .then(|| HeaderValue::from_str(&format!("max-age={age}; includeSubDomains")).ok())
             .flatten();
-        Ok(Self { router: router(config)?, quota, hsts, issuer })
+        Ok(Self { router: router(config)?, quota, access, hsts, issuer })
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,6 +47,7 @@ const H2_RESETS: usize = 50;
 /// The client's address in the forms that requests need.
 #[derive(Debug)]
 pub(crate) struct Client {
+    pub(crate) ip: IpAddr,
     pub(crate) key: ClientKey,
     text: String,
     /// Value of `X-Forwarded-For`.
@@ -61,6 +62,7 @@ impl Client {
         let text = ip.to_string();
         let forwarded_node = if ip.is_ipv6() { format!("\"[{text}]\"") } else { text.clone() };
         Self {
+            ip,
             key: ip.into(),
             forwarded_for: HeaderValue::from_str(&text)
                 .unwrap_or_else(|_| HeaderValue::from_static("unknown")),

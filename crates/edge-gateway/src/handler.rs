@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use http::header::{ALLOW, CONNECTION, HeaderValue, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use quintet_http::problem::Problem;
 
@@ -32,7 +32,7 @@ use crate::connection::ConnectionState;
 use crate::content::{self, Wanted};
 use crate::exchange::Exchange;
 use crate::headers::{X_REQUEST_ID, strip_response};
-use crate::limits::{Decision, Quota};
+use crate::limits::{Access, ClientKey, Decision, Quota, QuotaKey};
 use crate::mirror::Copy;
 use crate::proxy::{Failure, Forwarded, Target, forward, too_large};
 use crate::router::{Action, Edits, Route};
@@ -125,8 +125,9 @@ async fn process(
     let view = Rc::clone(exchange.view());
     let (mut parts, body) = request.into_parts();
     let asked = Asked::read(state, &parts)?;
+    check_access(state, view.access.as_deref())?;
     if let Some(quota) = &view.quota {
-        take_quota(state, GLOBAL_BUCKET, quota, exchange.started(), extra)?;
+        take_quota(state, state.client.key, GLOBAL_BUCKET, quota, exchange.started(), extra)?;
     }
     if let Some(response) = own_page(state, &view, &asked, &parts).await? {
         return Ok(Outcome::Local(response));
@@ -140,9 +141,12 @@ async fn process(
     if let Some(edits) = &route.response_headers {
         extra.edits = Some(Box::new(edits.of(&routing::values(state, exchange, &parts, &asked, route))));
     }
-    if let Some(quota) = &route.quota {
-        let bucket = view.route_state(index).map_or(GLOBAL_BUCKET, |route| route.bucket);
-        take_quota(state, bucket, quota, exchange.started(), extra)?;
+    check_access(state, route.access.as_deref())?;
+    let bucket = || view.route_state(index).map_or(GLOBAL_BUCKET, |route| route.bucket);
+    if let Some((quota, key)) = &route.quota
+        && let Some(client) = quota_client(state, key, &parts.headers)
+    {
+        take_quota(state, client, bucket(), quota, exchange.started(), extra)?;
     }
     let client_upgrade = is_upgrade(&parts, &body).then(|| hyper::upgrade::on(parts_request(&mut parts)));
     let pass = match authorize(state, &view, route, asked.host_text(), &parts, client_upgrade.is_some()).await
@@ -158,6 +162,9 @@ async fn process(
         }
     };
     extra.set_cookie.clone_from(&pass.set_cookie);
+    if let (Some((quota, QuotaKey::Subject)), Some(subject)) = (&route.quota, pass.subject) {
+        take_quota(state, subject, bucket(), quota, exchange.started(), extra)?;
+    }
     let upstream = match &route.action {
         Action::Upstream(at) => *at,
         Action::Split(split) => split.choose(&parts.headers, worker.random()),
@@ -215,15 +222,40 @@ async fn process(
     }
 }
 
+fn check_access(state: &ConnectionState, access: Option<&Access>) -> Result<(), Problem> {
+    match access {
+        Some(access) if !access.permits(state.client.ip) => {
+            let detail = "this address is not open to your network";
+            Err(Problem::new(StatusCode::FORBIDDEN, "network_denied", detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whose allowance a request takes from; None where that is known only after authorization.
+fn quota_client(state: &ConnectionState, key: &QuotaKey, headers: &HeaderMap) -> Option<ClientKey> {
+    match key {
+        QuotaKey::Ip => Some(state.client.key),
+        QuotaKey::Route => Some(ClientKey::EVERYONE),
+        QuotaKey::Subject => None,
+        QuotaKey::Header(name) => Some(
+            headers
+                .get(name)
+                .map_or(state.client.key, |value| state.worker.gateway.rate_limiter.key_of(value.as_bytes())),
+        ),
+    }
+}
+
 fn take_quota(
     state: &ConnectionState,
+    client: ClientKey,
     bucket: u32,
     quota: &Quota,
     now: Instant,
     extra: &mut Extra,
 ) -> Result<(), Problem> {
     let gateway = &state.worker.gateway;
-    let decision = gateway.rate_limiter.take(state.client.key, bucket, quota, now);
+    let decision = gateway.rate_limiter.take(client, bucket, quota, now);
     extra.rate_limit = Some((*quota, decision));
     if decision.allowed {
         return Ok(());

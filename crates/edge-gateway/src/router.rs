@@ -32,7 +32,7 @@ pub(crate) use self::mirror::{Mirror, MirrorPermit};
 pub(crate) use self::pattern::{PathRule, Template};
 pub(crate) use self::text::{Text, Values};
 use crate::content::Content;
-use crate::limits::Quota;
+use crate::limits::{Access, Quota, QuotaKey};
 use crate::proxy::Retries;
 
 /// Who may use a route.
@@ -64,7 +64,8 @@ pub(crate) struct Route {
     pub(crate) content: Option<Box<Content>>,
     pub(crate) auth: Auth,
     pub(crate) scopes: Vec<String>,
-    pub(crate) quota: Option<Quota>,
+    pub(crate) quota: Option<(Quota, QuotaKey)>,
+    pub(crate) access: Option<Box<Access>>,
     pub(crate) max_body: u64,
     pub(crate) timeout: Duration,
     pub(crate) retries: Retries,

@@ -4,6 +4,7 @@ mod content;
 mod documents;
 mod edge;
 mod harness;
+mod limits;
 mod proxying;
 mod raw;
 mod reload;

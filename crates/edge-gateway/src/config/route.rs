@@ -13,9 +13,10 @@ use self::action::{MirrorSection, RedirectSection, RespondSection, ShareSection,
 use self::edits::EditsSection;
 use self::matching::FieldMatch;
 use super::content::{self, CompressSection, CorsSection, SecuritySection, Switch};
-use super::limits::{RateLimit, quota};
+use super::limits::{RateLimit, access, quota, quota_key};
 use super::retries::{self, RetriesSection};
 use super::{Config, invalid};
+use crate::limits::{Quota, QuotaKey};
 use crate::router::{Auth, HeaderEdits, PathRewrite, PathRule, Route, Text};
 
 /// Which requests go where.
@@ -78,8 +79,14 @@ pub(crate) struct RouteSection {
     /// Scopes that the token must carry, all of them.
     #[serde(default)]
     pub(crate) scopes: Vec<String>,
-    /// Allowance per client address.
+    /// Allowance, per client address unless its `key` says otherwise.
     pub(crate) rate_limit: Option<RateLimit>,
+    /// Only clients of these networks (`"10.0.0.0/8"`); empty means all.
+    #[serde(default)]
+    pub(crate) allow: Vec<String>,
+    /// Clients of these networks are answered 403, even where `allow` has them.
+    #[serde(default)]
+    pub(crate) deny: Vec<String>,
     /// Largest request body in bytes; `limits.max_body` where unset.
     pub(crate) max_body: Option<u64>,
     /// Time from the end of the request to the head of the answer.
@@ -142,7 +149,8 @@ pub(super) fn check(config: &Config, at: usize, section: &RouteSection) -> Resul
         content: content::of_route(config, at, section)?,
         auth: section.auth,
         scopes: section.scopes.clone(),
-        quota: section.rate_limit.map(|limit| quota(&place.key("rate_limit"), limit)).transpose()?,
+        quota: rate_limit(place, section)?,
+        access: access(&format!("routes.{at}"), &section.allow, &section.deny)?,
         max_body: section.max_body.unwrap_or(config.limits.max_body),
         timeout: Duration::from_millis(section.timeout_ms),
         retries: retries::check(
@@ -153,6 +161,12 @@ pub(super) fn check(config: &Config, at: usize, section: &RouteSection) -> Resul
         )?,
         path,
     })
+}
+
+fn rate_limit(place: Place, section: &RouteSection) -> Result<Option<(Quota, QuotaKey)>, Invalid> {
+    let Some(limit) = &section.rate_limit else { return Ok(None) };
+    let key = quota_key(&place.key("rate_limit.key"), limit, section.auth != Auth::None)?;
+    Ok(Some((quota(&place.key("rate_limit"), limit)?, key)))
 }
 
 fn some_edits(edits: HeaderEdits) -> Option<Box<HeaderEdits>> {

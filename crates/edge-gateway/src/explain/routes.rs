@@ -16,7 +16,7 @@ pub(super) fn connection_limits(config: &Config, plan: &Plan) -> Vec<Limit> {
         limit("limits.header_bytes", limits.header_bytes),
     ];
     if plan.quota.is_some() {
-        list.extend(limits.rate_limit.map(|rate| limit("limits.rate_limit", rate_text(rate))));
+        list.extend(limits.rate_limit.as_ref().map(|rate| limit("limits.rate_limit", rate_text(rate))));
     }
     list
 }
@@ -25,9 +25,13 @@ fn limit(key: &str, value: impl ToString) -> Limit {
     Limit { key: key.to_owned(), value: value.to_string() }
 }
 
-fn rate_text(rate: RateLimit) -> String {
+fn rate_text(rate: &RateLimit) -> String {
     let burst = rate.burst.unwrap_or(rate.requests);
-    format!("{} requests in {} ms per client address, {burst} at once", rate.requests, rate.window_ms)
+    let per = match rate.key.as_deref() {
+        None | Some("ip") => "client address",
+        Some(key) => key,
+    };
+    format!("{} requests in {} ms per {per}, {burst} at once", rate.requests, rate.window_ms)
 }
 
 /// Adds what the routes make of the request.
@@ -56,7 +60,7 @@ pub(super) fn explain(
         });
         return;
     };
-    if let Some(rate) = config.routes.get(index).and_then(|section| section.rate_limit) {
+    if let Some(rate) = config.routes.get(index).and_then(|section| section.rate_limit.as_ref()) {
         report.limits.push(limit(&format!("routes.{index}.rate_limit"), rate_text(rate)));
     }
     report.limits.push(limit(&format!("routes.{index}.max_body"), route.max_body));

@@ -17,7 +17,7 @@ use quintet_types::SharedClock;
 
 use crate::config::{Config, Identity as IdentitySection, Issuer, Limits, Plan, Upstream as UpstreamSection};
 use crate::identity::{BrowserSignIn, Identity};
-use crate::limits::Quota;
+use crate::limits::{Access, Quota};
 use crate::metrics::RouteMetrics;
 use crate::router::{Route, Router};
 use crate::seal::Sealer;
@@ -30,6 +30,7 @@ pub(crate) struct Snapshot {
     /// In the order of the configuration; routes name them by index.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) quota: Option<Quota>,
+    pub(crate) access: Option<Box<Access>>,
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) hsts: Option<HeaderValue>,
     /// Port that plain-HTTP requests are sent to.
@@ -87,6 +88,7 @@ impl Snapshot {
             router: plan.router,
             upstreams: upstreams(&config, basis, previous)?,
             quota: plan.quota,
+            access: plan.access,
             identity,
             hsts: plan.hsts,
             https_port: config.listen.public_https_port.unwrap_or(basis.bound_https_port),

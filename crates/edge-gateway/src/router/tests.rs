@@ -42,6 +42,7 @@ fn route(path: &str, hosts: &[&str], asks: &[&str]) -> Route {
         auth: Auth::None,
         scopes: Vec::new(),
         quota: None,
+        access: None,
         max_body: 0,
         timeout: Duration::from_secs(1),
         retries: crate::proxy::Retries::default(),

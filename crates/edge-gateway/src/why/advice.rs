@@ -66,6 +66,10 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "Raise `rate_limit` of the route or of [limits] if the client is well-behaved; the RateLimit headers of \
              the answer name the allowance.",
         ),
+        "network_denied" => (
+            "The client's address is in `deny`, or not in `allow`, of the route or of [limits].",
+            "Add its network to `allow` or take it out of `deny` if it should pass.",
+        ),
         "body_too_large" => (
             "The request body is larger than the route takes.",
             "Raise `max_body` of the route, or of [limits] for all.",
