@@ -193,7 +193,7 @@ impl Exchange {
         let (code, detail) = self.refused.clone().unwrap_or((reason, String::new()));
         let micros = worker.gateway.now_millis().saturating_mul(1_000);
         worker.incidents.note(Incident {
-            request_id: self.request_id.to_str().unwrap_or_default().to_owned(),
+            request_id: self.request_id_text().to_owned(),
             at: quintet_types::time::from_micros(micros).to_string(),
             duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             method: self.method.to_string(),
