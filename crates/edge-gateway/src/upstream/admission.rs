@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(600);
+    const LONG: Duration = Duration::from_mins(10);
 
     #[tokio::test]
     async fn who_finds_no_place_waits_for_one() {
@@ -142,7 +142,7 @@ mod tests {
             });
         }
         let all = async { while requests.join_next().await.transpose().unwrap().is_some() {} };
-        tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+        tokio::time::timeout(Duration::from_mins(1), all).await.unwrap();
         assert_eq!((admission.in_flight(), admission.pending()), (0, 0));
     }
 }
