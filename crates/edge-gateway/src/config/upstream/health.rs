@@ -21,7 +21,7 @@ pub(crate) struct HealthSection {
     /// Time between two checks of an address, a tenth more or less; 100 to 3600000.
     #[serde(default = "default_interval_ms")]
     pub(crate) interval_ms: u64,
-    /// Time for the whole answer; at most the interval.
+    /// Time for the whole answer; 1 to 60000. The next check waits for it.
     #[serde(default = "default_timeout_ms")]
     pub(crate) timeout_ms: u64,
     /// Checks in a row that an unhealthy address must pass; 1 to 100.
@@ -50,7 +50,7 @@ const fn default_unhealthy_after() -> u32 {
 
 pub(super) fn check(place: At, section: &HealthSection) -> Result<(), Invalid> {
     place.within("health.interval_ms", section.interval_ms, 100, 3_600_000)?;
-    place.within("health.timeout_ms", section.timeout_ms, 1, section.interval_ms)?;
+    place.within("health.timeout_ms", section.timeout_ms, 1, 60_000)?;
     place.within("health.healthy_after", u64::from(section.healthy_after), 1, 100)?;
     place.within("health.unhealthy_after", u64::from(section.unhealthy_after), 1, 100)?;
     for (n, status) in section.status.iter().enumerate() {
