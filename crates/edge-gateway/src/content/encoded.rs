@@ -2,8 +2,8 @@
 //!
 //! Nothing is held back: when the source has no more for now, what was written so far is flushed, so a
 //! chunked answer arrives piece by piece as it would uncompressed. A stream holds one frame of its source
-//! and the output of at most [`PIECE`] bytes beside the encoder itself, and gives the thread back after each
-//! piece.
+//! and the output of at most [`PIECE`] bytes beside the encoder itself, and hands the connection what it made after
+//! each piece.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
