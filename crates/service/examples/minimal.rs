@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use axum::Router;
 use axum::routing::{get, post};
-use quintet_http::{Address, Limits};
+use quintet_http::{Address, Limits, Problem};
 use quintet_service::{Binary, Code, Common, Context, Invalid, SecretFile, ServiceSection};
 use serde::Deserialize;
 use tokio::sync::Notify;
@@ -72,7 +72,8 @@ impl Binary for Minimal {
             tracing::info!("hanging");
             std::future::pending::<()>().await;
         }
-        cx.serve_admin(Router::new().route("/minimal", get(|| async { "its own" })));
+        let own = Router::new().route("/minimal", get(|| async { "its own" }));
+        cx.serve_admin(own.route("/refusing", get(|| async { Problem::not_found("answer") })));
         let listener = cx.listener("public", &config.listen.public)?;
         let failing = Arc::new(Notify::new());
         let trigger = Arc::clone(&failing);

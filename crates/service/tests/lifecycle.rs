@@ -23,6 +23,8 @@ fn it_is_ready_once_started_and_stops_with_0_on_sigterm() {
     assert_eq!(get(&fixture.public(), "/hello"), (200, "hello".to_owned()));
     assert_eq!(get(&fixture.admin(), "/healthz").0, 200);
     assert_eq!(get(&fixture.admin(), "/minimal"), (200, "its own".to_owned()));
+    let (status, problem) = get(&fixture.admin(), "/refusing");
+    assert!(status == 404 && problem.contains("\"request_id\""), "{status} {problem}");
     assert_eq!(get(&fixture.admin(), "/other").0, 404);
     let metrics = get(&fixture.admin(), "/metrics").1;
     assert!(
