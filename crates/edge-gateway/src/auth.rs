@@ -16,6 +16,7 @@ use quintet_http::problem::Problem;
 
 use crate::connection::ConnectionState;
 use crate::headers::{cookie, is_safe};
+use crate::limits::{ClientKey, QuotaKey};
 use crate::router::{Auth, Route};
 use crate::session::{Opened, REFRESH_BEFORE, Refreshed, SESSION_COOKIE};
 use crate::worker::View;
@@ -30,6 +31,8 @@ pub(crate) struct Pass {
     pub(crate) authorization: Option<HeaderValue>,
     /// Goes with the answer.
     pub(crate) set_cookie: Option<HeaderValue>,
+    /// Whose request it is, where the route counts by it.
+    pub(crate) subject: Option<ClientKey>,
 }
 
 /// A request that may not.
@@ -90,8 +93,13 @@ async fn bearer(
     };
     match route.scopes.iter().find(|scope| !principal.claims.has_scope(scope)) {
         Some(missing) => Err(Problem::forbidden(missing)),
-        None => Ok(Pass::default()),
+        None => Ok(Pass { subject: subject_key(state, route, &principal.claims.sub), ..Pass::default() }),
     }
+}
+
+fn subject_key(state: &ConnectionState, route: &Route, subject: &str) -> Option<ClientKey> {
+    let counted = matches!(route.quota, Some((_, QuotaKey::Subject)));
+    counted.then(|| state.worker.gateway.rate_limiter.key_of(subject.as_bytes()))
 }
 
 /// The token of the one `Authorization: Bearer` header.
@@ -127,7 +135,8 @@ async fn browser(
         return Err(Problem::forbidden(missing).into());
     }
     let authorization = Some(signed_in.opened.authorization.clone());
-    Ok(Pass { authorization, set_cookie: signed_in.set_cookie })
+    let subject = subject_key(state, route, &signed_in.opened.session.sub);
+    Ok(Pass { authorization, set_cookie: signed_in.set_cookie, subject })
 }
 
 /// A person opening a page, as opposed to a script or a program calling an API.

@@ -17,9 +17,10 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::connection::ConnectionState;
+use crate::content::Encoded;
 use crate::exchange::Exchange;
 use crate::mirror::Copy;
-use crate::proxy::Lease;
+use crate::proxy::{Kept, Lease};
 use crate::wire::Wire;
 
 /// Passes of [`Streaming::poll_frame`] over connection and body before it waits.
@@ -36,6 +37,8 @@ pub(crate) enum BodyError {
     Upstream(#[source] hyper::Error),
     #[error("the upstream stopped sending")]
     Stalled,
+    #[error("the answer could not be compressed")]
+    Encode(#[source] std::io::Error),
 }
 
 /// How an upload is getting on; shared by the body, which hyper owns, and the proxy.
@@ -47,6 +50,8 @@ pub(crate) struct Upload {
     phase: Cell<UploadPhase>,
     /// Gets what passes, where the route is mirrored.
     copy: OnceCell<Copy>,
+    /// What has passed, where it may have to be sent again.
+    kept: OnceCell<Kept>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +71,7 @@ impl Upload {
             received: Cell::new(0),
             phase: Cell::new(UploadPhase::Running),
             copy: OnceCell::new(),
+            kept: OnceCell::new(),
         }
     }
 
@@ -73,6 +79,16 @@ impl Upload {
     pub(crate) fn copy_to(&self, copy: Copy) {
         // There is one mirror to a route.
         let _ = self.copy.set(copy);
+    }
+
+    /// Keeps the body while it has no more than so many bytes; before the first piece has passed.
+    pub(crate) fn keep(&self, room: usize) {
+        // A request has one body.
+        let _ = self.kept.set(Kept::new(room));
+    }
+
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.kept.get()
     }
 
     pub(crate) fn phase(&self) -> UploadPhase {
@@ -141,6 +157,9 @@ impl Body for RequestBody {
                 if let (Some(copy), Some(data)) = (upload.copy.get(), frame.data_ref()) {
                     copy.push(data);
                 }
+                if let Some(kept) = upload.kept.get() {
+                    frame.data_ref().map_or_else(|| kept.give_up(), |data| kept.push(data));
+                }
                 // hyper does not ask again once a body of known length has been read.
                 if incoming.is_end_stream() {
                     upload.complete();
@@ -173,6 +192,8 @@ pub(crate) enum ResponseBody {
     Empty,
     Full(Bytes),
     Streaming(Box<Streaming>),
+    /// Another body, compressed.
+    Encoded(Box<Encoded>),
 }
 
 /// An upstream's answer while it passes.
@@ -187,6 +208,8 @@ pub(crate) struct Streaming {
     idle_limit: Duration,
     idle: Option<Pin<Box<Sleep>>>,
     complete: bool,
+    /// What the client gets is counted elsewhere.
+    transformed: bool,
 }
 
 impl std::fmt::Debug for Streaming {
@@ -204,7 +227,17 @@ impl Streaming {
         idle_limit: Duration,
     ) -> Self {
         let key = exchange.connection().worker.key();
-        Self { incoming, wire, lease, exchange, key, idle_limit, idle: None, complete: false }
+        Self {
+            incoming,
+            wire,
+            lease,
+            exchange,
+            key,
+            idle_limit,
+            idle: None,
+            complete: false,
+            transformed: false,
+        }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -222,7 +255,9 @@ impl Streaming {
                 }
                 Some(Ok(frame)) => {
                     let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
-                    self.exchange.add_bytes(length);
+                    if !self.transformed {
+                        self.exchange.add_bytes(length);
+                    }
                     Some(Ok(frame))
                 }
                 Some(Err(error)) => {
@@ -265,6 +300,21 @@ impl Drop for Streaming {
     }
 }
 
+impl ResponseBody {
+    /// Whoever transforms this body counts what the client gets of it by [`Self::count`].
+    pub(crate) fn count_elsewhere(&mut self) {
+        if let Self::Streaming(streaming) = self {
+            streaming.transformed = true;
+        }
+    }
+
+    pub(crate) fn count(&self, bytes: u64) {
+        if let Self::Streaming(streaming) = self {
+            streaming.exchange.add_bytes(bytes);
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -278,6 +328,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Streaming(streaming) => streaming.poll_frame(cx),
+            Self::Encoded(encoded) => encoded.poll_frame(cx),
         }
     }
 
@@ -286,6 +337,7 @@ impl Body for ResponseBody {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Streaming(streaming) => streaming.incoming.is_end_stream(),
+            Self::Encoded(encoded) => encoded.is_end_stream(),
         }
     }
 
@@ -294,6 +346,7 @@ impl Body for ResponseBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Streaming(streaming) => streaming.incoming.size_hint(),
+            Self::Encoded(_) => SizeHint::default(),
         }
     }
 }

@@ -5,10 +5,12 @@
 //! that a running gateway never meets a configuration error. Files named here are read at start, not at parse.
 //! Sections compare with `==`: a reload keeps what their equals became.
 
+mod content;
 mod identity;
 mod limits;
 mod listen;
 mod reload;
+mod retries;
 mod route;
 mod upstream;
 
@@ -16,13 +18,14 @@ use http::HeaderValue;
 use quintet_service::{Invalid, ServiceSection};
 use serde::Deserialize;
 
+pub(crate) use self::content::ContentSection;
 pub(crate) use self::identity::{Identity, Issuer};
-pub(crate) use self::limits::Limits;
+pub(crate) use self::limits::{Limits, RateLimit};
 pub(crate) use self::listen::{Certificate, Listen};
 pub(crate) use self::reload::Reload;
 pub(crate) use self::route::RouteSection;
-pub(crate) use self::upstream::Upstream;
-use crate::limits::Quota;
+pub(crate) use self::upstream::{HealthSection, Upstream};
+use crate::limits::{Access, Quota};
 use crate::router::Router;
 
 /// The file's sections.
@@ -41,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<RouteSection>,
     pub(crate) identity: Option<Identity>,
     #[serde(default)]
+    pub(crate) content: ContentSection,
+    #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
     pub(crate) reload: Reload,
@@ -51,6 +56,7 @@ pub(crate) struct Config {
 pub(crate) struct Plan {
     pub(crate) router: Router,
     pub(crate) quota: Option<Quota>,
+    pub(crate) access: Option<Box<Access>>,
     pub(crate) hsts: Option<HeaderValue>,
     /// Origin of the issuer (`https://host:port`) and its path (`/identity`).
     pub(crate) issuer: Option<Issuer>,
@@ -61,15 +67,21 @@ impl Plan {
         listen::check(config)?;
         upstream::check(&config.upstreams)?;
         limits::check(&config.limits)?;
+        content::check(&config.content)?;
         reload::check(&config.reload)?;
         let issuer = config.identity.as_ref().map(identity::issuer).transpose()?;
-        let quota =
-            config.limits.rate_limit.map(|limit| limits::quota("limits.rate_limit", limit)).transpose()?;
+        let quota = config
+            .limits
+            .rate_limit
+            .as_ref()
+            .map(|limit| limits::quota("limits.rate_limit", limit))
+            .transpose()?;
+        let access = limits::access("limits", &config.limits.allow, &config.limits.deny)?;
         let age = config.listen.hsts_max_age_s;
         let hsts = (age > 0)
             .then(|| HeaderValue::from_str(&format!("max-age={age}; includeSubDomains")).ok())
             .flatten();
-        Ok(Self { router: router(config)?, quota, hsts, issuer })
+        Ok(Self { router: router(config)?, quota, access, hsts, issuer })
     }
 }
 

@@ -7,11 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderValue, Request};
@@ -32,6 +33,8 @@ use crate::worker::Worker;
 
 /// Bytes that hyper may hold of one HTTP/1 message head and its pipelined successors.
 const H1_BUFFER: usize = 64 * 1024;
+/// Headers that hyper takes by itself, on the stack; a limit that is set has to fill its places for each request.
+const HYPER_HEADERS: usize = 100;
 /// Per stream and connection, so that one client cannot make the gateway hold much.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -44,6 +47,7 @@ const H2_RESETS: usize = 50;
 /// The client's address in the forms that requests need.
 #[derive(Debug)]
 pub(crate) struct Client {
+    pub(crate) ip: IpAddr,
     pub(crate) key: ClientKey,
     text: String,
     /// Value of `X-Forwarded-For`.
@@ -58,6 +62,7 @@ impl Client {
         let text = ip.to_string();
         let forwarded_node = if ip.is_ipv6() { format!("\"[{text}]\"") } else { text.clone() };
         Self {
+            ip,
             key: ip.into(),
             forwarded_for: HeaderValue::from_str(&text)
                 .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
@@ -186,10 +191,11 @@ impl ConnectionState {
     }
 }
 
-/// Serves a connection of a TLS listener to its end.
+/// Serves a connection of a TLS listener to its end. Handshake and both protocols have large states; each is in a box
+/// of its own, so that an idle connection holds only the one that it is in.
 pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
-    let worker = Rc::clone(&state.worker);
-    let accepted = TlsAcceptor::from(Arc::clone(&worker.gateway.tls)).accept(stream).await;
+    let acceptor = TlsAcceptor::from(Arc::clone(&state.worker.gateway.tls));
+    let accepted = Box::pin(acceptor.accept(stream)).await;
     let stream = match accepted {
         Ok(stream) => stream,
         Err(error) => {
@@ -202,7 +208,8 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
     let http1 = session.alpn_protocol() != Some(b"h2");
     state.handshake_done(http1, session.server_name());
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&state.io), http1));
-    let outcome = if http1 { serve_http1(&state, io).await } else { serve_http2(&state, io).await };
+    let outcome =
+        if http1 { Box::pin(serve_http1(&state, io)).await } else { Box::pin(serve_http2(&state, io)).await };
     if let Err(error) = outcome {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
     }
@@ -216,26 +223,49 @@ async fn serve_http1(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
     let service_state = Rc::clone(state);
     let service = service_fn(move |request: Request<Incoming>| {
         let state = Rc::clone(&service_state);
-        async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) }
+        // hyper keeps the place for this future while the connection is idle; with the box it is a pointer's.
+        Box::pin(async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) })
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .keep_alive(true)
-        .half_close(false)
-        .max_headers(limits.header_count)
-        .max_header_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX))
-        .max_buf_size(H1_BUFFER.max(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX)))
-        // The worker's sweep bounds the time for a head; a timer per request costs more.
-        .header_read_timeout(None)
-        .serve_connection(io, service)
-        .with_upgrades();
+    let mut builder = http1_builder(limits);
+    builder.keep_alive(true).half_close(false);
+    let connection = builder.serve_connection(io, service).with_upgrades();
+    drop(view);
     let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        outcome = connection.as_mut() => return outcome,
-        () = state.drain_begins() => {}
+    if let Some(outcome) = until_drain(state, connection.as_mut()).await {
+        return outcome;
     }
     connection.as_mut().graceful_shutdown();
     connection.await
+}
+
+/// With what bounds a request's head.
+fn http1_builder(limits: &Limits) -> hyper::server::conn::http1::Builder {
+    let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    // The worker's sweep bounds the time for a head; a timer per request costs more.
+    builder.max_header_size(header_bytes).max_buf_size(H1_BUFFER.max(header_bytes)).header_read_timeout(None);
+    if limits.header_count != HYPER_HEADERS {
+        builder.max_headers(limits.header_count);
+    }
+    builder
+}
+
+/// Runs a connection. None when it is to end gracefully from now on.
+async fn until_drain<F: Future>(state: &ConnectionState, mut connection: Pin<&mut F>) -> Option<F::Output> {
+    let mut drain = pin!(state.drain_begins());
+    let mut registered = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        // Asked once it wakes this task, whose waker stays the same; asking at each of its wakes would take a lock.
+        if registered && !state.worker.shutdown.is_cancelled() {
+            return Poll::Pending;
+        }
+        registered = true;
+        drain.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper::Error> {
@@ -256,10 +286,8 @@ async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
         .max_send_buf_size(H2_SEND_BUFFER)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        outcome = connection.as_mut() => return outcome,
-        () = state.drain_begins() => {}
+    if let Some(outcome) = until_drain(state, connection.as_mut()).await {
+        return outcome;
     }
     connection.as_mut().graceful_shutdown();
     connection.await
@@ -276,19 +304,12 @@ pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
         let answer = crate::handler::redirect_to_https(&service_state, &request);
         async move { Ok::<http::Response<ResponseBody>, Infallible>(answer) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .max_headers(limits.header_count)
-        .max_header_size(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX))
-        .header_read_timeout(None)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let outcome = tokio::select! {
-        biased;
-        outcome = connection.as_mut() => outcome,
-        () = state.drain_begins() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let mut connection = pin!(http1_builder(limits).serve_connection(io, service));
+    let outcome = if let Some(outcome) = until_drain(&state, connection.as_mut()).await {
+        outcome
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
     if let Err(error) = outcome {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");

@@ -9,13 +9,20 @@ use std::time::{Duration, Instant};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
+use quintet_http::problem::Problem;
 
 use crate::connection::ConnectionState;
+use crate::content::Content;
 use crate::pool::Pool;
+use crate::router::Route;
+use crate::why::Incident;
 use crate::worker::View;
 
 /// nginx's convention for a client that left before the answer was complete.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// The one reason that is nobody's error here.
+const CLIENT_LEFT: &str = "client_left";
 
 /// What is known of a request so far.
 pub(crate) struct Exchange {
@@ -31,8 +38,8 @@ pub(crate) struct Exchange {
     status: Option<StatusCode>,
     bytes: Cell<u64>,
     error: Option<&'static str>,
-    /// The gateway answered with a problem of its own.
-    refused: bool,
+    /// The problem that the gateway answered with, as code and detail.
+    refused: Option<(&'static str, String)>,
     long_lived: bool,
     span: tracing::Span,
 }
@@ -59,7 +66,7 @@ impl Exchange {
             status: None,
             bytes: Cell::new(0),
             error: None,
-            refused: false,
+            refused: None,
             long_lived: false,
             span: tracing::Span::none(),
         }
@@ -67,6 +74,10 @@ impl Exchange {
 
     pub(crate) fn request_id(&self) -> &HeaderValue {
         &self.request_id
+    }
+
+    fn request_id_text(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
     }
 
     /// The configuration that the request is served by.
@@ -82,6 +93,11 @@ impl Exchange {
         self.route = Some(route);
     }
 
+    /// What the route does to the content of its answers.
+    pub(crate) fn content(&self) -> Option<&Content> {
+        self.view.router.routes().get(self.route?)?.content.as_deref()
+    }
+
     pub(crate) fn set_span(&mut self, span: tracing::Span) {
         self.span = span;
     }
@@ -90,9 +106,13 @@ impl Exchange {
         &self.span
     }
 
-    /// The upstream has sent the head of its answer, so long after it was asked.
-    pub(crate) fn set_upstream(&mut self, upstream: Rc<Pool>, time: Duration) {
+    /// The request goes to this upstream.
+    pub(crate) fn set_upstream(&mut self, upstream: Rc<Pool>) {
         self.upstream = Some(upstream);
+    }
+
+    /// The upstream has sent the head of its answer, so long after it was asked.
+    pub(crate) fn set_upstream_time(&mut self, time: Duration) {
         self.upstream_time = Some(time);
     }
 
@@ -118,10 +138,10 @@ impl Exchange {
         self.error.get_or_insert(reason);
     }
 
-    /// The gateway answers with a problem of its own, for this reason unless an earlier one is known.
-    pub(crate) fn refuse(&mut self, reason: &'static str) {
-        self.refused = true;
-        self.fail(reason);
+    /// The gateway answers with this problem of its own, whose code is the reason unless an earlier one is known.
+    pub(crate) fn refuse(&mut self, problem: &Problem) {
+        self.refused = Some((problem.code, problem.detail.clone()));
+        self.fail(problem.code);
     }
 
     fn report(&self) {
@@ -133,7 +153,10 @@ impl Exchange {
             Some(route) => route.metrics.request(status, latency),
             None => self.connection.worker.gateway.metrics.unrouted.request(status, latency),
         }
-        self.view.tally.count(self.refused && matches!(status, 502..=504));
+        self.view.tally.count(self.refused.is_some() && matches!(status, 502..=504));
+        if let Some(reason) = self.error.filter(|reason| *reason != CLIENT_LEFT) {
+            self.remember(reason, elapsed);
+        }
         if !self.span.is_disabled() {
             self.span.record("http.response.status_code", status);
             if status >= 500 {
@@ -141,20 +164,49 @@ impl Exchange {
             }
         }
         let _entered = self.span.enter();
-        tracing::info!(
-            target: "access",
-            method = self.method.as_str(),
-            path = self.uri.path(),
-            status,
-            duration_us = micros(elapsed),
-            upstream = self.upstream.as_ref().map(|pool| pool.upstream.name.as_str()),
-            upstream_duration_us = self.upstream_time.map(micros),
-            request_id = self.request_id.to_str().unwrap_or_default(),
-            bytes = self.bytes.get(),
-            client = self.connection.client.text(),
-            error = self.error,
-            "request"
-        );
+        self.connection.worker.access.log("request", self.request_id_text(), |fields| {
+            fields.text("method", self.method.as_str());
+            fields.text("path", self.uri.path());
+            fields.number("status", status.into());
+            fields.number("duration_us", micros(elapsed));
+            if let Some(pool) = &self.upstream {
+                fields.text("upstream", &pool.upstream.name);
+            }
+            if let Some(time) = self.upstream_time {
+                fields.number("upstream_duration_us", micros(time));
+            }
+            fields.text("request_id", self.request_id_text());
+            fields.number("bytes", self.bytes.get());
+            fields.text("client", self.connection.client.text());
+            if let Some(error) = self.error {
+                fields.text("error", error);
+            }
+        });
+    }
+}
+
+impl Exchange {
+    /// Keeps what `edge-gateway why` tells.
+    #[cold]
+    fn remember(&self, reason: &'static str, elapsed: Duration) {
+        let worker = &self.connection.worker;
+        let (code, detail) = self.refused.clone().unwrap_or((reason, String::new()));
+        let micros = worker.gateway.now_millis().saturating_mul(1_000);
+        worker.incidents.note(Incident {
+            request_id: self.request_id_text().to_owned(),
+            at: quintet_types::time::from_micros(micros).to_string(),
+            duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            method: self.method.to_string(),
+            path: self.uri.path().to_owned(),
+            client: self.connection.client.text().to_owned(),
+            // An answer that broke off has a status of the upstream's, which is not what went wrong.
+            status: self.refused.is_some().then(|| self.status.map(|status| status.as_u16())).flatten(),
+            code: code.to_owned(),
+            reason: reason.to_owned(),
+            detail,
+            route: self.route.and_then(|at| self.view.router.routes().get(at)).map(Route::label),
+            upstream: self.upstream.as_ref().map(|pool| pool.upstream.name.clone()),
+        });
     }
 }
 
@@ -165,7 +217,7 @@ fn micros(duration: Duration) -> u64 {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if self.status.is_none() {
-            self.fail("client_left");
+            self.fail(CLIENT_LEFT);
         }
         self.report();
         self.connection.exchange_ended();

@@ -10,14 +10,17 @@ mod assemble;
 mod reload;
 mod snapshot;
 
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use quintet_service::{Binary, Common, Context, Invalid};
+use clap::ArgMatches;
+use quintet_service::{Binary, Code, Common, Context, Invalid};
 use rustls::ServerConfig;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 #[cfg(test)]
@@ -28,10 +31,13 @@ pub(crate) use self::reload::Verdict;
 pub(crate) use self::reload::{Changes, ReloadError};
 use self::snapshot::Basis;
 pub(crate) use self::snapshot::{Snapshot, Tally};
+use crate::command;
 use crate::config::{Config, Plan};
 use crate::limits::{Connections, RateLimiter};
 use crate::metrics::Metrics;
 use crate::tls::Certificates;
+use crate::upstream::upkeep;
+use crate::why::{self, Recent};
 
 /// How often certificate files are looked at for changes.
 const CERTIFICATE_POLL: Duration = Duration::from_secs(10);
@@ -42,8 +48,12 @@ pub(crate) struct Gateway {
     current: ArcSwap<Snapshot>,
     /// Counts installed snapshots, so that workers notice a new one by reading one number.
     generation: AtomicU64,
+    /// Wakes who looks after upstreams.
+    installed: Notify,
     reloads: Mutex<Reloads>,
     basis: Basis,
+    /// What workers refused or failed lately.
+    pub(crate) recent: Recent,
     pub(crate) rate_limiter: RateLimiter,
     pub(crate) connections: Connections,
     pub(crate) metrics: Metrics,
@@ -83,6 +93,12 @@ impl Gateway {
         self.current.store(snapshot);
         // After the store: who sees the new number finds the new snapshot.
         self.generation.fetch_add(1, Ordering::Release);
+        self.installed.notify_one();
+    }
+
+    /// Waits for the next installed snapshot; for one caller.
+    pub(crate) async fn installed(&self) {
+        self.installed.notified().await;
     }
 
     fn lock_reloads(&self) -> MutexGuard<'_, Reloads> {
@@ -107,6 +123,14 @@ impl Binary for EdgeGateway {
         Plan::new(config).map(drop)
     }
 
+    fn commands(command: clap::Command) -> clap::Command {
+        command::add(command)
+    }
+
+    fn run_command(config: Config, matches: &ArgMatches, output: &mut dyn Write) -> anyhow::Result<Code> {
+        command::run(&config, matches, output)
+    }
+
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         let inherited = |name: &str| cx.inherited(name);
         let assembled = assemble::assemble(config, cx.clock(), inherited)?;
@@ -119,8 +143,10 @@ impl Binary for EdgeGateway {
                 Ok(())
             }
         });
+        cx.serve_admin(why::routes(Arc::clone(&gateway)));
         let certificates = Arc::clone(&gateway.certificates);
         cx.spawn("certificates", watch_certificates(certificates, cx.shutdown()));
+        cx.spawn("upkeep", upkeep(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("observer", observe(gateway, cx.shutdown()));
         for (number, running) in assembled.run(cx.shutdown())?.into_iter().enumerate() {
             cx.spawn("worker", async move {

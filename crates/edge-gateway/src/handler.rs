@@ -6,6 +6,7 @@
 
 mod host;
 mod https_redirect;
+mod preflight;
 mod rewrite;
 mod routing;
 mod upgrade;
@@ -16,20 +17,22 @@ use std::time::{Duration, Instant};
 use http::header::{ALLOW, CONNECTION, HeaderValue, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use quintet_http::problem::Problem;
 
 use self::host::Asked;
+pub(crate) use self::host::host_name;
 pub(crate) use self::https_redirect::redirect_to_https;
 use self::rewrite::rewrite;
 use self::upgrade::{is_upgrade, parts_request, upgraded};
 use crate::auth::{Denied, authorize};
 use crate::body::{RequestBody, ResponseBody, Streaming, Upload, UploadPhase};
 use crate::connection::ConnectionState;
+use crate::content::{self, Wanted};
 use crate::exchange::Exchange;
 use crate::headers::{X_REQUEST_ID, strip_response};
-use crate::limits::{Decision, Quota};
+use crate::limits::{Access, ClientKey, Decision, Quota, QuotaKey};
 use crate::mirror::Copy;
 use crate::proxy::{Failure, Forwarded, Target, forward, too_large};
 use crate::router::{Action, Edits, Route};
@@ -62,21 +65,28 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     } else {
         process(&state, request, &mut exchange, &mut extra).await
     };
-    let response = match outcome {
+    let mut response = match outcome {
         Ok(Outcome::Upstream(forwarded)) => return stream(&state, forwarded, exchange, extra),
         Ok(Outcome::Local(response) | Outcome::Upgraded(response)) => response,
         Err(problem) => {
-            exchange.refuse(problem.code);
+            exchange.refuse(&problem);
             answer::problem(&problem, &request_id)
         }
     };
     // hyper closes a connection whose request was not read to its end, whatever the answer said; a client
     // that is not told would lose its next request on it.
     extra.close |= !empty && !extra.read && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    let wanted = extra.wanted.take();
+    if let Some(wanted) = &wanted {
+        content::add_headers(wanted, &exchange, response.headers_mut());
+    }
+    response = finish(&state, response, &mut exchange, extra);
+    if let Some(wanted) = wanted {
+        response = content::compress_whole(&wanted, &exchange, response);
+    }
     if let ResponseBody::Full(bytes) = response.body() {
         exchange.add_bytes(bytes.len() as u64);
     }
-    let response = finish(&state, response, &mut exchange, extra);
     drop(exchange);
     response
 }
@@ -92,6 +102,8 @@ struct Extra {
     read: bool,
     /// What the route does to the headers of its answers.
     edits: Option<Box<Edits>>,
+    /// What the request asked of the content, where the route does something to it.
+    wanted: Option<Box<Wanted>>,
     /// Methods that the address takes, for a 405.
     allow: Option<HeaderValue>,
 }
@@ -113,20 +125,28 @@ async fn process(
     let view = Rc::clone(exchange.view());
     let (mut parts, body) = request.into_parts();
     let asked = Asked::read(state, &parts)?;
+    check_access(state, view.access.as_deref())?;
     if let Some(quota) = &view.quota {
-        take_quota(state, GLOBAL_BUCKET, quota, exchange.started(), extra)?;
+        take_quota(state, state.client.key, GLOBAL_BUCKET, quota, exchange.started(), extra)?;
     }
     if let Some(response) = own_page(state, &view, &asked, &parts).await? {
         return Ok(Outcome::Local(response));
     }
+    if let Some(response) = preflight::answer(&view, &parts, &asked, exchange)? {
+        return Ok(Outcome::Local(response));
+    }
     let (index, route) = routing::find(&view, &parts, &asked, extra)?;
     exchange.set_route(index);
+    extra.wanted = route.content.as_ref().map(|content| Box::new(content.wanted(&parts)));
     if let Some(edits) = &route.response_headers {
         extra.edits = Some(Box::new(edits.of(&routing::values(state, exchange, &parts, &asked, route))));
     }
-    if let Some(quota) = &route.quota {
-        let bucket = view.route_state(index).map_or(GLOBAL_BUCKET, |route| route.bucket);
-        take_quota(state, bucket, quota, exchange.started(), extra)?;
+    check_access(state, route.access.as_deref())?;
+    let bucket = || view.route_state(index).map_or(GLOBAL_BUCKET, |route| route.bucket);
+    if let Some((quota, key)) = &route.quota
+        && let Some(client) = quota_client(state, key, &parts.headers)
+    {
+        take_quota(state, client, bucket(), quota, exchange.started(), extra)?;
     }
     let client_upgrade = is_upgrade(&parts, &body).then(|| hyper::upgrade::on(parts_request(&mut parts)));
     let pass = match authorize(state, &view, route, asked.host_text(), &parts, client_upgrade.is_some()).await
@@ -142,6 +162,9 @@ async fn process(
         }
     };
     extra.set_cookie.clone_from(&pass.set_cookie);
+    if let (Some((quota, QuotaKey::Subject)), Some(subject)) = (&route.quota, pass.subject) {
+        take_quota(state, subject, bucket(), quota, exchange.started(), extra)?;
+    }
     let upstream = match &route.action {
         Action::Upstream(at) => *at,
         Action::Split(split) => split.choose(&parts.headers, worker.random()),
@@ -155,14 +178,20 @@ async fn process(
         }
     };
     let (request_body, upload) = request_body(state, route, body, extra)?;
+    if let (Some(room), Some(upload)) = (route.retries.keeps(&parts.method), &upload) {
+        upload.keep(room);
+    }
     let span = trace::server_span(&view, &parts, route, exchange.request_id(), worker);
     exchange.set_span(span);
     let upgrade = rewrite(state, &mut parts, route, asked, pass, exchange)?;
     let pool = view.pool(upstream).ok_or_else(|| *Failure::bad_gateway().problem)?;
+    exchange.set_upstream(Rc::clone(pool));
     let target = Target {
         pool: Rc::clone(pool),
         timeout: route.timeout,
         body_idle: Duration::from_millis(view.limits().body_idle_timeout_ms),
+        affinity: pool.upstream.affinity(state.client.key, &parts.headers),
+        retries: route.retries,
     };
     if let Some(mirror) = &route.mirror
         && upgrade.is_none()
@@ -182,7 +211,7 @@ async fn process(
     match forwarded {
         Ok(forwarded) => {
             extra.close |= !extra.read;
-            exchange.set_upstream(target.pool, forwarded.waited);
+            exchange.set_upstream_time(forwarded.waited);
             Ok(Outcome::Upstream(forwarded))
         }
         Err(failure) => {
@@ -193,15 +222,40 @@ async fn process(
     }
 }
 
+fn check_access(state: &ConnectionState, access: Option<&Access>) -> Result<(), Problem> {
+    match access {
+        Some(access) if !access.permits(state.client.ip) => {
+            let detail = "this address is not open to your network";
+            Err(Problem::new(StatusCode::FORBIDDEN, "network_denied", detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whose allowance a request takes from; None where that is known only after authorization.
+fn quota_client(state: &ConnectionState, key: &QuotaKey, headers: &HeaderMap) -> Option<ClientKey> {
+    match key {
+        QuotaKey::Ip => Some(state.client.key),
+        QuotaKey::Route => Some(ClientKey::EVERYONE),
+        QuotaKey::Subject => None,
+        QuotaKey::Header(name) => Some(
+            headers
+                .get(name)
+                .map_or(state.client.key, |value| state.worker.gateway.rate_limiter.key_of(value.as_bytes())),
+        ),
+    }
+}
+
 fn take_quota(
     state: &ConnectionState,
+    client: ClientKey,
     bucket: u32,
     quota: &Quota,
     now: Instant,
     extra: &mut Extra,
 ) -> Result<(), Problem> {
     let gateway = &state.worker.gateway;
-    let decision = gateway.rate_limiter.take(state.client.key, bucket, quota, now);
+    let decision = gateway.rate_limiter.take(client, bucket, quota, now);
     extra.rate_limit = Some((*quota, decision));
     if decision.allowed {
         return Ok(());
@@ -249,14 +303,26 @@ fn stream(
     state: &Rc<ConnectionState>,
     forwarded: Forwarded,
     mut exchange: Exchange,
-    extra: Extra,
+    mut extra: Extra,
 ) -> Response<ResponseBody> {
     let (mut head, incoming) = forwarded.response.into_parts();
     strip_response(&mut head.headers);
+    if let Some(cookie) = forwarded.sticky {
+        head.headers.append(SET_COOKIE, cookie);
+    }
     head.version = Version::HTTP_11;
+    let wanted = extra.wanted.take();
+    if let Some(wanted) = &wanted {
+        content::add_headers(wanted, &exchange, &mut head.headers);
+    }
     let mut response = finish(state, Response::from_parts(head, ResponseBody::Empty), &mut exchange, extra);
+    let compressor = wanted.and_then(|wanted| content::compress(&wanted, &exchange, &mut response));
     let body = Streaming::new(incoming, forwarded.wire, forwarded.lease, exchange, ANSWER_IDLE);
-    *response.body_mut() = ResponseBody::Streaming(Box::new(body));
+    let body = ResponseBody::Streaming(Box::new(body));
+    *response.body_mut() = match compressor {
+        Some(compressor) => compressor.around(body),
+        None => body,
+    };
     response
 }
 

@@ -5,9 +5,12 @@ mod answer;
 mod auth;
 mod body;
 mod client_io;
+mod command;
 mod config;
 mod connection;
+mod content;
 mod exchange;
+mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -35,6 +38,7 @@ mod tokens;
 mod trace;
 mod tunnel;
 mod upstream;
+mod why;
 mod wire;
 mod worker;
 

@@ -5,12 +5,18 @@
 //! block a client is handed) and bounded: a full shard first forgets clients whose allowance is whole
 //! again, which loses nothing, and then lets strangers in unmetered rather than grow.
 
+mod networks;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use http::HeaderName;
+
+pub(crate) use self::networks::{Access, Networks};
 
 const SHARDS: usize = 32;
 /// 32 shards of 8,192 clients at about 40 bytes: 10 MB at the worst.
@@ -56,6 +62,16 @@ pub(crate) struct Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ClientKey(u64);
 
+impl ClientKey {
+    /// Of all clients together.
+    pub(crate) const EVERYONE: Self = Self(0);
+
+    /// For hashing.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+}
+
 impl From<IpAddr> for ClientKey {
     fn from(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -64,6 +80,19 @@ impl From<IpAddr> for ClientKey {
             IpAddr::V6(v6) => Self(u64::try_from(v6.to_bits() >> 64).unwrap_or_default() & !(1 << 63)),
         }
     }
+}
+
+/// Whom an allowance belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum QuotaKey {
+    /// The client's address.
+    Ip,
+    /// The value of a header; the client's address where there is none.
+    Header(HeaderName),
+    /// The subject of the token or session.
+    Subject,
+    /// All requests of the route together.
+    Route,
 }
 
 /// Generic cell rate algorithm over many clients and buckets.
@@ -78,6 +107,12 @@ pub(crate) struct RateLimiter {
 impl RateLimiter {
     pub(crate) fn new(epoch: Instant) -> Self {
         Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| Mutex::default()).collect(), epoch }
+    }
+
+    /// The key of a text such as a header's value. Its hash is seeded anew in each process, so that nobody can
+    /// choose texts that share an allowance.
+    pub(crate) fn key_of(&self, text: &[u8]) -> ClientKey {
+        ClientKey(self.hasher.hash_one(text))
     }
 
     /// Takes one request of `client` out of `bucket` (0 is the global one, routes follow).

@@ -5,7 +5,7 @@
 //! becomes a label.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
@@ -46,6 +46,12 @@ pub(crate) struct UpstreamMetrics {
     pub(crate) retries: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) connects: Counter,
+    checks_passed: Counter,
+    checks_failed: Counter,
+    pending: Gauge,
+    pub(crate) hedges: Counter,
+    /// By address.
+    available: Vec<Gauge>,
 }
 
 impl RouteMetrics {
@@ -70,19 +76,38 @@ impl RouteMetrics {
 }
 
 impl UpstreamMetrics {
-    pub(crate) fn new(upstream: &str) -> Self {
+    /// `addresses` become labels: they come from the configuration.
+    pub(crate) fn new(upstream: &str, addresses: impl Iterator<Item = String>) -> Self {
         let name = || upstream.to_owned();
+        let checks = |outcome: &'static str| counter!("quintet_gateway_health_checks_total", "upstream" => name(), "outcome" => outcome);
+        let available = addresses.map(|address| {
+            gauge!("quintet_gateway_upstream_address_available", "upstream" => name(), "address" => address)
+        });
         Self {
             in_flight: gauge!("quintet_gateway_upstream_in_flight", "upstream" => name()),
             retries: counter!("quintet_gateway_upstream_retries_total", "upstream" => name()),
             connect_failures: counter!("quintet_gateway_upstream_connect_failures_total", "upstream" => name()),
             connects: counter!("quintet_gateway_upstream_connects_total", "upstream" => name()),
+            pending: gauge!("quintet_gateway_upstream_pending", "upstream" => name()),
+            hedges: counter!("quintet_gateway_upstream_hedges_total", "upstream" => name()),
+            checks_passed: checks("passed"),
+            checks_failed: checks("failed"),
+            available: available.collect(),
         }
     }
 
-    /// Requests in flight to the upstream.
-    pub(crate) fn observe(&self, in_flight: usize) {
+    /// Requests in flight to the upstream and waiting for it, and whether each address gets any.
+    pub(crate) fn observe(&self, in_flight: usize, pending: usize, available: impl Iterator<Item = bool>) {
         self.in_flight.set(float(in_flight));
+        self.pending.set(float(pending));
+        for (gauge, available) in self.available.iter().zip(available) {
+            gauge.set(f64::from(u8::from(available)));
+        }
+    }
+
+    /// Counts a health check.
+    pub(crate) fn checked(&self, passed: bool) {
+        if passed { self.checks_passed.increment(1) } else { self.checks_failed.increment(1) }
     }
 }
 
@@ -120,9 +145,10 @@ impl Metrics {
 
     /// Sets the gauges that are read rather than counted.
     pub(crate) fn observe(&self, connections: usize, upstreams: &[Arc<Upstream>], certificate_expiry: i64) {
+        let now = Instant::now();
         self.connections_open.set(float(connections));
         for upstream in upstreams {
-            upstream.metrics.observe(upstream.in_flight());
+            upstream.observe(now);
         }
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
         self.certificate_expiry.set(certificate_expiry as f64);

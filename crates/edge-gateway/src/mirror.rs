@@ -17,8 +17,9 @@ use http_body::Body as _;
 
 use crate::body::RequestBody;
 use crate::pool::Pool;
-use crate::proxy::{Forwarded, Target, forward};
+use crate::proxy::{Forwarded, Retries, Target, forward};
 use crate::router::{Mirror, MirrorPermit};
+use crate::upstream::Affinity;
 use crate::worker::{View, Worker};
 
 /// Bytes of an answer that are read so that its connection can be used again.
@@ -110,7 +111,13 @@ impl Pending {
             many => RequestBody::Whole(many.concat().into()),
         };
         let request = self.head.map(|()| body);
-        let target = Target { pool: self.pool, timeout: self.timeout, body_idle: self.timeout };
+        let target = Target {
+            pool: self.pool,
+            timeout: self.timeout,
+            body_idle: self.timeout,
+            affinity: Affinity::default(),
+            retries: Retries::default(),
+        };
         match forward(&self.worker, &target, request, None).await {
             Ok(forwarded) => {
                 metrics.mirror_sent.increment(1);

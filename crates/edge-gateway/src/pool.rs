@@ -7,9 +7,10 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::ticks::{Tick, Ticks};
-use crate::upstream::Upstream;
+use crate::upstream::{Affinity, Choice, Endpoint, Rotation, Upstream};
 use crate::wire::Wire;
 
 /// An upstream as one worker sees it, with the worker's idle connections by address.
@@ -17,11 +18,14 @@ pub(crate) struct Pool {
     pub(crate) upstream: Arc<Upstream>,
     addresses: Vec<RefCell<Vec<Idle>>>,
     ticks: Ticks,
+    rotation: Rotation,
 }
 
 struct Idle {
     wire: Box<Wire>,
     since: Tick,
+    /// Of the address it was made to.
+    generation: u32,
 }
 
 impl std::fmt::Debug for Pool {
@@ -33,14 +37,17 @@ impl std::fmt::Debug for Pool {
 impl Pool {
     pub(crate) fn new(upstream: Arc<Upstream>, ticks: Ticks) -> Self {
         let addresses = upstream.endpoints.iter().map(|_| RefCell::default()).collect();
-        Self { upstream, addresses, ticks }
+        Self { upstream, addresses, ticks, rotation: Rotation::default() }
     }
 
     /// A connection that is usable as far as can be seen from here.
     pub(crate) fn take(&self, address: usize) -> Option<Box<Wire>> {
         let mut idle = self.addresses.get(address)?.borrow_mut();
+        let generation = self.generation(address);
         while let Some(mut candidate) = idle.pop() {
-            if self.ticks.since(candidate.since) < self.upstream.idle_timeout && candidate.wire.is_reusable()
+            if candidate.generation == generation
+                && self.ticks.since(candidate.since) < self.upstream.idle_timeout
+                && candidate.wire.is_reusable()
             {
                 return Some(candidate.wire);
             }
@@ -48,12 +55,28 @@ impl Pool {
         None
     }
 
+    /// What the upstream needs to choose an address for a request of this worker.
+    pub(crate) fn choice(
+        &self,
+        random: u64,
+        affinity: Affinity,
+        now: Instant,
+        avoid: Option<usize>,
+    ) -> Choice<'_> {
+        Choice { random, now, affinity, avoid, rotation: &self.rotation }
+    }
+
+    /// Changes when the place stands for another address.
+    pub(crate) fn generation(&self, address: usize) -> u32 {
+        self.upstream.endpoints.get(address).map_or(0, Endpoint::generation)
+    }
+
     /// Takes back a connection whose answer has been read, if another request can use it.
-    pub(crate) fn give(&self, address: usize, mut wire: Box<Wire>) {
+    pub(crate) fn give(&self, address: usize, generation: u32, mut wire: Box<Wire>) {
         let Some(idle) = self.addresses.get(address) else { return };
         let mut idle = idle.borrow_mut();
         if idle.len() < self.upstream.max_idle && wire.is_reusable() {
-            idle.push(Idle { wire, since: self.ticks.now() });
+            idle.push(Idle { wire, since: self.ticks.now(), generation });
         }
     }
 

@@ -31,7 +31,9 @@ use self::hosts::HostTable;
 pub(crate) use self::mirror::{Mirror, MirrorPermit};
 pub(crate) use self::pattern::{PathRule, Template};
 pub(crate) use self::text::{Text, Values};
-use crate::limits::Quota;
+use crate::content::Content;
+use crate::limits::{Access, Quota, QuotaKey};
+use crate::proxy::Retries;
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -59,11 +61,14 @@ pub(crate) struct Route {
     pub(crate) request_headers: Option<Box<HeaderEdits>>,
     pub(crate) response_headers: Option<Box<HeaderEdits>>,
     pub(crate) mirror: Option<Box<Mirror>>,
+    pub(crate) content: Option<Box<Content>>,
     pub(crate) auth: Auth,
     pub(crate) scopes: Vec<String>,
-    pub(crate) quota: Option<Quota>,
+    pub(crate) quota: Option<(Quota, QuotaKey)>,
+    pub(crate) access: Option<Box<Access>>,
     pub(crate) max_body: u64,
     pub(crate) timeout: Duration,
+    pub(crate) retries: Retries,
 }
 
 /// What becomes of the path on the way upstream.
@@ -73,6 +78,25 @@ pub(crate) enum PathRewrite {
     /// The prefix goes.
     Strip,
     To(Text),
+}
+
+impl PathRewrite {
+    /// The path that a text makes of a request.
+    pub(crate) fn made(&self, values: &Values<'_>) -> Option<String> {
+        match self {
+            Self::To(text) => Some(text.expand(values)),
+            Self::Keep | Self::Strip => None,
+        }
+    }
+
+    /// The path for the upstream, given what [`Self::made`] made; None where it stays as it is.
+    pub(crate) fn apply<'p>(&self, rule: &PathRule, made: Option<&'p str>, path: &'p str) -> Option<&'p str> {
+        match self {
+            Self::Keep => None,
+            Self::Strip => path.strip_prefix(rule.text()),
+            Self::To(_) => made,
+        }
+    }
 }
 
 /// What routes look at in a request.
@@ -88,7 +112,6 @@ pub(crate) struct Head<'r> {
 }
 
 /// Why a route does not take a request.
-#[cfg(test)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mismatch<'c> {
     Host,
@@ -129,8 +152,7 @@ impl Route {
         self.conditions.as_ref()?.unmet(head.method, head.headers, head.query)
     }
 
-    /// Why this route does not take a request, or None where it would: what the tests hold the router's tables to.
-    #[cfg(test)]
+    /// Why this route does not take a request, or None where it would.
     pub(crate) fn mismatch(&self, head: &Head<'_>) -> Option<Mismatch<'_>> {
         if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.matches(head.host)) {
             return Some(Mismatch::Host);

@@ -1,11 +1,16 @@
 //! The gateway on real sockets: TLS clients in front, real upstreams on unix sockets behind.
 
+mod content;
 mod documents;
 mod edge;
 mod harness;
+mod limits;
 mod proxying;
 mod raw;
 mod reload;
 mod resilience;
 mod routing;
 mod signin;
+mod upstreams;
+
+pub(crate) use self::harness::{ECHO, Fixture, echo, get, post, write_certificate};

@@ -136,6 +136,13 @@ pub(crate) fn load_set(sources: &[Certificate]) -> Result<CertificateSet, TlsErr
     Ok(CertificateSet { sources: sources.to_vec(), exact, wildcard, default, not_after })
 }
 
+/// The DNS names of a certificate in lower case, and when it expires in seconds since the Unix epoch.
+pub(crate) fn names(source: &Certificate) -> Result<(Vec<String>, i64), TlsError> {
+    let leaf = CertificateDer::from_pem_file(&source.cert)
+        .map_err(|error| TlsError::Certificate { path: source.cert.clone(), source: error })?;
+    describe(&leaf).ok_or_else(|| TlsError::Parse(source.cert.clone()))
+}
+
 fn load_key(source: &Certificate) -> Result<CertifiedKey, TlsError> {
     let certificate = |error| TlsError::Certificate { path: source.cert.clone(), source: error };
     let chain = CertificateDer::pem_file_iter(&source.cert)

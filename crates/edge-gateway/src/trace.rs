@@ -2,7 +2,8 @@
 //!
 //! Ids are always made here: what a client sends as its own goes on under another name. Whether a new trace is
 //! recorded is decided before a span exists, because a span that nobody will see costs more than the rest of
-//! a request; such requests carry an unsampled context upstream, so that nobody behind records either.
+//! a request; such requests carry an unsampled context upstream, so that nobody behind records either. A gateway
+//! without an exporter decides nothing: it begins no trace and leaves that to who stands behind.
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
@@ -14,8 +15,6 @@ use crate::headers::{TRACEPARENT, TRACESTATE};
 use crate::router::Route;
 use crate::worker::Worker;
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
 /// A UUIDv7: sortable by time, unguessable enough for an identifier that is no secret.
 pub(crate) fn request_id(worker: &Worker) -> HeaderValue {
     let millis = u128::try_from(worker.gateway.now_millis()).unwrap_or_default();
@@ -25,19 +24,27 @@ pub(crate) fn request_id(worker: &Worker) -> HeaderValue {
         | (random >> 52 & 0xfff) << 64
         | 0b10 << 62
         | (random & 0x3fff_ffff_ffff_ffff);
+    let digits = hex(id.to_be_bytes());
     let mut text = [b'-'; 36];
-    let mut shift = 128u32;
-    for (at, byte) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            shift -= 4;
-            *byte = nibble(id >> shift);
-        }
-    }
+    text[..8].copy_from_slice(&digits[..8]);
+    text[9..13].copy_from_slice(&digits[8..12]);
+    text[14..18].copy_from_slice(&digits[12..16]);
+    text[19..23].copy_from_slice(&digits[16..20]);
+    text[24..].copy_from_slice(&digits[20..]);
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("none"))
 }
 
-fn nibble(value: u128) -> u8 {
-    usize::try_from(value & 0xf).ok().and_then(|at| HEX.get(at)).copied().unwrap_or(b'0')
+/// Lower-case digits. Computed rather than looked up: the compiler turns the loop into a few vector operations.
+fn hex(bytes: [u8; 16]) -> [u8; 32] {
+    let mut digits = [0u8; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+    }
+    digits
+}
+
+const fn digit(value: u8) -> u8 {
+    value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
 /// The SERVER span of a request, or a disabled one where the trace is not recorded.
@@ -49,7 +56,7 @@ pub(crate) fn server_span(
     worker: &Worker,
 ) -> Span {
     let continued = parts.headers.contains_key(TRACEPARENT);
-    if !continued && !snapshot.samples(worker.random()) {
+    if !continued && !snapshot.samples(|| worker.random()) {
         return Span::none();
     }
     let method = method_name(parts);
@@ -86,11 +93,15 @@ fn method_name(parts: &Parts) -> &'static str {
 }
 
 /// Replaces the trace context in a request's headers by that of `span`, or by an unsampled one.
-pub(crate) fn inject(span: &Span, headers: &mut HeaderMap, worker: &Worker) {
+pub(crate) fn inject(span: &Span, snapshot: &Snapshot, headers: &mut HeaderMap, worker: &Worker) {
     if span.is_disabled() {
         // A client's context that arrives here was not continued, so it must not pass either.
         headers.remove(TRACESTATE);
-        headers.insert(TRACEPARENT, unsampled(worker));
+        if snapshot.traces() {
+            headers.insert(TRACEPARENT, unsampled(worker));
+        } else {
+            headers.remove(TRACEPARENT);
+        }
         return;
     }
     headers.remove(TRACEPARENT);
@@ -101,13 +112,21 @@ pub(crate) fn inject(span: &Span, headers: &mut HeaderMap, worker: &Worker) {
 /// `00-<trace id>-<span id>-00`.
 fn unsampled(worker: &Worker) -> HeaderValue {
     let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    let digits = u128::from(worker.random() | 1) << 64 | u128::from(worker.random());
+    // Neither id may be zero (W3C Trace Context, sections 3.2.2.3 and 3.2.2.4).
+    let trace = u128::from(worker.random() | 1) << 64 | u128::from(worker.random());
     let span = u128::from(worker.random() | 1);
-    for (at, byte) in text.iter_mut().skip(3).take(32).enumerate() {
-        *byte = nibble(digits >> (4 * at));
-    }
-    for (at, byte) in text.iter_mut().skip(36).take(16).enumerate() {
-        *byte = nibble(span >> (4 * at));
-    }
+    text[3..35].copy_from_slice(&hex(trace.to_be_bytes()));
+    text[36..52].copy_from_slice(&hex(span.to_be_bytes())[16..]);
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_standard_formatter() {
+        let bytes: [u8; 16] = std::array::from_fn(|at| u8::try_from(at * 17).unwrap());
+        assert_eq!(&hex(bytes)[..], format!("{:032x}", u128::from_be_bytes(bytes)).as_bytes());
+    }
 }

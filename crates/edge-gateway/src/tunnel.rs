@@ -22,6 +22,7 @@ use crate::body::RequestBody;
 use crate::connection::ConnectionState;
 use crate::proxy::{Failure, Lease, Target, admit};
 use crate::ticks::{TICK, Tick, Ticks};
+use crate::upstream::Endpoint;
 use crate::wire::{ConnectError, builder, dial};
 use crate::worker::{View, Worker};
 
@@ -31,16 +32,17 @@ pub(crate) async fn request(
     target: &Target,
     request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Lease, Duration), Failure> {
-    let mut lease = admit(&target.pool)?;
+    let mut lease = admit(&target.pool).await?;
     let upstream = &target.pool.upstream;
-    let at = upstream.choose(worker.random(), Instant::now());
+    let at = upstream.choose(&target.pool.choice(worker.random(), target.affinity, Instant::now(), None));
     lease.assign(at);
-    let Some(endpoint) = upstream.endpoints.get(at) else { return Err(Failure::bad_gateway()) };
+    let address = upstream.endpoints.get(at).and_then(Endpoint::address);
+    let Some(address) = address else { return Err(Failure::down()) };
     let asked = Instant::now();
     let exchange = async {
-        let stream = dial(&endpoint.address, upstream.connect_timeout).await?;
+        let stream = dial(&address, upstream.connect_timeout).await?;
         let handshake = builder().handshake(TokioIo::new(stream)).await;
-        let failed = |source| ConnectError::Handshake { address: endpoint.address.clone(), source };
+        let failed = |source| ConnectError::Handshake { address: (*address).clone(), source };
         let (mut sender, connection) = handshake.map_err(failed)?;
         // hyper ends the connection's future at the upgrade, or with the answer's last byte.
         worker.tasks.spawn_local(async move {
@@ -55,9 +57,7 @@ pub(crate) async fn request(
             tracing::debug!(upstream = upstream.name, error = %crate::proxy::chain(&error), "upgrade failed");
             Err(match error {
                 ConnectError::Handshake { .. } => Failure::bad_gateway(),
-                _ => {
-                    Failure::unavailable("upstream_down", "the service behind this address is not available")
-                }
+                _ => Failure::down(),
             })
         }
         Err(_) => Err(Failure::timeout()),

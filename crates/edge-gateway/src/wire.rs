@@ -20,9 +20,6 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::body::RequestBody;
 
-/// Headers in an upstream's answer; more is an error of the upstream.
-const MAX_RESPONSE_HEADERS: usize = 128;
-
 /// A connection that carries one request at a time.
 pub(crate) struct Wire {
     sender: SendRequest<RequestBody>,
@@ -100,10 +97,10 @@ impl Wire {
     }
 }
 
+/// An answer may have as many headers as hyper takes by itself, 100: so many have their place on the stack, while a
+/// higher limit means two allocations for each answer.
 pub(crate) fn builder() -> hyper::client::conn::http1::Builder {
-    let mut builder = hyper::client::conn::http1::Builder::new();
-    builder.max_headers(MAX_RESPONSE_HEADERS);
-    builder
+    hyper::client::conn::http1::Builder::new()
 }
 
 /// Opens a stream to `address`.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use quintet_telemetry::access::AccessLog;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
 use tokio::task::AbortHandle;
@@ -29,6 +30,7 @@ use crate::gateway::Gateway;
 use crate::limits::Refusal;
 use crate::listener::{ACCEPT_BACKOFF, is_connection_error};
 use crate::ticks::{TICK, Ticks};
+use crate::why::Ring;
 
 /// What a worker's tasks share.
 pub(crate) struct Worker {
@@ -37,11 +39,17 @@ pub(crate) struct Worker {
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
     view: RefCell<Rc<View>>,
+    /// Its lines wait for the next sweep, or for a batch of them.
+    pub(crate) access: AccessLog,
+    /// What this worker refused or failed lately.
+    pub(crate) incidents: Arc<Ring>,
     /// The generation that `view` is of.
     seen: Cell<u64>,
     random: Cell<u64>,
     connections: RefCell<HashMap<u64, (Rc<ConnectionState>, AbortHandle)>>,
     next_key: Cell<u64>,
+    /// Answers that are being compressed.
+    encoders: Cell<usize>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -104,6 +112,8 @@ impl Worker {
             // Read before the snapshot: a reload in between is looked at again.
             seen: Cell::new(gateway.generation()),
             view: RefCell::new(Rc::new(View::new(gateway.snapshot(), None, &ticks))),
+            incidents: gateway.recent.ring(),
+            access: AccessLog::new(),
             gateway,
             ticks,
             shutdown,
@@ -111,6 +121,7 @@ impl Worker {
             random: Cell::new(u64::from_ne_bytes(seed) | 1),
             connections: RefCell::default(),
             next_key: Cell::new(0),
+            encoders: Cell::new(0),
         }
     }
 
@@ -178,6 +189,7 @@ impl Worker {
 
     fn sweep(&self) {
         self.ticks.advance();
+        self.access.flush();
         // Asked for on an idle worker as well, so that an old configuration does not linger there.
         let view = self.view();
         view.sweep();
@@ -219,6 +231,26 @@ impl Drop for Registered {
         // The entry's own state is dropped after the borrow has ended.
         let entry = self.worker.connections.borrow_mut().remove(&self.key);
         drop(entry);
+    }
+}
+
+/// A place among the answers that a worker compresses at the same time; free again when it is dropped.
+pub(crate) struct EncoderPlace(Rc<Worker>);
+
+impl EncoderPlace {
+    /// None where `limit` answers are being compressed already.
+    pub(crate) fn take(worker: &Rc<Worker>, limit: usize) -> Option<Self> {
+        let taken = worker.encoders.get();
+        (taken < limit).then(|| {
+            worker.encoders.set(taken + 1);
+            Self(Rc::clone(worker))
+        })
+    }
+}
+
+impl Drop for EncoderPlace {
+    fn drop(&mut self) {
+        self.0.encoders.set(self.0.encoders.get() - 1);
     }
 }
 

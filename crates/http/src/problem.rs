@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -173,6 +173,8 @@ impl Problem {
 pub(crate) fn stamp(response: &mut Response, request_id: &RequestId) {
     if let Some(Carried(problem)) = response.extensions_mut().remove::<Carried>() {
         *response.body_mut() = problem.to_json(Some(request_id.as_str())).into();
+        // A router that served as another's fallback has already said how long the old body was.
+        response.headers_mut().remove(CONTENT_LENGTH);
     }
 }
 

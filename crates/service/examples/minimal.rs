@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use axum::Router;
 use axum::routing::{get, post};
-use quintet_http::{Address, Limits};
-use quintet_service::{Binary, Common, Context, Invalid, SecretFile, ServiceSection};
+use quintet_http::{Address, Limits, Problem};
+use quintet_service::{Binary, Code, Common, Context, Invalid, SecretFile, ServiceSection};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
@@ -51,6 +51,19 @@ impl Binary for Minimal {
         Ok(())
     }
 
+    fn commands(command: clap::Command) -> clap::Command {
+        command.subcommand(clap::Command::new("address").about("Print where it listens"))
+    }
+
+    fn run_command(
+        config: Config,
+        _matches: &clap::ArgMatches,
+        output: &mut dyn std::io::Write,
+    ) -> anyhow::Result<Code> {
+        writeln!(output, "{}", config.listen.public)?;
+        Ok(Code::Ok)
+    }
+
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         if let Some(file) = &config.token_file {
             file.read("token_file")?;
@@ -59,6 +72,8 @@ impl Binary for Minimal {
             tracing::info!("hanging");
             std::future::pending::<()>().await;
         }
+        let own = Router::new().route("/minimal", get(|| async { "its own" }));
+        cx.serve_admin(own.route("/refusing", get(|| async { Problem::not_found("answer") })));
         let listener = cx.listener("public", &config.listen.public)?;
         let failing = Arc::new(Notify::new());
         let trigger = Arc::clone(&failing);

@@ -38,6 +38,7 @@ struct Inner {
     inherited: Mutex<Inherited>,
     readiness: Mutex<Vec<ReadinessHandle>>,
     reloads: Mutex<Vec<Reload>>,
+    admin: Mutex<Router>,
 }
 
 /// A task that ended with an error.
@@ -99,6 +100,7 @@ impl Context {
             inherited: Mutex::new(inherited),
             readiness: Mutex::default(),
             reloads: Mutex::default(),
+            admin: Mutex::default(),
         };
         (Self(Arc::new(inner)), failed)
     }
@@ -198,6 +200,17 @@ impl Context {
             server::serve(listener, router, limits, shutdown).await;
             Ok(())
         });
+    }
+
+    /// Serves `routes` on the admin listener, beside health and metrics.
+    pub fn serve_admin(&self, routes: Router) {
+        let mut admin = lock(&self.0.admin);
+        *admin = std::mem::take(&mut *admin).merge(routes);
+    }
+
+    /// What [`Self::serve_admin`] added so far.
+    pub(crate) fn admin_routes(&self) -> Router {
+        lock(&self.0.admin).clone()
     }
 
     /// Adds a condition to `/readyz`, not ready until [`ReadinessHandle::set`].

@@ -54,6 +54,22 @@ pub trait Binary: Sized + 'static {
         Ok(())
     }
 
+    /// Adds commands of the binary's own to its command line.
+    fn commands(command: clap::Command) -> clap::Command {
+        command
+    }
+
+    /// Runs a command from [`Self::commands`], which `matches` names, and writes its result to `output`.
+    /// The configuration has been checked.
+    fn run_command(
+        config: Self::Config,
+        matches: &clap::ArgMatches,
+        output: &mut dyn std::io::Write,
+    ) -> anyhow::Result<Code> {
+        let _ = (config, output);
+        anyhow::bail!("the command {:?} is not made for {}", matches.subcommand_name(), Self::NAME)
+    }
+
     /// Starts the binary's work through `cx` and returns when it is ready to take requests.
     ///
     /// Mark errors with [`OrExit::or_exit`] where another exit code than 70 is right.

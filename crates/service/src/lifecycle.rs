@@ -8,14 +8,16 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use axum::extract::Request;
 use quintet_http::{Limits, health, server};
 use quintet_types::SystemClock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
-use crate::args::Args;
+use crate::args::{Args, Task};
 use crate::config::Source;
 use crate::context::{Context, Failure, ReadinessHandle};
 use crate::sockets::Inherited;
@@ -42,7 +44,7 @@ fn run_with<B: Binary>(arguments: impl IntoIterator<Item = OsString>) -> Code {
             return if error.use_stderr() { Code::Usage } else { Code::Ok };
         }
     };
-    if let Some(command) = args.command {
+    if let Task::Manual(command) = args.task {
         return match manual::print::<B>(command, &mut io::stdout()) {
             Ok(()) => Code::Ok,
             Err(_) => Code::CannotCreate,
@@ -65,9 +67,13 @@ fn serve<B: Binary>(args: &Args, started: Instant) -> anyhow::Result<Code> {
     let source = Source::load(B::NAME, &path)?;
     let config: B::Config = source.parse()?;
     B::validate(&config).map_err(|invalid| source.invalid(&invalid))?;
-    if args.check_config {
-        let _ = writeln!(io::stdout(), "{}: the configuration is valid", path.display());
-        return Ok(Code::Ok);
+    match &args.task {
+        Task::Serve | Task::Manual(_) => {}
+        Task::CheckConfig => {
+            let _ = writeln!(io::stdout(), "{}: the configuration is valid", path.display());
+            return Ok(Code::Ok);
+        }
+        Task::Own(matches) => return B::run_command(config, matches, &mut io::stdout()),
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads(B::common(&config).service.worker_threads))
@@ -226,6 +232,8 @@ async fn serve_admin(cx: Context, listener: quintet_http::Listener) {
     let telemetry = cx.telemetry().clone();
     let limits = Limits::default();
     let router = health::router(move || checks.checks(), move || telemetry.render_metrics());
+    let own = cx.clone();
+    let router = router.fallback(move |request: Request| own.admin_routes().oneshot(request));
     let router = quintet_http::standard(router, &limits);
     // Never cancelled: it ends with the process, after the drain.
     server::serve(listener, router, limits, CancellationToken::new()).await;

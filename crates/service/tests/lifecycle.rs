@@ -22,6 +22,10 @@ fn it_is_ready_once_started_and_stops_with_0_on_sigterm() {
     notifications.wait_for("WATCHDOG=1");
     assert_eq!(get(&fixture.public(), "/hello"), (200, "hello".to_owned()));
     assert_eq!(get(&fixture.admin(), "/healthz").0, 200);
+    assert_eq!(get(&fixture.admin(), "/minimal"), (200, "its own".to_owned()));
+    let (status, problem) = get(&fixture.admin(), "/refusing");
+    assert!(status == 404 && problem.contains("\"request_id\""), "{status} {problem}");
+    assert_eq!(get(&fixture.admin(), "/other").0, 404);
     let metrics = get(&fixture.admin(), "/metrics").1;
     assert!(
         metrics.contains(r#"http_server_requests_total{route="/hello",method="GET",status="200"} 1"#),
@@ -229,6 +233,22 @@ fn check_config_tells_valid_from_invalid_and_starts_nothing() {
         "{}",
         process.stderr()
     );
+}
+
+#[test]
+fn a_command_of_the_binarys_own_runs_on_the_checked_configuration_and_starts_nothing() {
+    let fixture = Fixture::new("");
+    let config = fixture.config().display().to_string();
+    let mut process = fixture.run(&["address", "--config", &config]);
+    assert_eq!(process.wait(), 0);
+    assert_eq!(process.stdout(), format!("unix:{}\n", fixture.public().display()));
+    assert!(!fixture.admin().exists());
+    let mut process = fixture.run(&["adress", "--config", &config]);
+    assert_eq!(process.wait(), 64);
+
+    fixture.rewrite(&fixture.public().display().to_string(), &fixture.admin().display().to_string());
+    let mut process = fixture.run(&["address", "--config", &config]);
+    assert_eq!(process.wait(), 78);
 }
 
 #[test]

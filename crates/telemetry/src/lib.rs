@@ -2,7 +2,7 @@
 //!
 //! - Logs: every `tracing` event becomes one JSON line on standard output and, with a sink
 //!   configured, one OTLP log record. Both come from the same visit of the event, so a field has
-//!   the same name and value in both.
+//!   the same name and value in both. [`access`] is a shorter way there for a line per request.
 //! - Traces: `tracing` spans at `info` and above become OTLP spans. [`trace`] continues and hands
 //!   on W3C trace contexts; [`http::HttpLayer`] does it for a server.
 //! - Metrics: the `metrics` facade, kept in memory and rendered in Prometheus' text form on request.
@@ -14,6 +14,7 @@
 //!   are bounded, the surplus is dropped and counted in `quintet_telemetry_dropped_total`.
 //! - Exporting creates no telemetry of its own in the sink.
 
+pub mod access;
 pub mod http;
 mod logs;
 mod metrics;
@@ -102,13 +103,22 @@ pub fn init_with(
     let logs = LogLayer::new(
         service,
         settings.log_format,
-        clock,
+        clock.clone(),
         stdout.clone(),
         exporter.as_ref().map(Exporter::log_queue),
     )
     .with_filter(log_filter.clone());
     let subscriber = tracing_subscriber::registry().with(spans).with(logs);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::AlreadySetUp)?;
+    access::Destination {
+        service,
+        format: settings.log_format,
+        clock,
+        filter: log_filter.clone(),
+        stdout: stdout.clone(),
+        otlp: exporter.as_ref().map(Exporter::log_queue),
+    }
+    .install();
 
     Ok(Telemetry(Arc::new(Inner { metrics, stdout, log_filter, exporter, _provider: provider })))
 }

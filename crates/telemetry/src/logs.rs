@@ -21,7 +21,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-pub(crate) use self::record::{Record, Value};
+pub(crate) use self::record::{Record, SpanIds, Value, cut};
 pub(crate) use self::stdout::Stdout;
 
 use crate::otlp::{LogSignal, Queue};
@@ -64,18 +64,23 @@ impl LogLayer {
         });
         let mut record = Record::new(self.clock.now(), *metadata.level(), metadata.target());
         record.request_id = request_id;
-        record.span = OtelContext::map_current(|current| {
-            let span = current.span();
-            let span = span.span_context();
-            span.is_valid().then(|| record::SpanIds {
-                trace_id: span.trace_id(),
-                span_id: span.span_id(),
-                flags: span.trace_flags(),
-            })
-        });
+        record.span = current_span();
         event.record(&mut record);
         record
     }
+}
+
+/// The ids of the span that this thread is in.
+pub(crate) fn current_span() -> Option<SpanIds> {
+    OtelContext::map_current(|current| {
+        let span = current.span();
+        let span = span.span_context();
+        span.is_valid().then(|| SpanIds {
+            trace_id: span.trace_id(),
+            span_id: span.span_id(),
+            flags: span.trace_flags(),
+        })
+    })
 }
 
 thread_local! {
@@ -122,12 +127,19 @@ where
 impl LogLayer {
     fn write(&self, record: &Record, line: &mut Vec<u8>) {
         line.clear();
-        match self.format {
-            LogFormat::Json => record.write_json(self.service, line),
-            LogFormat::Text => record.write_text(line),
-        }
+        self.format.write(record, self.service, line);
         line.push(b'\n');
-        self.stdout.push(line);
+        self.stdout.push(line, 1);
+    }
+}
+
+impl LogFormat {
+    /// Appends a line without its line feed.
+    pub(crate) fn write(self, record: &Record, service: &str, line: &mut Vec<u8>) {
+        match self {
+            Self::Json => record.write_json(service, line),
+            Self::Text => record.write_text(line),
+        }
     }
 }
 

@@ -152,11 +152,16 @@ impl LogFilter {
         tracing::callsite::rebuild_interest_cache();
     }
 
+    /// Whether events of this target and level are logged at present.
+    pub(crate) fn admits_event(&self, target: &str, level: Level) -> bool {
+        self.0.load().would_enable(target, &level)
+    }
+
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
         if metadata.is_span() {
             traced(metadata)
         } else {
-            self.0.load().would_enable(metadata.target(), metadata.level())
+            self.admits_event(metadata.target(), *metadata.level())
         }
     }
 }

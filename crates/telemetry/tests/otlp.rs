@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::routing::get;
 use http::{Request, StatusCode};
 use quintet_http::Limits;
+use quintet_telemetry::access::AccessLog;
 use quintet_telemetry::http::HttpLayer;
 use quintet_telemetry::{Settings, trace};
 use quintet_types::SystemClock;
@@ -68,8 +69,13 @@ async fn a_request_becomes_spans_and_records_with_the_right_ids() {
     let missing = router().oneshot(Request::get("/nothing").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(missing.status(), StatusCode::NOT_FOUND);
 
+    AccessLog::new().log("request", "req-43", |fields| {
+        fields.text("upstream", "core-api");
+        fields.number("bytes", 7);
+    });
+
     let spans = sink.spans(3).await;
-    let logs = sink.logs(3).await;
+    let logs = sink.logs(4).await;
     telemetry.shutdown(Duration::from_secs(5)).await;
 
     let server = spans.iter().find(|span| span.name == "GET /items/{id}").expect("a server span");
@@ -96,6 +102,10 @@ async fn a_request_becomes_spans_and_records_with_the_right_ids() {
     let access = access.expect("an access log record");
     assert_eq!(access.span_id, server.span_id);
     assert_eq!(attribute(&access.attributes, "status").as_deref(), Some("200"));
+    let line = logs.iter().find(|log| attribute(&log.attributes, "bytes").as_deref() == Some("7"));
+    let line = line.expect("a record of the batched access log");
+    assert_eq!((sink::body(line).as_str(), line.severity_text.as_str()), ("request", "INFO"));
+    assert_eq!(attribute(&line.attributes, "upstream").as_deref(), Some("core-api"));
     assert_eq!(attribute(&sink.resource(), "service.name").as_deref(), Some("core-api"));
     assert!(!sink.received_text("hunter2"), "a query string was exported");
 
@@ -112,5 +122,5 @@ async fn a_request_becomes_spans_and_records_with_the_right_ids() {
         assert!(metrics.contains(line), "no {line} in\n{metrics}");
     }
     // The exporter's own requests made neither spans nor records.
-    assert_eq!((sink.span_count(), sink.log_count()), (3, 3));
+    assert_eq!((sink.span_count(), sink.log_count()), (3, 4));
 }

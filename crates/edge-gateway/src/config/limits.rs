@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
 use quintet_service::Invalid;
 use serde::Deserialize;
 
 use super::invalid;
-use crate::limits::Quota;
+use crate::limits::{Access, Networks, Quota, QuotaKey};
 
 /// Bounds on what clients can make the gateway hold.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -27,6 +28,10 @@ pub(crate) struct Limits {
     pub(crate) write_timeout_ms: u64,
     pub(crate) tunnel_idle_timeout_ms: u64,
     pub(crate) max_body: u64,
+    /// Only clients of these networks (`"10.0.0.0/8"`) are served; empty means all.
+    pub(crate) allow: Vec<String>,
+    /// Clients of these networks are answered 403, even where `allow` has them.
+    pub(crate) deny: Vec<String>,
     /// Allowance per client address over all routes.
     pub(crate) rate_limit: Option<RateLimit>,
 }
@@ -46,19 +51,24 @@ impl Default for Limits {
             write_timeout_ms: 60_000,
             tunnel_idle_timeout_ms: 600_000,
             max_body: 1024 * 1024,
+            allow: Vec::new(),
+            deny: Vec::new(),
             rate_limit: None,
         }
     }
 }
 
 /// `requests` per `window_ms`, of which `burst` at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RateLimit {
     pub(crate) requests: u32,
     #[serde(default = "default_window_ms")]
     pub(crate) window_ms: u32,
     pub(crate) burst: Option<u32>,
+    /// Whom the allowance belongs to: `"ip"` (unless set; IPv6 by /64), `"header:NAME"`, `"subject"` of the
+    /// token, or `"route"` for all requests together. The limit over all routes is always per address.
+    pub(crate) key: Option<String>,
 }
 
 const fn default_window_ms() -> u32 {
@@ -73,6 +83,12 @@ pub(super) fn check(limits: &Limits) -> Result<(), Invalid> {
             Ok(())
         }
     };
+    if limits.rate_limit.as_ref().is_some_and(|limit| limit.key.as_deref().is_some_and(|key| key != "ip")) {
+        return invalid(
+            "limits.rate_limit.key",
+            "must be \"ip\"; other keys belong to a route's `rate_limit`",
+        );
+    }
     at_least("connections", limits.connections as u64, 1)?;
     at_least("connections_per_ip", limits.connections_per_ip as u64, 1)?;
     at_least("header_bytes", u64::from(limits.header_bytes), 8_192)?;
@@ -86,7 +102,32 @@ pub(super) fn check(limits: &Limits) -> Result<(), Invalid> {
     at_least("tunnel_idle_timeout_ms", limits.tunnel_idle_timeout_ms, 100)
 }
 
-pub(super) fn quota(key: &str, limit: RateLimit) -> Result<Quota, Invalid> {
+/// Whom a route's allowance belongs to.
+pub(super) fn quota_key(key: &str, limit: &RateLimit, has_subject: bool) -> Result<QuotaKey, Invalid> {
+    match limit.key.as_deref() {
+        None | Some("ip") => Ok(QuotaKey::Ip),
+        Some("route") => Ok(QuotaKey::Route),
+        Some("subject") if has_subject => Ok(QuotaKey::Subject),
+        Some("subject") => invalid(key, "`subject` needs a route with auth = \"token\" or \"browser\""),
+        Some(text) => match text.strip_prefix("header:").map(HeaderName::try_from) {
+            Some(Ok(name)) => Ok(QuotaKey::Header(name)),
+            _ => invalid(key, "must be \"ip\", \"header:NAME\", \"subject\" or \"route\""),
+        },
+    }
+}
+
+/// Who may come, where anybody may not.
+pub(super) fn access(key: &str, allow: &[String], deny: &[String]) -> Result<Option<Box<Access>>, Invalid> {
+    let networks = |field: &str, texts: &[String]| {
+        Networks::parse(texts).or_else(|message| invalid(&format!("{key}.{field}"), &message))
+    };
+    if allow.is_empty() && deny.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(Access::new(networks("allow", allow)?, networks("deny", deny)?))))
+}
+
+pub(super) fn quota(key: &str, limit: &RateLimit) -> Result<Quota, Invalid> {
     let burst = limit.burst.unwrap_or(limit.requests);
     if limit.requests == 0 || limit.window_ms == 0 || burst == 0 {
         return invalid(key, "`requests`, `window_ms` and `burst` must be at least 1");

@@ -12,8 +12,11 @@ use serde::Deserialize;
 use self::action::{MirrorSection, RedirectSection, RespondSection, ShareSection, SplitBy};
 use self::edits::EditsSection;
 use self::matching::FieldMatch;
-use super::limits::{RateLimit, quota};
+use super::content::{self, CompressSection, CorsSection, SecuritySection, Switch};
+use super::limits::{RateLimit, access, quota, quota_key};
+use super::retries::{self, RetriesSection};
 use super::{Config, invalid};
+use crate::limits::{Quota, QuotaKey};
 use crate::router::{Auth, HeaderEdits, PathRewrite, PathRule, Route, Text};
 
 /// Which requests go where.
@@ -62,6 +65,13 @@ pub(crate) struct RouteSection {
     pub(crate) request_headers: Option<EditsSection>,
     /// Headers changed in every answer to the client.
     pub(crate) response_headers: Option<EditsSection>,
+    /// Compress answers: `true`, `false` or a table; as in `[content]` where unset and `auth` is "none".
+    pub(crate) compress: Option<Switch<CompressSection>>,
+    /// Add headers that tell browsers what to forbid: `true`, `false` or a table; as in `[content]` where unset.
+    pub(crate) security_headers: Option<Switch<SecuritySection>>,
+    /// Let scripts of other sites use the route: a table, or `true` and `false` for those of `[content]`, which
+    /// apply where unset.
+    pub(crate) cors: Option<Switch<CorsSection>>,
     /// Copy requests to another upstream, whose answers are thrown away.
     pub(crate) mirror: Option<MirrorSection>,
     #[serde(default)]
@@ -69,13 +79,23 @@ pub(crate) struct RouteSection {
     /// Scopes that the token must carry, all of them.
     #[serde(default)]
     pub(crate) scopes: Vec<String>,
-    /// Allowance per client address.
+    /// Allowance, per client address unless its `key` says otherwise.
     pub(crate) rate_limit: Option<RateLimit>,
+    /// Only clients of these networks (`"10.0.0.0/8"`); empty means all.
+    #[serde(default)]
+    pub(crate) allow: Vec<String>,
+    /// Clients of these networks are answered 403, even where `allow` has them.
+    #[serde(default)]
+    pub(crate) deny: Vec<String>,
     /// Largest request body in bytes; `limits.max_body` where unset.
     pub(crate) max_body: Option<u64>,
     /// Time from the end of the request to the head of the answer.
     #[serde(default = "default_route_timeout_ms")]
     pub(crate) timeout_ms: u64,
+    /// When a request is sent again.
+    pub(crate) retries: Option<RetriesSection>,
+    /// Send a GET or HEAD to a second address when the first takes so long; below `timeout_ms`.
+    pub(crate) hedge_after_ms: Option<u64>,
 }
 
 const fn default_route_timeout_ms() -> u64 {
@@ -126,13 +146,27 @@ pub(super) fn check(config: &Config, at: usize, section: &RouteSection) -> Resul
         request_headers: edits("request_headers", &section.request_headers)?,
         response_headers: edits("response_headers", &section.response_headers)?,
         mirror: section.mirror.as_ref().map(|mirror| action::mirror(config, place, mirror)).transpose()?,
+        content: content::of_route(config, at, section)?,
         auth: section.auth,
         scopes: section.scopes.clone(),
-        quota: section.rate_limit.map(|limit| quota(&place.key("rate_limit"), limit)).transpose()?,
+        quota: rate_limit(place, section)?,
+        access: access(&format!("routes.{at}"), &section.allow, &section.deny)?,
         max_body: section.max_body.unwrap_or(config.limits.max_body),
         timeout: Duration::from_millis(section.timeout_ms),
+        retries: retries::check(
+            &format!("routes.{at}"),
+            section.retries.as_ref(),
+            section.hedge_after_ms,
+            section.timeout_ms,
+        )?,
         path,
     })
+}
+
+fn rate_limit(place: Place, section: &RouteSection) -> Result<Option<(Quota, QuotaKey)>, Invalid> {
+    let Some(limit) = &section.rate_limit else { return Ok(None) };
+    let key = quota_key(&place.key("rate_limit.key"), limit, section.auth != Auth::None)?;
+    Ok(Some((quota(&place.key("rate_limit"), limit)?, key)))
 }
 
 fn some_edits(edits: HeaderEdits) -> Option<Box<HeaderEdits>> {

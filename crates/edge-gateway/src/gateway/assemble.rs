@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::limits::{Connections, RateLimiter};
 use crate::metrics::Metrics;
 use crate::tls::{self, Certificates};
+use crate::why::Recent;
 use crate::worker::{self, Sockets};
 
 /// Left of the drain time for telemetry to leave.
@@ -48,10 +49,12 @@ pub(crate) fn assemble(
     let snapshot = Snapshot::build(config, &basis, None).or_exit(Code::Config)?;
     let limits = snapshot.limits();
     let gateway = Gateway {
+        recent: Recent::default(),
         rate_limiter: RateLimiter::new(epoch),
         connections: Connections::new(limits.connections, limits.connections_per_ip),
         current: ArcSwap::from_pointee(snapshot),
         generation: AtomicU64::new(0),
+        installed: tokio::sync::Notify::new(),
         reloads: Mutex::default(),
         basis,
         metrics: Metrics::new(),

@@ -15,9 +15,9 @@ use http::HeaderValue;
 use quintet_service::{Secret, SecretFile};
 use quintet_types::SharedClock;
 
-use crate::config::{Config, Identity as IdentitySection, Issuer, Limits, Plan};
+use crate::config::{Config, Identity as IdentitySection, Issuer, Limits, Plan, Upstream as UpstreamSection};
 use crate::identity::{BrowserSignIn, Identity};
-use crate::limits::Quota;
+use crate::limits::{Access, Quota};
 use crate::metrics::RouteMetrics;
 use crate::router::{Route, Router};
 use crate::seal::Sealer;
@@ -30,6 +30,7 @@ pub(crate) struct Snapshot {
     /// In the order of the configuration; routes name them by index.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) quota: Option<Quota>,
+    pub(crate) access: Option<Box<Access>>,
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) hsts: Option<HeaderValue>,
     /// Port that plain-HTTP requests are sent to.
@@ -38,8 +39,8 @@ pub(crate) struct Snapshot {
     routes: Vec<RouteState>,
     /// Digest of the identity section's secrets, which change without the section.
     secrets: Option<[u8; 32]>,
-    /// Share of new traces that are recorded, as a bound on random numbers.
-    sample_below: u64,
+    /// Share of new traces that are recorded, as a bound on random numbers; none without an exporter.
+    sample_below: Option<u64>,
     tallies: Mutex<Vec<Arc<Tally>>>,
 }
 
@@ -85,13 +86,14 @@ impl Snapshot {
         Ok(Self {
             routes: routes.collect(),
             router: plan.router,
-            upstreams: upstreams(&config, basis, previous),
+            upstreams: upstreams(&config, basis, previous)?,
             quota: plan.quota,
+            access: plan.access,
             identity,
             hsts: plan.hsts,
             https_port: config.listen.public_https_port.unwrap_or(basis.bound_https_port),
             secrets,
-            sample_below: share_of_u64(config.telemetry.sample_ratio),
+            sample_below: config.telemetry.otlp.as_ref().map(|_| share_of_u64(config.telemetry.sample_ratio)),
             tallies: Mutex::default(),
             config,
         })
@@ -106,9 +108,19 @@ impl Snapshot {
         self.routes.get(route)
     }
 
-    /// Whether a new trace is recorded, given a random number.
-    pub(crate) fn samples(&self, random: u64) -> bool {
-        random <= self.sample_below
+    fn upstream(&self, name: &str) -> Option<(&UpstreamSection, &Arc<Upstream>)> {
+        let mut all = self.config.upstreams.iter().zip(&self.upstreams);
+        all.find(|(section, _)| section.name == name)
+    }
+
+    /// Whether the gateway decides which new traces are recorded.
+    pub(crate) fn traces(&self) -> bool {
+        self.sample_below.is_some()
+    }
+
+    /// Whether a new trace is recorded, by a random number that is never 0.
+    pub(crate) fn samples(&self, random: impl FnOnce() -> u64) -> bool {
+        self.sample_below.is_some_and(|below| random() <= below)
     }
 
     /// A worker's own count of requests under this snapshot.
@@ -141,15 +153,24 @@ impl RouteState {
     }
 }
 
-fn upstreams(config: &Config, basis: &Basis, previous: Option<&Snapshot>) -> Vec<Arc<Upstream>> {
-    let kept = |section| {
-        let previous = previous?;
-        let at = previous.config.upstreams.iter().position(|other| other == section)?;
-        previous.upstreams.get(at).cloned()
-    };
-    let sections = config.upstreams.iter();
+fn upstreams(
+    config: &Config,
+    basis: &Basis,
+    previous: Option<&Snapshot>,
+) -> anyhow::Result<Vec<Arc<Upstream>>> {
+    let sections = config.upstreams.iter().enumerate();
     sections
-        .map(|section| kept(section).unwrap_or_else(|| Arc::new(Upstream::new(section, basis.epoch))))
+        .map(|(at, section)| {
+            let earlier = previous.and_then(|previous| previous.upstream(&section.name));
+            if let Some((old, upstream)) = earlier
+                && old == section
+            {
+                return Ok(Arc::clone(upstream));
+            }
+            let sticky = section.sticky.as_ref().map(|sticky| sticky.open(at)).transpose()?;
+            let earlier = earlier.map(|(_, upstream)| &**upstream);
+            Ok(Arc::new(Upstream::new(section, sticky, basis.epoch, earlier)))
+        })
         .collect()
 }
 

@@ -59,7 +59,7 @@ pub(super) fn bad_host() -> Problem {
 }
 
 /// The host in lower case, without its port.
-pub(super) fn host_name(host: &str) -> Cow<'_, str> {
+pub(crate) fn host_name(host: &str) -> Cow<'_, str> {
     let name = match host.rsplit_once(':') {
         // The last colon of a bare IPv6 address in brackets is not a port's.
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

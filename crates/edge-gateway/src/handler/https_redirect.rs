@@ -46,7 +46,7 @@ pub(crate) fn redirect_to_https(
         }
         _ => {
             let problem = bad_host();
-            exchange.refuse(problem.code);
+            exchange.refuse(&problem);
             answer::problem(&problem, &request_id)
         }
     };

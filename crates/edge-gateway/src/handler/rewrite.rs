@@ -12,8 +12,8 @@ use crate::auth::Pass;
 use crate::connection::ConnectionState;
 use crate::exchange::Exchange;
 use crate::headers::{
-    X_CLIENT_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, strip_claims,
-    strip_cookies, strip_hop_by_hop,
+    X_CLIENT_REQUEST_ID, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, strip_cookies,
+    strip_request,
 };
 use crate::router::{Edits, PathRewrite, Route, Values};
 use crate::session::OWN_COOKIES;
@@ -39,8 +39,7 @@ pub(super) fn rewrite(
     }
     parts.version = Version::HTTP_11;
     let headers = &mut parts.headers;
-    let upgrade = strip_hop_by_hop(headers);
-    strip_claims(headers);
+    let upgrade = strip_request(headers);
     strip_cookies(headers, &OWN_COOKIES);
     if let Some(theirs) = headers.remove(X_REQUEST_ID)
         && quintet_http::RequestId::parse(theirs.to_str().unwrap_or_default()).is_some()
@@ -59,7 +58,7 @@ pub(super) fn rewrite(
     if let Some(edits) = made.and_then(|made| made.edits) {
         edits.apply(headers);
     }
-    trace::inject(exchange.span(), headers, &state.worker);
+    trace::inject(exchange.span(), exchange.view(), headers, &state.worker);
     if let Some(protocol) = &upgrade {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol.clone());
@@ -76,21 +75,16 @@ struct Made {
 impl Made {
     #[cold]
     fn new(route: &Route, values: &Values<'_>) -> Self {
-        let path = match &route.rewrite {
-            PathRewrite::To(text) => Some(text.expand(values)),
-            PathRewrite::Keep | PathRewrite::Strip => None,
-        };
-        Self { path, edits: route.request_headers.as_ref().map(|edits| edits.of(values)) }
+        Self {
+            path: route.rewrite.made(values),
+            edits: route.request_headers.as_ref().map(|edits| edits.of(values)),
+        }
     }
 }
 
 /// The origin-form target for the upstream: the path `to`, or what the route leaves of `path`.
 fn upstream_uri(uri: &Uri, route: &Route, to: Option<&str>, path: &str) -> Result<Uri, Problem> {
-    let stripped = match route.rewrite {
-        PathRewrite::Keep => None,
-        PathRewrite::Strip => path.strip_prefix(route.path.text()),
-        PathRewrite::To(_) => to,
-    };
+    let stripped = route.rewrite.apply(&route.path, to, path);
     if stripped.is_none() && path == uri.path() {
         if uri.authority().is_none() {
             return Ok(uri.clone());
@@ -143,7 +137,8 @@ fn forwarded(state: &ConnectionState, host: &HeaderValue) -> HeaderValue {
         host.to_str().unwrap_or_default().replace(['"', '\\'], "")
     );
     let value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("proto=https"));
-    *last = Some((host.clone(), value.clone()));
+    // A copy: the value of the request is a part of its whole read buffer, which must not stay with the connection.
+    *last = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, value.clone()));
     value
 }
 

@@ -48,9 +48,9 @@ pub(super) async fn upgraded(
             exchange.fail(failure.reason);
             *failure.problem
         })?;
-    exchange.set_upstream(target.pool, waited);
+    exchange.set_upstream_time(waited);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(Outcome::Upstream(Forwarded { response, wire: None, lease, waited }));
+        return Ok(Outcome::Upstream(Forwarded { response, wire: None, lease, waited, sticky: None }));
     }
     let upstream = hyper::upgrade::on(&mut response);
     tunnel::open(state, exchange.view(), lease, client, upstream);

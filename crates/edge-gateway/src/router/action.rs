@@ -6,6 +6,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::text::{Text, Values};
 use crate::headers::cookie;
+use crate::upstream::spread;
 
 /// The end of a route.
 #[derive(Debug)]
@@ -63,11 +64,37 @@ impl Split {
         Self { shares, total, key }
     }
 
+    /// What keeps clients on one side, for people.
+    pub(crate) fn key_text(&self) -> Option<String> {
+        self.key.as_ref().map(|key| match key {
+            SplitKey::Cookie(name) => format!("cookie {name}"),
+            SplitKey::Header(name) => format!("header {name}"),
+        })
+    }
+
+    /// The upstreams with their weights.
+    pub(crate) fn weights(&self) -> Vec<(usize, u64)> {
+        let mut before = 0;
+        let weight = |(at, up_to): &(usize, u64)| {
+            let weight = up_to - before;
+            before = *up_to;
+            (*at, weight)
+        };
+        self.shares.iter().map(weight).collect()
+    }
+
+    /// The upstream that the key of a request decides on, if it has one.
+    pub(crate) fn decided(&self, headers: &HeaderMap) -> Option<usize> {
+        self.key.as_ref()?.of(headers).map(|key| self.at(spread(key)))
+    }
+
     /// A client with the key stays where its hash puts it: while the weights keep their sum, only
     /// clients whose share moved change sides.
     pub(crate) fn choose(&self, headers: &HeaderMap, random: u64) -> usize {
-        let keyed = self.key.as_ref().and_then(|key| key.of(headers)).map(spread);
-        let draw = keyed.unwrap_or(random);
+        self.decided(headers).unwrap_or_else(|| self.at(random))
+    }
+
+    fn at(&self, draw: u64) -> usize {
         let point = u64::try_from((u128::from(draw) * u128::from(self.total)) >> 64).unwrap_or_default();
         let share = self.shares.iter().find(|(_, up_to)| point < *up_to).or_else(|| self.shares.last());
         share.map_or(0, |(at, _)| *at)
@@ -81,18 +108,6 @@ impl SplitKey {
             Self::Header(name) => headers.get(name).map(HeaderValue::as_bytes),
         }
     }
-}
-
-/// FNV-1a with a finalizer: the same on every machine and in every version, which `Hash` does not promise.
-fn spread(key: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in key {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    // The high bits decide, and FNV's are the weak ones for short keys (MurmurHash3's fmix64).
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
 }
 
 impl Redirect {

@@ -70,7 +70,7 @@ impl HeaderEdits {
 }
 
 impl Value {
-    fn of(&self, values: &Values<'_>) -> HeaderValue {
+    pub(crate) fn of(&self, values: &Values<'_>) -> HeaderValue {
         match self {
             Self::Constant(value) => value.clone(),
             // A canonical path and a host hold nothing that a value must not; a query may.

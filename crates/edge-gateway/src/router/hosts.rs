@@ -32,7 +32,6 @@ impl HostRule {
     }
 
     /// Whether the rule covers a host in lower case.
-    #[cfg(test)]
     pub(crate) fn matches(&self, host: &str) -> bool {
         match self {
             Self::Exact(name) => host == name,

@@ -38,11 +38,14 @@ fn route(path: &str, hosts: &[&str], asks: &[&str]) -> Route {
         request_headers: None,
         response_headers: None,
         mirror: None,
+        content: None,
         auth: Auth::None,
         scopes: Vec::new(),
         quota: None,
+        access: None,
         max_body: 0,
         timeout: Duration::from_secs(1),
+        retries: crate::proxy::Retries::default(),
     }
 }
 

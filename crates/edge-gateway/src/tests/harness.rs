@@ -91,7 +91,10 @@ impl Fixture {
         let mut issuer = TestIssuer::with_clock(clock);
         issuer.issuer = ISSUER.to_owned();
         let issuer = Arc::new(issuer);
-        Self { dir, https, http, issuer, gateway, base, shutdown, roots, running, tasks: JoinSet::new() }
+        let mut tasks = JoinSet::new();
+        let upkept = crate::upstream::upkeep(Arc::clone(&gateway), shutdown.clone());
+        tasks.spawn(async { upkept.await.unwrap() });
+        Self { dir, https, http, issuer, gateway, base, shutdown, roots, running, tasks }
     }
 
     /// The configuration that ends with `more`, beside the sections that all have.

@@ -50,8 +50,7 @@ async fn a_request_arrives_with_the_gateways_headers_and_none_of_the_clients_cla
     assert_eq!(response.headers()["x-request-id"], id);
     assert_eq!(response.headers().get_all("x-request-id").iter().count(), 1);
     assert_eq!(response.headers()["x-upstream"], "echo");
-    let traceparent = seen.header("traceparent").unwrap();
-    assert!(traceparent.starts_with("00-") && traceparent.len() == 55, "{traceparent}");
+    assert_eq!(seen.header("traceparent"), None);
 }
 
 #[tokio::test]
@@ -274,12 +273,25 @@ async fn routes_are_chosen_by_prefix_host_and_strip() {
 
 #[tokio::test]
 async fn a_request_that_is_not_sampled_goes_on_with_an_unsampled_context() {
-    let mut fixture = Fixture::start(&format!("{ECHO}[telemetry]\nsample_ratio = 0.0\n")).await;
+    let telemetry = "[telemetry]\notlp = \"unix:DIR/sink.sock\"\nsample_ratio = 0.0\n";
+    let mut fixture = Fixture::start(&format!("{ECHO}{telemetry}")).await;
     fixture.serve("echo", echo());
     let response = fixture.client().request(get("/")).await.unwrap();
     let seen = Seen::of(response.body());
-    assert!(seen.header("traceparent").unwrap().ends_with("-00"), "{seen:?}");
+    let traceparent = seen.header("traceparent").unwrap();
+    assert!(traceparent.starts_with("00-") && traceparent.len() == 55, "{traceparent}");
+    assert!(traceparent.ends_with("-00"), "{traceparent}");
     let headers: HeaderMap = response.headers().clone();
     assert!(headers.get("traceparent").is_none());
     assert_eq!(seen.method, "GET");
+}
+
+#[tokio::test]
+async fn a_gateway_without_an_exporter_leaves_new_traces_to_the_upstream() {
+    let mut fixture = Fixture::start(ECHO).await;
+    fixture.serve("echo", echo());
+    let mut request = get("/");
+    request.headers_mut().insert("tracestate", "of=nobody".parse().unwrap());
+    let seen = Seen::of(fixture.client().request(request).await.unwrap().body());
+    assert_eq!((seen.header("traceparent"), seen.header("tracestate")), (None, None));
 }

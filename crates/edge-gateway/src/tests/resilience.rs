@@ -114,6 +114,18 @@ async fn an_upstream_that_hangs_is_504() {
 }
 
 #[tokio::test]
+async fn the_time_for_an_answer_runs_from_the_end_of_the_upload() {
+    // Far below `body_idle_timeout_ms` and the client's patience.
+    let mut fixture = Fixture::start(&format!("{ECHO}timeout_ms = 200\n")).await;
+    fixture.serve("echo", Router::new().fallback(any(std::future::pending::<()>)));
+    let response = fixture.client().request(post("/", "x")).await.unwrap();
+    assert_eq!(
+        (response.status(), &*problem_code(&response)),
+        (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout")
+    );
+}
+
+#[tokio::test]
 async fn an_upstream_with_too_many_requests_is_not_given_more() {
     let more = ECHO.replace("[[routes]]", "max_in_flight = 1\n[[routes]]");
     let mut fixture = Fixture::start(&more).await;

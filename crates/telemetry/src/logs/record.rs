@@ -87,22 +87,17 @@ impl Record {
     }
 }
 
-/// At most [`MAX_VALUE`] bytes of `text`, with a mark where more was.
-fn cut(text: &str) -> String {
-    match text.get(..text.floor_char_boundary(MAX_VALUE)) {
-        Some(kept) if kept.len() < text.len() => format!("{kept}… (cut)"),
-        _ => text.to_owned(),
+/// The first [`MAX_VALUE`] bytes of a longer `text`, with a mark; none where it may stay whole.
+pub(crate) fn cut(text: &str) -> Option<String> {
+    if text.len() <= MAX_VALUE {
+        return None;
     }
-}
-
-/// [`cut`] without a copy of what is short enough.
-fn cut_owned(text: String) -> String {
-    if text.len() > MAX_VALUE { cut(&text) } else { text }
+    text.get(..text.floor_char_boundary(MAX_VALUE)).map(|kept| format!("{kept}… (cut)"))
 }
 
 impl Visit for Record {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, Value::Text(cut(value)));
+        self.set(field, Value::Text(cut(value).unwrap_or_else(|| value.to_owned())));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
@@ -128,11 +123,12 @@ impl Visit for Record {
             let _ = write!(text, ": {error}");
             cause = error.source();
         }
-        self.set(field, Value::Text(cut_owned(text)));
+        self.set(field, Value::Text(cut(&text).unwrap_or(text)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.set(field, Value::Text(cut_owned(format!("{value:?}"))));
+        let text = format!("{value:?}");
+        self.set(field, Value::Text(cut(&text).unwrap_or(text)));
     }
 }
 

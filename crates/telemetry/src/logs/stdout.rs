@@ -56,16 +56,16 @@ impl Stdout {
         Ok(Self(shared))
     }
 
-    /// Queues one line, which ends with its line feed.
-    pub(crate) fn push(&self, line: &[u8]) {
+    /// Queues so many lines, all or none; each ends with its line feed.
+    pub(crate) fn push(&self, lines: &[u8], count: u64) {
         let mut state = self.0.lock();
-        if state.buffer.len() + line.len() > self.0.limit {
-            state.dropped += 1;
-            self.0.dropped.increment(1);
+        if state.buffer.len() + lines.len() > self.0.limit {
+            state.dropped += count;
+            self.0.dropped.increment(count);
             return;
         }
         let wake = state.buffer.is_empty() && !state.writing;
-        state.buffer.extend_from_slice(line);
+        state.buffer.extend_from_slice(lines);
         drop(state);
         if wake {
             self.0.changed.notify_all();

@@ -154,10 +154,10 @@ fn gated() -> (SyncSender<()>, Memory, Stdout) {
 #[test]
 fn a_reader_that_stops_costs_lines_not_time_and_is_told() {
     let (open, memory, stdout) = gated();
-    stdout.push(b"1111\n");
+    stdout.push(b"1111\n", 1);
     // Whether the writer took the first line yet or not, ten more bytes at most fit behind it.
     for _ in 0..10 {
-        stdout.push(b"2222\n");
+        stdout.push(b"2222\n", 1);
     }
     drop(open);
     stdout.flush(Duration::from_secs(10));
@@ -173,9 +173,20 @@ fn a_reader_that_stops_costs_lines_not_time_and_is_told() {
 }
 
 #[test]
+fn each_line_of_a_dropped_batch_is_counted() {
+    let (open, memory, stdout) = gated();
+    stdout.push(b"1111\n2222\n3333\n", 3);
+    stdout.push(b"4444\n", 1);
+    drop(open);
+    stdout.flush(Duration::from_secs(10));
+    let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("4444\n") && text.contains(r#""lines":3"#), "{text}");
+}
+
+#[test]
 fn a_flush_gives_up_at_its_deadline() {
     let (_open, memory, stdout) = gated();
-    stdout.push(b"1111\n");
+    stdout.push(b"1111\n", 1);
     stdout.flush(Duration::from_millis(5));
     assert!(memory.0.lock().unwrap().is_empty());
 }

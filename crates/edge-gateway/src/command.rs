@@ -1,0 +1,29 @@
+//! The commands besides serving: `explain` and `why`.
+
+use std::io::Write;
+
+use clap::{ArgMatches, FromArgMatches as _, Subcommand};
+use quintet_service::Code;
+
+use crate::config::Config;
+use crate::explain::{self, Explain};
+use crate::why::{self, Why};
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say which listener, certificate, route, limits and upstream would serve a request, and why
+    Explain(Explain),
+    /// Say why the running gateway refused a request or failed it
+    Why(Why),
+}
+
+pub(crate) fn add(command: clap::Command) -> clap::Command {
+    Command::augment_subcommands(command)
+}
+
+pub(crate) fn run(config: &Config, matches: &ArgMatches, output: &mut dyn Write) -> anyhow::Result<Code> {
+    match Command::from_arg_matches(matches)? {
+        Command::Explain(request) => explain::run(config, &request, output),
+        Command::Why(question) => why::run(config, &question, output),
+    }
+}

@@ -1,0 +1,42 @@
+use crate::config::{Config, Plan};
+
+fn refusal(upstream: &str) -> String {
+    let text = format!(
+        "[service]\nadmin = \"unix:/a\"\n[listen]\nhttps = \"127.0.0.1:1\"\n\
+         [[certificates]]\ncert = \"a\"\nkey = \"b\"\n\
+         [[routes]]\npath_prefix = \"/\"\nupstream = \"a\"\n[[upstreams]]\nname = \"a\"\n{upstream}"
+    );
+    match toml::from_str::<Config>(&text) {
+        Ok(config) => Plan::new(&config).map_or_else(|error| error.to_string(), |_| "taken".to_owned()),
+        Err(error) => error.message().to_owned(),
+    }
+}
+
+#[test]
+fn addresses_are_texts_or_tables_with_a_weight() {
+    let taken = "addresses = [\"10.0.0.1:80\", { address = \"10.0.0.2:80\", weight = 3 }, \"unix:/a\"]\n";
+    assert_eq!(refusal(taken), "taken");
+}
+
+#[test]
+fn a_mistake_is_named_with_its_key() {
+    for (upstream, key) in [
+        ("addresses = []\n", "upstreams.0.addresses"),
+        ("addresses = [\"10.0.0.1:80\", \"10.0.0.1:80\"]\n", "upstreams.0.addresses.1"),
+        ("addresses = [{ address = \"10.0.0.1:80\", weight = 0 }]\n", "upstreams.0.addresses.0.weight"),
+        ("addresses = [{ address = \"10.0.0.1:80\", wieght = 1 }]\n", "wieght"),
+        ("addresses = [\"10.0.0.1\"]\n", "IP:PORT"),
+        ("addresses = [\"unix:/a\"]\nbalance = \"random\"\n", "random"),
+        ("addresses = [\"unix:/a\"]\nhash_key = \"ip\"\n", "upstreams.0.hash_key"),
+        ("addresses = [\"unix:/a\"]\nbalance = \"hash\"\nhash_key = \"query:a\"\n", "upstreams.0.hash_key"),
+        ("addresses = [\"unix:/a\"]\npanic_percent = 101\n", "upstreams.0.panic_percent"),
+        ("addresses = [\"unix:/a\"]\nslow_start_ms = 3600001\n", "upstreams.0.slow_start_ms"),
+        (
+            "addresses = [\"unix:/a\"]\nsticky = { cookie = \"a b\", key_file = \"/k\" }\n",
+            "upstreams.0.sticky.cookie",
+        ),
+    ] {
+        let refusal = refusal(upstream);
+        assert!(refusal.contains(key), "{upstream}: {refusal}");
+    }
+}

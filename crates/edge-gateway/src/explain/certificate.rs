@@ -1,0 +1,61 @@
+//! Which certificate a handshake would be shown: the same choice as [`crate::tls`] makes.
+
+use serde::Serialize;
+
+use crate::config;
+use crate::tls;
+
+/// The certificate for a name.
+#[derive(Debug, Serialize)]
+pub(super) struct Certificate {
+    /// The file, unless none is readable.
+    file: Option<String>,
+    /// Why this one.
+    why: String,
+    /// RFC 3339.
+    expires: Option<String>,
+    /// Certificates that could not be read here.
+    unreadable: Vec<String>,
+}
+
+pub(super) fn choose(sources: &[config::Certificate], host: &str) -> Certificate {
+    let mut unreadable = Vec::new();
+    let mut known = Vec::new();
+    for source in sources {
+        match tls::names(source) {
+            Ok((names, expires)) => known.push((source, names, expires)),
+            Err(error) => unreadable.push(crate::proxy::chain(&error)),
+        }
+    }
+    let parent = host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+    let with = |wanted: &str| known.iter().find(|(_, names, _)| names.iter().any(|name| name == wanted));
+    let (found, why) = if let Some(found) = with(host) {
+        (Some(found), format!("names {host}"))
+    } else if let Some((found, wildcard)) = parent.and_then(|parent| Some((with(&parent)?, parent))) {
+        (Some(found), format!("names {wildcard}"))
+    } else {
+        let why = format!("no certificate names {host}; the first one is shown, and clients will refuse it");
+        (known.first(), why)
+    };
+    Certificate {
+        file: found.map(|(source, ..)| source.cert.display().to_string()),
+        why,
+        expires: found.map(|(.., expires)| {
+            quintet_types::time::from_micros(expires.saturating_mul(1_000_000)).to_string()
+        }),
+        unreadable,
+    }
+}
+
+impl std::fmt::Display for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.file, &self.expires) {
+            (Some(file), Some(expires)) => writeln!(f, "{file} ({}; expires {expires})", self.why)?,
+            _ => writeln!(f, "none that can be read here")?,
+        }
+        for error in &self.unreadable {
+            writeln!(f, "             not readable: {error}")?;
+        }
+        Ok(())
+    }
+}

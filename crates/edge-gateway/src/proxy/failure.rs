@@ -1,0 +1,78 @@
+//! Why an upstream gave no answer, and what the client is told.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use quintet_http::problem::Problem;
+
+use crate::body::UploadPhase;
+
+/// What clients are told to wait when an upstream is down.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why an upstream gave no answer; a word for the access log, and the answer for the client.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) reason: &'static str,
+    pub(crate) problem: Box<Problem>,
+    /// The client was still sending: its connection must close.
+    pub(crate) unread: bool,
+}
+
+impl Failure {
+    fn new(reason: &'static str, problem: Problem) -> Self {
+        Self { reason, problem: Box::new(problem), unread: false }
+    }
+
+    pub(super) fn unavailable(reason: &'static str, detail: &str) -> Self {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_unavailable", detail);
+        Self::new(reason, problem.with_retry_after(RETRY_AFTER))
+    }
+
+    /// No address of the upstream can be reached.
+    pub(crate) fn down() -> Self {
+        Self::unavailable("upstream_down", "the service behind this address is not available")
+    }
+
+    pub(crate) fn bad_gateway() -> Self {
+        let problem = Problem::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_unavailable",
+            "the service behind this address broke off without an answer",
+        );
+        Self::new("upstream_broke_off", problem.with_retry_after(RETRY_AFTER))
+    }
+
+    pub(crate) fn timeout() -> Self {
+        let detail = "the service behind this address did not answer in time";
+        Self::new("upstream_timeout", Problem::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", detail))
+    }
+
+    /// The client's own upload failed, whatever the upstream made of it.
+    pub(super) fn of_upload(phase: UploadPhase) -> Option<Self> {
+        let (reason, problem) = match phase {
+            UploadPhase::TooLarge => ("body_too_large", too_large()),
+            UploadPhase::Failed => (
+                "client_body",
+                Problem::bad_request("body_broken", "the request body broke off or is malformed"),
+            ),
+            UploadPhase::Running | UploadPhase::Complete => return None,
+        };
+        Some(Self { reason, problem: Box::new(problem), unread: true })
+    }
+
+    pub(super) fn slow_upload() -> Self {
+        let problem =
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the request body came too slowly");
+        Self { reason: "body_timeout", problem: Box::new(problem), unread: true }
+    }
+}
+
+/// 413 for a body beyond the route's limit.
+pub(crate) fn too_large() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        "the request body is larger than this address takes",
+    )
+}

@@ -1,0 +1,138 @@
+//! When a request is sent again, and the bodies that are kept for it.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body::Body as _;
+
+use crate::body::{RequestBody, Upload, UploadPhase};
+
+/// When a route's requests are sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retries {
+    /// Times that a request is sent in all.
+    pub(crate) sends: u32,
+    /// Goes to another address when a connection is refused.
+    pub(crate) on_connect_failure: bool,
+    pub(crate) on_reset: bool,
+    pub(crate) on_503: bool,
+    /// Time for the head of the answer to each try.
+    pub(crate) per_try: Option<Duration>,
+    /// All idempotent methods, with bodies of so many bytes; otherwise GET and HEAD without one.
+    pub(crate) max_body: Option<usize>,
+    /// Sends a GET or HEAD to a second address when the first takes so long.
+    pub(crate) hedge_after: Option<Duration>,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            sends: 3,
+            on_connect_failure: true,
+            on_reset: true,
+            on_503: false,
+            per_try: None,
+            max_body: None,
+            hedge_after: None,
+        }
+    }
+}
+
+impl Retries {
+    /// Whether a request of this method may be sent twice (RFC 9110 section 9.2.2).
+    fn repeats(&self, method: &Method) -> bool {
+        match *method {
+            Method::GET | Method::HEAD => true,
+            Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE => self.max_body.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether the upload of a request is worth keeping.
+    pub(crate) fn keeps(&self, method: &Method) -> Option<usize> {
+        self.max_body.filter(|_| self.sends > 1 && self.repeats(method))
+    }
+}
+
+/// A request body as far as it has passed, while it is small enough.
+#[derive(Debug)]
+pub(crate) struct Kept(RefCell<Option<Pieces>>);
+
+#[derive(Debug)]
+struct Pieces {
+    all: Vec<Bytes>,
+    room: usize,
+}
+
+impl Kept {
+    pub(crate) fn new(room: usize) -> Self {
+        Self(RefCell::new(Some(Pieces { all: Vec::new(), room })))
+    }
+
+    /// Takes a piece as it passes.
+    pub(crate) fn push(&self, piece: &Bytes) {
+        let mut slot = self.0.borrow_mut();
+        let Some(pieces) = slot.as_mut() else { return };
+        match pieces.room.checked_sub(piece.len()) {
+            Some(room) => {
+                pieces.room = room;
+                pieces.all.push(piece.clone());
+            }
+            None => *slot = None,
+        }
+    }
+
+    /// Something passed that cannot be kept.
+    pub(crate) fn give_up(&self) {
+        *self.0.borrow_mut() = None;
+    }
+
+    fn body(&self) -> Option<RequestBody> {
+        let slot = self.0.borrow();
+        Some(match slot.as_ref()?.all.as_slice() {
+            [] => RequestBody::Empty,
+            [only] => RequestBody::Whole(only.clone()),
+            many => RequestBody::Whole(many.concat().into()),
+        })
+    }
+}
+
+/// A request that can be sent again, without its body.
+pub(super) struct Replay(Request<()>);
+
+impl Replay {
+    /// None where sending it twice could do harm, or nothing of its body is kept.
+    pub(super) fn of(
+        request: &Request<RequestBody>,
+        upload: Option<&Upload>,
+        retries: &Retries,
+    ) -> Option<Self> {
+        let kept = request.body().is_end_stream() || upload.is_some_and(|upload| upload.kept().is_some());
+        (retries.sends > 1 && kept && retries.repeats(request.method())).then(|| Self(head(request)))
+    }
+
+    /// The request once more, if all of its body has passed and was kept.
+    pub(super) fn request(self, upload: Option<&Upload>) -> Option<Request<RequestBody>> {
+        let body = match upload {
+            None => RequestBody::Empty,
+            Some(upload) if upload.phase() == UploadPhase::Complete => upload.kept()?.body()?,
+            Some(_) => return None,
+        };
+        Some(self.0.map(|()| body))
+    }
+}
+
+fn head(request: &Request<RequestBody>) -> Request<()> {
+    let mut copy = Request::new(());
+    request.method().clone_into(copy.method_mut());
+    request.uri().clone_into(copy.uri_mut());
+    request.headers().clone_into(copy.headers_mut());
+    copy
+}
+
+/// A second copy of a request that has no body.
+pub(super) fn replica(request: &Request<RequestBody>) -> Request<RequestBody> {
+    head(request).map(|()| RequestBody::Empty)
+}

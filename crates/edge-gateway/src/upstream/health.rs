@@ -1,0 +1,184 @@
+//! Active health checks: asks each address at its own pace whether it is well.
+//!
+//! One task for each upstream and process, however many workers there are; the result is one atomic per
+//! address. A check makes a connection of its own, because a server that accepts none is not well. The first
+//! check of an address decides at once; later ones need several in a row, so that one lost packet moves nothing.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{HOST, HeaderValue, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{Request, Uri};
+use quintet_http::listen::Address;
+use quintet_http::{Client, Origin};
+use tokio::task::JoinSet;
+
+use super::Upstream;
+
+/// Bytes of an answer; what does not fit is no answer to a health check.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// How the addresses of an upstream are checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Health {
+    pub(crate) path: PathAndQuery,
+    pub(crate) host: Option<HeaderValue>,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) healthy_after: u32,
+    pub(crate) unhealthy_after: u32,
+    /// Empty for all from 200 to 299.
+    pub(crate) status: Vec<u16>,
+}
+
+/// What earlier checks of an address found.
+#[derive(Debug, Clone, Copy, Default)]
+struct Record {
+    /// Of the address; another one begins anew.
+    generation: u32,
+    healthy: Option<bool>,
+    /// Checks in a row that said otherwise.
+    against: u32,
+}
+
+impl Record {
+    /// Takes a check into account; returns the new state if it changed.
+    fn note(&mut self, passed: bool, health: &Health) -> Option<bool> {
+        if self.healthy == Some(passed) {
+            self.against = 0;
+            return None;
+        }
+        self.against += 1;
+        let needed = if passed { health.healthy_after } else { health.unhealthy_after };
+        if self.healthy.is_some() && self.against < needed {
+            return None;
+        }
+        (self.healthy, self.against) = (Some(passed), 0);
+        Some(passed)
+    }
+}
+
+/// Checks the upstream until nothing uses it any more.
+pub(super) async fn run(upstream: Weak<Upstream>, health: Health) {
+    let mut records = Vec::new();
+    loop {
+        let Some(checked) = upstream.upgrade() else { return };
+        check_all(&checked, &health, &mut records).await;
+        drop(checked);
+        tokio::time::sleep(jittered(health.interval)).await;
+    }
+}
+
+/// A tenth more or less, so that gateways and upstreams do not ask in step.
+pub(super) fn jittered(interval: Duration) -> Duration {
+    let mut random = [0u8; 2];
+    quintet_types::Entropy::fill(&quintet_types::SystemEntropy, &mut random);
+    let part = f64::from(u16::from_ne_bytes(random)) / f64::from(u16::MAX);
+    interval.mul_f64(0.9 + 0.2 * part)
+}
+
+async fn check_all(upstream: &Upstream, health: &Health, records: &mut Vec<Record>) {
+    records.resize(upstream.endpoints.len(), Record::default());
+    let mut checks = JoinSet::new();
+    for (at, endpoint) in upstream.endpoints.iter().enumerate() {
+        let Some(address) = endpoint.address() else { continue };
+        let (health, generation) = (health.clone(), endpoint.generation());
+        checks.spawn(async move { (at, generation, passes(&address, &health).await) });
+    }
+    while let Some(done) = checks.join_next().await {
+        // A check that panicked says nothing about the address.
+        let Ok((at, generation, outcome)) = done else { continue };
+        let (Some(endpoint), Some(record)) = (upstream.endpoints.get(at), records.get_mut(at)) else {
+            continue;
+        };
+        if generation != endpoint.generation() {
+            continue;
+        }
+        if record.generation != generation {
+            *record = Record { generation, ..Record::default() };
+        }
+        upstream.metrics.checked(outcome.is_ok());
+        if let Some(healthy) = record.note(outcome.is_ok(), health) {
+            endpoint.set_healthy(healthy, upstream.millis(Instant::now()));
+            report(upstream, at, outcome.err());
+        }
+    }
+}
+
+fn report(upstream: &Upstream, at: usize, failure: Option<String>) {
+    let address = upstream.endpoints.get(at).and_then(super::Endpoint::address);
+    let address = address.as_deref().map(ToString::to_string).unwrap_or_default();
+    let upstream = upstream.name.as_str();
+    match failure {
+        None => tracing::info!(upstream, address, "address is healthy"),
+        Some(reason) => tracing::warn!(upstream, address, reason, "address is unhealthy"),
+    }
+}
+
+/// Asks once. The error says why the address is not well.
+async fn passes(address: &Arc<Address>, health: &Health) -> Result<(), String> {
+    let origin = match &**address {
+        Address::Tcp(tcp) => Origin::Http { host: tcp.ip().to_string(), port: tcp.port() },
+        Address::Unix(path) => Origin::Unix(path.clone()),
+    };
+    let mut request = Request::new(Bytes::new());
+    *request.uri_mut() = Uri::from(health.path.clone());
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("edge-gateway health check"));
+    if let Some(host) = &health.host {
+        request.headers_mut().insert(HOST, host.clone());
+    }
+    let client = Client::new(origin).timeout(health.timeout).max_body(MAX_ANSWER);
+    let answer = client.request(request).await.map_err(|error| crate::proxy::chain(&error))?;
+    let status = answer.status();
+    let expected =
+        if health.status.is_empty() { status.is_success() } else { health.status.contains(&status.as_u16()) };
+    if expected { Ok(()) } else { Err(format!("answered {}", status.as_u16())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health() -> Health {
+        Health {
+            path: PathAndQuery::from_static("/"),
+            host: None,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            healthy_after: 2,
+            unhealthy_after: 3,
+            status: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_first_check_decides_and_later_ones_need_several_in_a_row() {
+        let mut record = Record::default();
+        let checks = [
+            (false, Some(false)),
+            (true, None),
+            (false, None),
+            (true, None),
+            (true, Some(true)),
+            (false, None),
+            (false, None),
+            (true, None),
+            (false, None),
+            (false, None),
+            (false, Some(false)),
+        ];
+        for (n, (passed, change)) in checks.into_iter().enumerate() {
+            assert_eq!(record.note(passed, &health()), change, "check {n}");
+        }
+    }
+
+    #[test]
+    fn intervals_vary_by_a_tenth() {
+        for _ in 0..100 {
+            let drawn = jittered(Duration::from_secs(10));
+            assert!((Duration::from_secs(9)..=Duration::from_secs(11)).contains(&drawn), "{drawn:?}");
+        }
+    }
+}

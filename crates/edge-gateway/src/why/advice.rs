@@ -1,0 +1,221 @@
+//! What an error means and what to change, in plain words.
+
+/// For one reason.
+pub(super) struct Advice {
+    pub(super) why: &'static str,
+    pub(super) change: &'static str,
+}
+
+/// By the reason in the access log where it says more than the problem's code.
+pub(super) fn of(reason: &str, code: &str) -> Advice {
+    known(reason).or_else(|| known(code)).unwrap_or(Advice {
+        why: "The gateway has no longer explanation for this code; the detail above is all there is.",
+        change: "Look at the log lines and the trace of the same request id.",
+    })
+}
+
+/// The advice for a reason or code, if there is one.
+pub(super) fn known(word: &str) -> Option<Advice> {
+    let (why, change) = upstream(word).or_else(|| request(word)).or_else(|| identity(word))?;
+    Some(Advice { why, change })
+}
+
+fn upstream(word: &str) -> Option<(&'static str, &'static str)> {
+    Some(match word {
+        "upstream_down" | "upstream_unavailable" => (
+            "No connection to any address of the upstream could be made, for longer than its restart patience.",
+            "Check that the service runs and listens on the addresses of its [[upstreams]] section; raise \
+             `restart_patience_ms` if its restarts take longer.",
+        ),
+        "upstream_full" => (
+            "The upstream already had as many requests in flight as it may.",
+            "Find out why its answers are slow; raise `max_in_flight` of its [[upstreams]] section only if the \
+             service can take more.",
+        ),
+        "upstream_broke_off" => (
+            "The upstream closed the connection before its answer was complete, and the request could not be \
+             repeated safely.",
+            "Look for a crash or restart of the service at this time. Its idle timeout must be above \
+             `idle_timeout_ms` of the [[upstreams]] section.",
+        ),
+        "upstream_timeout" => (
+            "The upstream took the request and did not begin its answer in time.",
+            "Look at the service's own trace of this request; raise `timeout_ms` of the route if such requests \
+             may take longer.",
+        ),
+        "upstream_stalled" => (
+            "The upstream began its answer and then sent nothing for five minutes.",
+            "A stream must send something more often, such as a comment line of an event stream.",
+        ),
+        _ => return None,
+    })
+}
+
+fn request(word: &str) -> Option<(&'static str, &'static str)> {
+    Some(match word {
+        "not_found" => (
+            "No route takes this host, path, method and these headers.",
+            "Run `edge-gateway explain` with the same request: it says why each route does not take it.",
+        ),
+        "method_not_allowed" => (
+            "Routes take this path, but not with this method.",
+            "Add the method to `methods` of the route; GET does not include HEAD.",
+        ),
+        "too_many_requests" => (
+            "The client used up its allowance on this route or over all routes.",
+            "Raise `rate_limit` of the route or of [limits] if the client is well-behaved; the RateLimit headers of \
+             the answer name the allowance.",
+        ),
+        "network_denied" => (
+            "The client's address is in `deny`, or not in `allow`, of the route or of [limits].",
+            "Add its network to `allow` or take it out of `deny` if it should pass.",
+        ),
+        "body_too_large" => (
+            "The request body is larger than the route takes.",
+            "Raise `max_body` of the route, or of [limits] for all.",
+        ),
+        "body_timeout" => (
+            "The client paused too long while sending its body.",
+            "Slow clients need a higher `limits.body_idle_timeout_ms`.",
+        ),
+        "client_body" | "body_broken" => (
+            "The client's body broke off or was malformed.",
+            "This is the client's doing, or that of a proxy in front of the gateway.",
+        ),
+        "host_invalid" => (
+            "The request named no host, several, or two that differ.",
+            "The client must send exactly one Host header or :authority.",
+        ),
+        "misdirected" => (
+            "The request named another host than its TLS connection was made for.",
+            "The client must open a connection for each host; a proxy in front must not rewrite Host.",
+        ),
+        "path_not_canonical" => (
+            "Servers would disagree on what this path means, so it is refused before routes are looked at.",
+            "The client must send the resolved path: no dot segments, empty segments or encoded slashes.",
+        ),
+        "cors_origin_refused" => (
+            "A page of another origin asked to use this address, and the route's CORS rules do not list it.",
+            "Add the page's origin to the origins of the route's `cors`, if it may.",
+        ),
+        "length_conflict" => (
+            "The request had both Content-Length and Transfer-Encoding, as in request smuggling.",
+            "Fix or block the client.",
+        ),
+        "query_malformed" => (
+            "The query of a sign-in page could not be read.",
+            "Start the sign-in again from the page itself.",
+        ),
+        _ => return None,
+    })
+}
+
+fn identity(word: &str) -> Option<(&'static str, &'static str)> {
+    Some(match word {
+        "token_missing" | "not_signed_in" => (
+            "The route needs a token or session and the request had none.",
+            "The client must send `Authorization: Bearer …` or sign in; use auth = \"none\" for a public route.",
+        ),
+        "token_malformed" | "token_signature" => (
+            "The bearer token is not one that the identity provider made.",
+            "Check where the client got its token.",
+        ),
+        "token_expired" => ("The bearer token has expired.", "The client must renew its token before that."),
+        "token_not_yet_valid" => (
+            "The bearer token is not valid yet.",
+            "Compare the clocks of the gateway and the identity provider.",
+        ),
+        "token_wrong_issuer" | "token_wrong_audience" => (
+            "The bearer token is from another issuer or for another audience.",
+            "Compare the token's `iss` and `aud` with `issuer` and `audience` of [identity].",
+        ),
+        "token_unknown_key" => (
+            "The bearer token is signed with a key that the identity provider does not publish.",
+            "Check that the token is from this installation, and that the gateway reaches `identity.jwks`.",
+        ),
+        "auth_unavailable" | "identity_unavailable" => (
+            "The identity provider did not answer, and nothing kept from earlier would do.",
+            "Check that the identity provider runs and that `identity.jwks` names its socket.",
+        ),
+        "identity_broken" => (
+            "The identity provider's answer was not a usable token answer.",
+            "Look at the gateway's log for the reason, and at the provider's version and client settings.",
+        ),
+        "scope_missing" => (
+            "The token or session lacks a scope that the route asks for.",
+            "Grant the scope to the client, or change `scopes` of the route.",
+        ),
+        "csrf" => (
+            "A request that acts on a browser session did not come from a page of this site.",
+            "This is an attack or a page on another origin; programs must use bearer tokens.",
+        ),
+        "signin_refused" | "signin_code" | "signin_expired" | "signin_issuer" | "signin_state" => (
+            "A sign-in did not come back as it began: refused, too late, twice, or in another browser.",
+            "Start again; if it always fails, compare issuer, client id and redirect URI on both sides.",
+        ),
+        "session_too_large" => (
+            "The session does not fit into a cookie of 4 KiB.",
+            "Make the access token smaller, for example with fewer scopes or claims.",
+        ),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn sources(directory: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, text);
+            } else if !path.ends_with("why/advice.rs") {
+                text.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_and_reason_of_the_gateway_is_explained() {
+        let mut text = String::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+        let pattern = r#"(?:Problem::new\(\s*StatusCode::\w+,\s*|Problem::bad_request\(\s*|Failure::unavailable\(\s*|\.fail\(\s*|reason: )"(\w+)""#;
+        let words: std::collections::BTreeSet<String> = regex_lite::Regex::new(pattern)
+            .unwrap()
+            .captures_iter(&text)
+            .map(|found| found[1].to_owned())
+            .collect();
+        assert!(words.len() > 15, "{words:?}");
+        let unexplained: Vec<_> =
+            words.iter().filter(|word| *word != "client_left" && known(word).is_none()).collect();
+        assert!(unexplained.is_empty(), "say in why/advice.rs what these mean: {unexplained:?}");
+    }
+
+    #[test]
+    fn codes_of_other_crates_are_explained() {
+        use quintet_auth::Rejection as R;
+        use quintet_http::problem::Problem;
+        let rejections = [
+            R::Missing,
+            R::Expired,
+            R::NotYetValid,
+            R::WrongIssuer,
+            R::WrongAudience,
+            R::UnknownKey,
+            R::Signature,
+            R::Unavailable,
+        ];
+        let codes = rejections.map(R::code).into_iter().chain([
+            Problem::forbidden("x").code,
+            Problem::not_found("x").code,
+            Problem::too_many(std::time::Duration::ZERO).code,
+            "token_malformed",
+        ]);
+        for code in codes {
+            assert!(known(code).is_some(), "{code}");
+        }
+    }
+}

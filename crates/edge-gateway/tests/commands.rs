@@ -1,0 +1,59 @@
+//! The real binary: its commands, and a reload by signal.
+
+#[cfg(test)]
+#[path = "commands/gateway.rs"]
+mod gateway;
+
+use gateway::Gateway;
+
+const NOBODY: &str = "01930a5e-7b1c-7c3a-9f7e-0d2b6f1c9a55";
+
+#[test]
+fn explain_works_on_the_file_alone_and_has_exit_codes() {
+    let gateway = Gateway::new();
+    let (code, text, _) =
+        gateway.run(&["explain", "GET", "https://localhost/?a=b", "-H", "Accept: text/html"]);
+    assert!(code == 0 && text.contains("200 with 5 bytes"), "{code} {text}");
+    let (code, text, _) = gateway.run(&["explain", "GET", "https://localhost/other", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &json["refused"]["status"]), (0, &404.into()));
+    for wrong in
+        [["explain", "GET", "/path"], ["explain", "G E T", "https://a/"], ["explain", "GET", "ftp://a/"]]
+    {
+        assert_eq!(gateway.run(&wrong).0, 64, "{wrong:?}");
+    }
+    gateway.configure("path_exact = \"/\"");
+    let (code, _, error) = gateway.run(&["explain", "GET", "https://localhost/"]);
+    assert!(code == 78 && error.contains("routes.0.upstream"), "{code} {error}");
+}
+
+#[test]
+fn why_asks_the_running_gateway() {
+    let mut gateway = Gateway::new();
+    let (code, _, error) = gateway.run(&["why", NOBODY]);
+    assert!(code == 69 && error.contains("admin.sock"), "{code} {error}");
+    gateway.start();
+    let id = gateway.refused_request();
+    let (code, text, error) = gateway.run(&["why", &id]);
+    assert!(code == 0 && text.contains("400 host_invalid"), "{code} {text} {error}");
+    let (code, text, error) = gateway.run(&["why", NOBODY]);
+    assert!(code == 69 && text.contains("nothing is known"), "{code} {text} {error}");
+    assert_eq!(gateway.run(&["why", "not an id"]).0, 64);
+}
+
+#[test]
+fn a_signal_reloads_the_file_and_a_bad_one_changes_nothing() {
+    let mut gateway = Gateway::new();
+    gateway.start();
+    gateway.configure("path_exact = \"/new\"\nrespond = { body = \"new\" }");
+    gateway.reload();
+    let log = gateway.wait_for_log("configuration replaced");
+    assert!(log.contains("localhost/new"), "{log}");
+    gateway.configure("path_exakt = \"/\"");
+    gateway.reload();
+    let log = gateway.wait_for_log("reload refused; the previous settings stay");
+    assert!(log.contains("did you mean `path_exact`?"), "{log}");
+    gateway.configure("path_exact = \"/\"\nrespond = {}\n[limits]\nconnections = 5");
+    gateway.reload();
+    gateway.wait_for_log(r#"routes_removed":"[\"localhost/new"#);
+}
