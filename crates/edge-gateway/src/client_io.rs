@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::head_guard::HeadGuard;
@@ -74,6 +75,8 @@ impl IoState {
 pub(crate) struct ClientIo<S> {
     stream: S,
     state: Arc<IoState>,
+    /// Read before, and to be read again.
+    unread: Bytes,
     /// Only for HTTP/1: HTTP/2 frames its heads and bodies.
     guard: Option<HeadGuard>,
     closed: bool,
@@ -82,7 +85,23 @@ pub(crate) struct ClientIo<S> {
 
 impl<S> ClientIo<S> {
     pub(crate) fn new(stream: S, state: Arc<IoState>, http1: bool) -> Self {
-        Self { stream, state, guard: http1.then(HeadGuard::default), closed: false, lingered: 0 }
+        Self {
+            stream,
+            state,
+            unread: Bytes::new(),
+            guard: http1.then(HeadGuard::default),
+            closed: false,
+            lingered: 0,
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Gives back bytes that were read but not used.
+    pub(crate) fn unread(&mut self, bytes: Bytes) {
+        self.unread = bytes;
     }
 
     fn observe(&mut self, bytes: &[u8]) {
@@ -118,6 +137,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.unread.is_empty() {
+            let bytes = this.unread.split_to(this.unread.len().min(buffer.remaining()));
+            buffer.put_slice(&bytes);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
         this.observe(buffer.filled().get(before..).unwrap_or_default());

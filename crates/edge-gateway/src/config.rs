@@ -21,7 +21,7 @@ use serde::Deserialize;
 pub(crate) use self::content::ContentSection;
 pub(crate) use self::identity::{Identity, Issuer};
 pub(crate) use self::limits::{Limits, RateLimit};
-pub(crate) use self::listen::{Certificate, Listen};
+pub(crate) use self::listen::{Certificate, HttpMode, Listen};
 pub(crate) use self::reload::Reload;
 pub(crate) use self::route::RouteSection;
 pub(crate) use self::upstream::{HealthSection, Upstream};

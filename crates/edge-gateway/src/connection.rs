@@ -4,6 +4,9 @@
 //! The sweep of the worker asks [`ConnectionState::overdue`] and ends connections that exceed a time limit;
 //! no connection has timers of its own.
 
+mod http1;
+mod parking;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,23 +27,21 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::body::ResponseBody;
+use self::parking::Parking;
 use crate::client_io::{ClientIo, IoState};
 use crate::config::Limits;
 use crate::limits::ClientKey;
 use crate::ticks::Tick;
 use crate::worker::Worker;
 
-/// Bytes that hyper may hold of one HTTP/1 message head and its pipelined successors.
-const H1_BUFFER: usize = 64 * 1024;
-/// Headers that hyper takes by itself, on the stack; a limit that is set has to fill its places for each request.
-const HYPER_HEADERS: usize = 100;
 /// Per stream and connection, so that one client cannot make the gateway hold much.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 const H2_SEND_BUFFER: usize = 64 * 1024;
 /// At drain, how long a connection without a request yet may take to send one.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
+/// An idle HTTP/1.1 connection is parked after this time: a client that has more to ask at once does so sooner.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 /// Streams that a client may reset before it is cut off (CVE-2023-44487, CVE-2025-8671).
 const H2_RESETS: usize = 50;
 
@@ -81,6 +82,8 @@ impl Client {
 pub(crate) struct ConnectionState {
     pub(crate) worker: Rc<Worker>,
     pub(crate) client: Client,
+    /// The client speaks TLS.
+    pub(crate) secure: bool,
     pub(crate) io: Arc<IoState>,
     /// Server name of the handshake, lower case.
     pub(crate) sni: RefCell<Option<String>>,
@@ -91,18 +94,21 @@ pub(crate) struct ConnectionState {
     served: Cell<bool>,
     handshaken: Cell<bool>,
     idle_since: Cell<Tick>,
+    parking: Parking,
     /// HTTP/2 answers that wait for the client, by key: since when.
     stalled: RefCell<HashMap<u64, Tick>>,
 }
 
 impl ConnectionState {
-    pub(crate) fn new(worker: Rc<Worker>, client: Client) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, client: Client, secure: bool) -> Self {
         let ticks = worker.ticks.clone();
         Self {
             idle_since: Cell::new(ticks.now()),
+            parking: Parking::default(),
             io: Arc::new(IoState::new(ticks)),
             worker,
             client,
+            secure,
             sni: RefCell::default(),
             http1: Cell::new(true),
             forwarded: RefCell::default(),
@@ -121,6 +127,7 @@ impl ConnectionState {
     pub(crate) fn exchange_began(&self) {
         self.exchanges.set(self.exchanges.get() + 1);
         self.served.set(true);
+        self.parking.left();
     }
 
     pub(crate) fn exchange_ended(&self) {
@@ -174,6 +181,22 @@ impl ConnectionState {
         (idle > ms(allowed)).then_some("idle")
     }
 
+    /// Asks a connection that has nothing to do to give its buffers back.
+    pub(crate) fn park_if_idle(&self) {
+        if self.is_parkable() && self.worker.ticks.since(self.idle_since.get()) >= PARK_AFTER {
+            self.parking.ask();
+        }
+    }
+
+    /// Between two requests of HTTP/1.1, with nothing half read or half written.
+    fn is_parkable(&self) -> bool {
+        self.http1.get()
+            && self.served.get()
+            && self.exchanges.get() == 0
+            && self.io.write_blocked().is_none()
+            && self.io.head_began().is_none()
+    }
+
     /// Waits until this connection is to end. One that has not brought a request yet gets a moment: its
     /// request is probably on the way, and hyper would close at once.
     async fn drain_begins(&self) {
@@ -207,68 +230,30 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
     let (_, session) = stream.get_ref();
     let http1 = session.alpn_protocol() != Some(b"h2");
     state.handshake_done(http1, session.server_name());
-    let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&state.io), http1));
-    let outcome =
-        if http1 { Box::pin(serve_http1(&state, io)).await } else { Box::pin(serve_http2(&state, io)).await };
+    let io = ClientIo::new(stream, Arc::clone(&state.io), http1);
+    let outcome = if http1 {
+        http1::serve(&state, io).await
+    } else {
+        Box::pin(serve_http2(&state, TokioIo::new(io))).await
+    };
     if let Err(error) = outcome {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
     }
 }
 
-type TlsIo = TokioIo<ClientIo<TlsStream<TcpStream>>>;
-
-async fn serve_http1(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper::Error> {
-    let view = state.worker.view();
-    let limits = view.limits();
-    let service_state = Rc::clone(state);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let state = Rc::clone(&service_state);
-        // hyper keeps the place for this future while the connection is idle; with the box it is a pointer's.
-        Box::pin(async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) })
-    });
-    let mut builder = http1_builder(limits);
-    builder.keep_alive(true).half_close(false);
-    let connection = builder.serve_connection(io, service).with_upgrades();
-    drop(view);
-    let mut connection = pin!(connection);
-    if let Some(outcome) = until_drain(state, connection.as_mut()).await {
-        return outcome;
+/// Serves a connection of a plain listener to its end.
+pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
+    state.handshake_done(true, None);
+    let io = ClientIo::new(stream, Arc::clone(&state.io), true);
+    if let Err(error) = http1::serve(&state, io).await {
+        tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
     }
-    connection.as_mut().graceful_shutdown();
-    connection.await
 }
 
-/// With what bounds a request's head.
-fn http1_builder(limits: &Limits) -> hyper::server::conn::http1::Builder {
-    let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    // The worker's sweep bounds the time for a head; a timer per request costs more.
-    builder.max_header_size(header_bytes).max_buf_size(H1_BUFFER.max(header_bytes)).header_read_timeout(None);
-    if limits.header_count != HYPER_HEADERS {
-        builder.max_headers(limits.header_count);
-    }
-    builder
-}
-
-/// Runs a connection. None when it is to end gracefully from now on.
-async fn until_drain<F: Future>(state: &ConnectionState, mut connection: Pin<&mut F>) -> Option<F::Output> {
-    let mut drain = pin!(state.drain_begins());
-    let mut registered = false;
-    poll_fn(|cx| {
-        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-            return Poll::Ready(Some(outcome));
-        }
-        // Asked once it wakes this task, whose waker stays the same; asking at each of its wakes would take a lock.
-        if registered && !state.worker.shutdown.is_cancelled() {
-            return Poll::Pending;
-        }
-        registered = true;
-        drain.as_mut().poll(cx).map(|()| None)
-    })
-    .await
-}
-
-async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper::Error> {
+async fn serve_http2(
+    state: &Rc<ConnectionState>,
+    io: TokioIo<ClientIo<TlsStream<TcpStream>>>,
+) -> Result<(), hyper::Error> {
     let view = state.worker.view();
     let limits = view.limits();
     let service_state = Rc::clone(state);
@@ -293,27 +278,22 @@ async fn serve_http2(state: &Rc<ConnectionState>, io: TlsIo) -> Result<(), hyper
     connection.await
 }
 
-/// Serves a connection of a plain listener: every request is sent to HTTPS.
-pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
-    state.handshake_done(true, None);
-    let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&state.io), true));
-    let view = state.worker.view();
-    let limits = view.limits();
-    let service_state = Rc::clone(&state);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answer = crate::handler::redirect_to_https(&service_state, &request);
-        async move { Ok::<http::Response<ResponseBody>, Infallible>(answer) }
-    });
-    let mut connection = pin!(http1_builder(limits).serve_connection(io, service));
-    let outcome = if let Some(outcome) = until_drain(&state, connection.as_mut()).await {
-        outcome
-    } else {
-        connection.as_mut().graceful_shutdown();
-        connection.await
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
-    }
+/// Runs a connection. None when it is to end gracefully from now on.
+async fn until_drain<F: Future>(state: &ConnectionState, mut connection: Pin<&mut F>) -> Option<F::Output> {
+    let mut drain = pin!(state.drain_begins());
+    let mut registered = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        // Asked once it wakes this task, whose waker stays the same; asking at each of its wakes would take a lock.
+        if registered && !state.worker.shutdown.is_cancelled() {
+            return Poll::Pending;
+        }
+        registered = true;
+        drain.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// Runs hyper's HTTP/2 streams on this worker, counted so that drain waits for them.

@@ -17,7 +17,7 @@ use http::{Method, Uri};
 use quintet_service::{Code, OrExit as _, StartError};
 
 use self::report::{Listener, Refusal, Report, Request};
-use crate::config::{Config, Plan};
+use crate::config::{Config, HttpMode, Plan};
 use crate::handler::host_name;
 use crate::path;
 use crate::router::Head;
@@ -78,10 +78,11 @@ fn report(config: &Config, asked: &Explain) -> anyhow::Result<Report> {
     };
     match scheme {
         "https" => report.certificate = Some(certificate::choose(&config.certificates, &host)),
-        "http" => {
+        "http" if config.listen.http_mode == HttpMode::Redirect => {
             report.refused = Some(Refusal::new(308, "plain HTTP is sent to the same address on HTTPS"));
             return Ok(report);
         }
+        "http" => {}
         _ => return Err(usage("URL must begin with https:// or http://")),
     }
     let canonical = match path::canonical(uri.path()) {
@@ -100,6 +101,10 @@ fn report(config: &Config, asked: &Explain) -> anyhow::Result<Report> {
     let head = Head { host: &host, path: &canonical, query: uri.query(), method: &method, headers: &headers };
     let client = asked.client.to_string();
     routes::explain(config, &plan, &head, &client, authority.as_str(), &mut report);
+    if scheme == "http" && routes::needs_https(&plan, &head) {
+        let reason = "tokens and sessions are not taken in the clear: sent to the same address on HTTPS";
+        report.refused = Some(Refusal::new(308, reason));
+    }
     Ok(report)
 }
 

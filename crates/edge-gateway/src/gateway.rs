@@ -11,7 +11,7 @@ mod reload;
 mod snapshot;
 
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ pub(crate) struct Gateway {
     pub(crate) recent: Recent,
     pub(crate) rate_limiter: RateLimiter,
     pub(crate) connections: Connections,
+    /// Idle connections that hold no buffers.
+    pub(crate) parked: AtomicUsize,
     pub(crate) metrics: Metrics,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) tls: Arc<ServerConfig>,
@@ -185,6 +187,7 @@ async fn observe(gateway: Arc<Gateway>, shutdown: CancellationToken) -> anyhow::
     loop {
         let snapshot = gateway.snapshot();
         let open = gateway.connections.count();
+        gateway.metrics.parked(gateway.parked.load(Ordering::Relaxed));
         gateway.metrics.observe(open, &snapshot.upstreams, gateway.certificates.not_after());
         match gateway.judge(Instant::now()) {
             Verdict::Open => {}

@@ -23,11 +23,11 @@ use quintet_http::problem::Problem;
 
 use self::host::Asked;
 pub(crate) use self::host::host_name;
-pub(crate) use self::https_redirect::redirect_to_https;
 use self::rewrite::rewrite;
 use self::upgrade::{is_upgrade, parts_request, upgraded};
 use crate::auth::{Denied, authorize};
 use crate::body::{RequestBody, ResponseBody, Streaming, Upload, UploadPhase};
+use crate::config::HttpMode;
 use crate::connection::ConnectionState;
 use crate::content::{self, Wanted};
 use crate::exchange::Exchange;
@@ -35,7 +35,7 @@ use crate::headers::{X_REQUEST_ID, strip_response};
 use crate::limits::{Access, ClientKey, Decision, Quota, QuotaKey};
 use crate::mirror::Copy;
 use crate::proxy::{Failure, Forwarded, Target, forward, too_large};
-use crate::router::{Action, Edits, Route};
+use crate::router::{Action, Auth, Edits, Route};
 use crate::worker::View;
 use crate::{answer, path, trace};
 
@@ -44,7 +44,7 @@ const ANSWER_IDLE: Duration = Duration::from_mins(5);
 /// Bucket of the limit over all routes; each route has one of its own.
 const GLOBAL_BUCKET: u32 = 0;
 
-/// Answers one request of a TLS connection.
+/// Answers one request.
 pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming>) -> Response<ResponseBody> {
     let started = Instant::now();
     let conflict = state.http1.get() && state.io.head_parsed();
@@ -62,8 +62,10 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
             "length_conflict",
             "the request has both Content-Length and Transfer-Encoding",
         ))
-    } else {
+    } else if state.secure || exchange.view().config.listen.http_mode == HttpMode::Proxy {
         process(&state, request, &mut exchange, &mut extra).await
+    } else {
+        https_redirect::of_any(exchange.view(), &request).map(Outcome::Local)
     };
     let mut response = match outcome {
         Ok(Outcome::Upstream(forwarded)) => return stream(&state, forwarded, exchange, extra),
@@ -129,6 +131,9 @@ async fn process(
     if let Some(quota) = &view.quota {
         take_quota(state, state.client.key, GLOBAL_BUCKET, quota, exchange.started(), extra)?;
     }
+    if !state.secure && asked.path.starts_with("/.auth/") {
+        return https_redirect::to(&view, asked.host_text(), &parts.uri).map(Outcome::Local);
+    }
     if let Some(response) = own_page(state, &view, &asked, &parts).await? {
         return Ok(Outcome::Local(response));
     }
@@ -137,6 +142,9 @@ async fn process(
     }
     let (index, route) = routing::find(&view, &parts, &asked, extra)?;
     exchange.set_route(index);
+    if !state.secure && route.auth != Auth::None {
+        return https_redirect::to(&view, asked.host_text(), &parts.uri).map(Outcome::Local);
+    }
     extra.wanted = route.content.as_ref().map(|content| Box::new(content.wanted(&parts)));
     if let Some(edits) = &route.response_headers {
         extra.edits = Some(Box::new(edits.of(&routing::values(state, exchange, &parts, &asked, route))));
@@ -342,7 +350,10 @@ fn finish(
         edits.apply(headers);
     }
     headers.insert(X_REQUEST_ID, exchange.request_id().clone());
-    if let Some(hsts) = &exchange.view().hsts {
+    // A browser ignores it where it came in the clear (RFC 6797 section 7.2).
+    if let Some(hsts) = &exchange.view().hsts
+        && state.secure
+    {
         headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     if let Some((quota, decision)) = &extra.rate_limit {

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) refused_total: Counter,
     pub(crate) refused_per_client: Counter,
     pub(crate) connections_open: Gauge,
+    connections_parked: Gauge,
     pub(crate) rate_limited: Counter,
     pub(crate) tunnels_open: Gauge,
     pub(crate) accept_errors: Counter,
@@ -124,6 +125,7 @@ impl Metrics {
             refused_total: refused("total"),
             refused_per_client: refused("per_client"),
             connections_open: gauge!("quintet_gateway_connections_open"),
+            connections_parked: gauge!("quintet_gateway_connections_parked"),
             rate_limited: counter!("quintet_gateway_rate_limited_total"),
             tunnels_open: gauge!("quintet_gateway_tunnels_open"),
             accept_errors: counter!("quintet_gateway_accept_errors_total"),
@@ -141,6 +143,11 @@ impl Metrics {
     pub(crate) fn handshake_failed(reason: &'static str) {
         // Rare, and the reasons are a fixed list; the look-up does not matter.
         counter!("quintet_gateway_tls_handshake_failures_total", "reason" => reason).increment(1);
+    }
+
+    /// Idle connections that hold no buffers.
+    pub(crate) fn parked(&self, connections: usize) {
+        self.connections_parked.set(float(connections));
     }
 
     /// Sets the gauges that are read rather than counted.

@@ -5,6 +5,8 @@ mod documents;
 mod edge;
 mod harness;
 mod limits;
+mod parking;
+mod plain;
 mod proxying;
 mod raw;
 mod reload;

@@ -172,7 +172,7 @@ impl Worker {
         metrics.connections_accepted.increment(1);
         // Fails only on a connection that is already gone; serving it will find out.
         let _ = stream.set_nodelay(true);
-        let state = Rc::new(ConnectionState::new(Rc::clone(self), client));
+        let state = Rc::new(ConnectionState::new(Rc::clone(self), client, matches!(kind, Kind::Tls)));
         let key = self.key();
         let registered = Registered { worker: Rc::clone(self), key, client: state.client.key };
         let task_state = Rc::clone(&state);
@@ -199,7 +199,10 @@ impl Worker {
             .borrow()
             .values()
             .filter_map(|(state, task)| {
-                let reason = state.overdue(limits)?;
+                let Some(reason) = state.overdue(limits) else {
+                    state.park_if_idle();
+                    return None;
+                };
                 tracing::debug!(client = state.client.text(), reason, "connection exceeded a time limit");
                 Some(task.clone())
             })

@@ -15,9 +15,12 @@ use super::{Config, invalid};
 pub(crate) struct Listen {
     /// TLS listeners.
     pub(crate) https: OneOrMany,
-    /// Plain listeners that only redirect to HTTPS.
+    /// Plain listeners; `http_mode` says what they do.
     #[serde(default)]
     pub(crate) http: OneOrMany,
+    /// What plain listeners do with requests.
+    #[serde(default)]
+    pub(crate) http_mode: HttpMode,
     /// Threads that serve requests; one per core unless set.
     pub(crate) workers: Option<std::num::NonZeroUsize>,
     /// Port in redirects, where it differs from the first HTTPS port (behind port forwarding).
@@ -25,6 +28,18 @@ pub(crate) struct Listen {
     /// `max-age` of Strict-Transport-Security; 0 sends none, for names shared with plain-HTTP sites.
     #[serde(default)]
     pub(crate) hsts_max_age_s: u32,
+}
+
+/// What plain listeners do with requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum HttpMode {
+    /// Send each to the same address on HTTPS.
+    #[default]
+    Redirect,
+    /// Serve routes without `auth`, and send what carries tokens or sessions to HTTPS: for private networks, and
+    /// behind a load balancer that ends TLS.
+    Proxy,
 }
 
 /// One address or a list of them.

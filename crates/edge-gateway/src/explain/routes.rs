@@ -76,6 +76,11 @@ pub(super) fn explain(
     report.route = Some(describe(config, index, route, head, &values));
 }
 
+/// Whether the request's route asks for a token or a session.
+pub(super) fn needs_https(plan: &Plan, head: &Head<'_>) -> bool {
+    plan.router.find(head).is_some_and(|(_, route)| route.auth != Auth::None)
+}
+
 fn why_not(route: &Route, head: &Head<'_>, found: Option<(usize, &Route)>) -> String {
     match route.mismatch(head) {
         Some(Mismatch::Host) => {

@@ -1,7 +1,7 @@
 //! Puts a gateway together at the start of the process: files, ports, workers.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,7 @@ pub(crate) fn assemble(
         recent: Recent::default(),
         rate_limiter: RateLimiter::new(epoch),
         connections: Connections::new(limits.connections, limits.connections_per_ip),
+        parked: AtomicUsize::new(0),
         current: ArcSwap::from_pointee(snapshot),
         generation: AtomicU64::new(0),
         installed: tokio::sync::Notify::new(),

@@ -48,7 +48,7 @@ pub(super) fn rewrite(
     }
     headers.insert(X_REQUEST_ID, exchange.request_id().clone());
     headers.insert(X_FORWARDED_FOR, state.client.forwarded_for.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme(state)));
     headers.insert(FORWARDED, forwarded(state, &asked.host));
     headers.insert(X_FORWARDED_HOST, asked.host.clone());
     headers.insert(HOST, asked.host);
@@ -123,6 +123,10 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+const fn scheme(state: &ConnectionState) -> &'static str {
+    if state.secure { "https" } else { "http" }
+}
+
 /// RFC 7239, made once per connection and host.
 fn forwarded(state: &ConnectionState, host: &HeaderValue) -> HeaderValue {
     let mut last = state.forwarded.borrow_mut();
@@ -132,9 +136,10 @@ fn forwarded(state: &ConnectionState, host: &HeaderValue) -> HeaderValue {
         return value.clone();
     }
     let text = format!(
-        "for={};host=\"{}\";proto=https",
+        "for={};host=\"{}\";proto={}",
         state.client.forwarded_node,
-        host.to_str().unwrap_or_default().replace(['"', '\\'], "")
+        host.to_str().unwrap_or_default().replace(['"', '\\'], ""),
+        scheme(state)
     );
     let value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("proto=https"));
     // A copy: the value of the request is a part of its whole read buffer, which must not stay with the connection.

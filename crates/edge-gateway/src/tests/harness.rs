@@ -39,6 +39,7 @@ pub(crate) struct Fixture {
     pub(crate) http: SocketAddr,
     pub(crate) issuer: Arc<TestIssuer>,
     pub(crate) gateway: Arc<Gateway>,
+    /// The configuration before what a test adds; `LISTEN` stands for further keys of `[listen]`.
     base: String,
     pub(crate) shutdown: CancellationToken,
     roots: RootCertStore,
@@ -59,18 +60,24 @@ pub(crate) fn write_certificate(
     made
 }
 
-fn parse(base: &str, dir: &std::path::Path, more: &str) -> Config {
+fn parse(base: &str, dir: &std::path::Path, listen: &str, more: &str) -> Config {
+    let base = base.replace("LISTEN", listen);
     toml::from_str(&format!("{base}{}", more.replace("DIR", dir.to_str().unwrap()))).unwrap()
 }
 
 impl Fixture {
     /// A gateway whose configuration ends with `more`; `DIR` in it is the fixture's directory.
     pub(crate) async fn start(more: &str) -> Self {
-        Self::start_with_clock(more, SystemClock::shared()).await
+        Self::start_with("", more, SystemClock::shared()).await
     }
 
-    #[expect(clippy::unused_async, reason = "parts of the gateway start tasks, so a runtime must be there")]
     pub(crate) async fn start_with_clock(more: &str, clock: SharedClock) -> Self {
+        Self::start_with("", more, clock).await
+    }
+
+    /// `listen` are further keys of that section.
+    #[expect(clippy::unused_async, reason = "parts of the gateway start tasks, so a runtime must be there")]
+    pub(crate) async fn start_with(listen: &str, more: &str, clock: SharedClock) -> Self {
         let dir = TempDir::new().unwrap();
         let a = write_certificate(dir.path(), "a", &["localhost", "a.test", "127.0.0.1"]);
         let b = write_certificate(dir.path(), "b", &["b.test", "*.wild.test"]);
@@ -78,11 +85,12 @@ impl Fixture {
         roots.add(a.cert.der().clone()).unwrap();
         roots.add(b.cert.der().clone()).unwrap();
         let base = "[service]\nadmin = \"unix:DIR/admin.sock\"\ndrain_timeout_ms = 5000\n\
-             [listen]\nhttps = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nworkers = 2\n\
+             [listen]\nhttps = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nworkers = 2\nLISTEN\n\
              [[certificates]]\ncert = \"DIR/a.pem\"\nkey = \"DIR/a.key\"\n\
              [[certificates]]\ncert = \"DIR/b.pem\"\nkey = \"DIR/b.key\"\n"
             .replace("DIR", dir.path().to_str().unwrap());
-        let assembled = assemble(parse(&base, dir.path(), more), clock.clone(), |_| Ok(None)).unwrap();
+        let assembled =
+            assemble(parse(&base, dir.path(), listen, more), clock.clone(), |_| Ok(None)).unwrap();
         let https = assembled.sockets[0].https[0].local_addr().unwrap();
         let http = assembled.sockets[0].http[0].local_addr().unwrap();
         let gateway = Arc::clone(&assembled.gateway);
@@ -99,7 +107,7 @@ impl Fixture {
 
     /// The configuration that ends with `more`, beside the sections that all have.
     pub(crate) fn config(&self, more: &str) -> Config {
-        parse(&self.base, self.dir.path(), more)
+        parse(&self.base, self.dir.path(), "", more)
     }
 
     /// Reloads the gateway with a configuration that ends with `more`.
@@ -109,6 +117,12 @@ impl Fixture {
 
     pub(crate) fn socket(&self, name: &str) -> PathBuf {
         self.dir.path().join(format!("{name}.sock"))
+    }
+
+    /// Reloads with further keys of `[listen]`.
+    pub(crate) fn reload_listening(&self, listen: &str, more: &str) -> Result<Changes, ReloadError> {
+        let config = parse(&self.base, self.dir.path(), listen, more);
+        self.gateway.apply(config, std::time::Instant::now())
     }
 
     /// Serves `router` as the upstream `name`; cancelling the token stops it.
