@@ -31,7 +31,7 @@ use self::client::{Client, KeyExchange};
 use self::cores::Cores;
 use self::figures::Figures;
 use self::latency::Rate;
-use self::load::{Generator, Load, Protocol, Timing};
+use self::load::{Generator, Load, Timing};
 pub(crate) use self::plan::Choice;
 use self::plan::{Case, Plan};
 use self::proxy::{AccessLog, Proxy, Running, Setting};
@@ -138,9 +138,8 @@ impl Suite<'_> {
 
     fn throughput(&self, case: Case, running: &[Running]) -> anyhow::Result<Figures> {
         let load = case.load();
-        let able: Vec<&Running> =
-            running.iter().filter(|it| load.protocol != Protocol::PlainHttp1 || it.http.is_some()).collect();
-        Figures::interleave(case.name(), case.what(), &able, self.plan.rounds, |running| {
+        let all: Vec<&Running> = running.iter().collect();
+        Figures::interleave(case.name(), case.what(), &all, self.plan.rounds, |running| {
             Ok(self.passed(running, load)?.sample())
         })
     }

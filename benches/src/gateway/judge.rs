@@ -44,7 +44,7 @@ struct Found<'a>(Option<&'a Figures>);
 impl Found<'_> {
     fn ours(&self, figure: &str) -> Result<f64, String> {
         let figures = self.0.ok_or("the case was not run")?;
-        figures.median(Proxy::Ours, figure).ok_or_else(|| absent(figures, figure))
+        figures.median(Proxy::Ours, figure).ok_or_else(|| format!("this run has no {figure} of the gateway"))
     }
 
     fn ratio(&self, figure: &str, peers: &[Proxy]) -> Result<f64, String> {
@@ -53,13 +53,6 @@ impl Found<'_> {
             self.0.and_then(|figures| figures.least(peers, figure)).ok_or("the peer was not measured")?;
         Ok(ours / peer)
     }
-}
-
-fn absent(figures: &Figures, figure: &str) -> String {
-    if figures.is(Case::PlainSmall.name()) {
-        return "the gateway's plain listener redirects to HTTPS".to_owned();
-    }
-    format!("this run has no {figure} of the gateway")
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl<'a> Generator<'a> {
         // Both take whole seconds; the load must outlast its window.
         let seconds = (timing.warm_up + timing.window + Duration::from_millis(300)).as_secs() + 1;
         let (scheme, port) = match load.protocol {
-            Protocol::PlainHttp1 => ("http", running.http.context("this proxy serves no plain HTTP")?),
+            Protocol::PlainHttp1 => ("http", running.http),
             Protocol::TlsHttp1 | Protocol::TlsHttp2 => ("https", running.https),
         };
         let mut command = match load.protocol {

@@ -117,11 +117,6 @@ impl Proxy {
         }
     }
 
-    /// Whether it can answer a plain HTTP request from its upstream. Ours redirects those to HTTPS.
-    const fn proxies_plain(self) -> bool {
-        !matches!(self, Self::Ours)
-    }
-
     fn launch(self, setting: &Setting<'_>, ports: Ports) -> anyhow::Result<Launch> {
         match self {
             Self::Ours => ours::launch(setting, ports),
@@ -137,8 +132,7 @@ impl Proxy {
 pub(super) struct Running {
     pub(super) proxy: Proxy,
     pub(super) https: u16,
-    /// Where it answers plain HTTP from its upstream, if it can.
-    pub(super) http: Option<u16>,
+    pub(super) http: u16,
     pub(super) config: String,
     child: Child,
 }
@@ -162,8 +156,7 @@ impl Running {
             .stderr(output("stderr")?)
             .spawn()
             .with_context(|| format!("start {}", proxy.name()))?;
-        let http = proxy.proxies_plain().then_some(ports.http);
-        let mut running = Self { proxy, https: ports.https, http, config: launch.config, child };
+        let mut running = Self { proxy, https: ports.https, http: ports.http, config: launch.config, child };
         running.wait_until_ready(client, setting.directory)?;
         Ok(running)
     }

@@ -50,6 +50,8 @@ sample_ratio = 0.0
 
 [listen]
 https = "127.0.0.1:{https}"
+http = "127.0.0.1:{http}"
+http_mode = "proxy"
 workers = 1
 
 [[certificates]]
@@ -74,6 +76,7 @@ keep_alive_timeout_ms = 600000
 "#,
         directory = setting.directory.display(),
         https = ports.https,
+        http = ports.http,
         certificate = setting.certificate.chain.display(),
         key = setting.certificate.key.display(),
         upstream = setting.upstream,
