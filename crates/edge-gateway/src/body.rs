@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 use crate::connection::ConnectionState;
 use crate::content::Encoded;
 use crate::exchange::Exchange;
+use crate::files::FileBody;
 use crate::mirror::Copy;
 use crate::proxy::{Kept, Lease};
 use crate::wire::Wire;
@@ -37,6 +38,8 @@ pub(crate) enum BodyError {
     Upstream(#[source] hyper::Error),
     #[error("the upstream stopped sending")]
     Stalled,
+    #[error("the file broke off")]
+    File(#[source] std::io::Error),
     #[error("the answer could not be compressed")]
     Encode(#[source] std::io::Error),
 }
@@ -192,6 +195,7 @@ pub(crate) enum ResponseBody {
     Empty,
     Full(Bytes),
     Streaming(Box<Streaming>),
+    File(Box<FileBody>),
     /// Another body, compressed.
     Encoded(Box<Encoded>),
 }
@@ -303,14 +307,18 @@ impl Drop for Streaming {
 impl ResponseBody {
     /// Whoever transforms this body counts what the client gets of it by [`Self::count`].
     pub(crate) fn count_elsewhere(&mut self) {
-        if let Self::Streaming(streaming) = self {
-            streaming.transformed = true;
+        match self {
+            Self::Streaming(streaming) => streaming.transformed = true,
+            Self::File(file) => file.count_elsewhere(),
+            Self::Empty | Self::Full(_) | Self::Encoded(_) => {}
         }
     }
 
     pub(crate) fn count(&self, bytes: u64) {
-        if let Self::Streaming(streaming) = self {
-            streaming.exchange.add_bytes(bytes);
+        match self {
+            Self::Streaming(streaming) => streaming.exchange.add_bytes(bytes),
+            Self::File(file) => file.count(bytes),
+            Self::Empty | Self::Full(_) | Self::Encoded(_) => {}
         }
     }
 }
@@ -328,6 +336,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Streaming(streaming) => streaming.poll_frame(cx),
+            Self::File(file) => file.poll_frame(cx),
             Self::Encoded(encoded) => encoded.poll_frame(cx),
         }
     }
@@ -337,6 +346,7 @@ impl Body for ResponseBody {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Streaming(streaming) => streaming.incoming.is_end_stream(),
+            Self::File(file) => file.is_end_stream(),
             Self::Encoded(encoded) => encoded.is_end_stream(),
         }
     }
@@ -346,6 +356,7 @@ impl Body for ResponseBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Streaming(streaming) => streaming.incoming.size_hint(),
+            Self::File(file) => file.size_hint(),
             Self::Encoded(_) => SizeHint::default(),
         }
     }

@@ -14,7 +14,7 @@ use http::header::{HeaderMap, HeaderValue, VARY};
 use http::request::Parts;
 use http::{Method, Response};
 
-pub(crate) use self::accept::Encoding;
+pub(crate) use self::accept::{Encoding, choose as choose_encoding};
 pub(crate) use self::compression::{Compression, TypePattern};
 pub(crate) use self::cors::{Cors, CorsHeaders, OriginRule, preflight_method};
 pub(crate) use self::encoded::Encoded;

@@ -4,6 +4,7 @@
 //! route, authorization and body size, and only then anything is sent upstream. Every answer, whoever made
 //! it, passes [`finish`].
 
+mod files;
 mod host;
 mod https_redirect;
 mod preflight;
@@ -31,6 +32,7 @@ use crate::config::HttpMode;
 use crate::connection::ConnectionState;
 use crate::content::{self, Wanted};
 use crate::exchange::Exchange;
+use crate::files::Reading;
 use crate::headers::{X_REQUEST_ID, strip_response};
 use crate::limits::{Access, ClientKey, Decision, Quota, QuotaKey};
 use crate::mirror::Copy;
@@ -69,6 +71,10 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     };
     let mut response = match outcome {
         Ok(Outcome::Upstream(forwarded)) => return stream(&state, forwarded, exchange, extra),
+        Ok(Outcome::File(response)) => {
+            extra.close |= !empty;
+            return files::send(&state, response, exchange, extra);
+        }
         Ok(Outcome::Local(response) | Outcome::Upgraded(response)) => response,
         Err(problem) => {
             exchange.refuse(&problem);
@@ -113,6 +119,7 @@ struct Extra {
 enum Outcome {
     Local(Response<ResponseBody>),
     Upstream(Forwarded),
+    File(Response<Reading>),
     /// A 101 whose tunnel is being set up.
     Upgraded(Response<ResponseBody>),
 }
@@ -176,6 +183,9 @@ async fn process(
     let upstream = match &route.action {
         Action::Upstream(at) => *at,
         Action::Split(split) => split.choose(&parts.headers, worker.random()),
+        Action::Files(directory) => {
+            return files::find(state, directory, route, &parts, &asked, extra).await.map(Outcome::File);
+        }
         Action::Redirect(redirect) => {
             let location = redirect.location(&routing::values(state, exchange, &parts, &asked, route));
             return Ok(Outcome::Local(answer::redirect(redirect.status, &location)));

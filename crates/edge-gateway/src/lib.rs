@@ -11,6 +11,7 @@ mod connection;
 mod content;
 mod exchange;
 mod explain;
+mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,6 +27,7 @@ mod mirror;
 mod path;
 mod pool;
 mod proxy;
+mod ranges;
 mod router;
 mod seal;
 mod session;
@@ -38,6 +40,7 @@ mod tokens;
 mod trace;
 mod tunnel;
 mod upstream;
+mod validators;
 mod why;
 mod wire;
 mod worker;

@@ -3,6 +3,7 @@
 mod content;
 mod documents;
 mod edge;
+mod files;
 mod harness;
 mod limits;
 mod parking;

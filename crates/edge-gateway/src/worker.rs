@@ -32,6 +32,9 @@ use crate::listener::{ACCEPT_BACKOFF, is_connection_error};
 use crate::ticks::{TICK, Ticks};
 use crate::why::Ring;
 
+/// Threads of a worker that may wait for disks and name lookups at the same time; more of that work queues.
+const BLOCKING_THREADS: usize = 32;
+
 /// What a worker's tasks share.
 pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
@@ -80,8 +83,10 @@ pub(crate) fn run(
     shutdown: CancellationToken,
     drain: Duration,
 ) -> std::io::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let worker = Rc::new(Worker::new(gateway, shutdown));
         let mut accepting = tokio::task::JoinSet::new();

@@ -3,6 +3,7 @@
 mod action;
 mod edits;
 mod matching;
+mod static_files;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use self::action::{MirrorSection, RedirectSection, RespondSection, ShareSection, SplitBy};
 use self::edits::EditsSection;
 use self::matching::FieldMatch;
+use self::static_files::StaticFilesSection;
 use super::content::{self, CompressSection, CorsSection, SecuritySection, Switch};
 use super::limits::{RateLimit, access, quota, quota_key};
 use super::retries::{self, RetriesSection};
@@ -22,7 +24,7 @@ use crate::router::{Auth, HeaderEdits, PathRewrite, PathRule, Route, Text};
 /// Which requests go where.
 ///
 /// Exactly one of `path_prefix`, `path_exact` and `path_template`, and exactly one of `upstream`,
-/// `split`, `redirect` and `respond`.
+/// `split`, `redirect`, `respond` and `static_files`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RouteSection {
@@ -56,6 +58,8 @@ pub(crate) struct RouteSection {
     pub(crate) redirect: Option<RedirectSection>,
     /// Answer without an upstream.
     pub(crate) respond: Option<RespondSection>,
+    /// Answer from a directory.
+    pub(crate) static_files: Option<StaticFilesSection>,
     /// Remove `path_prefix` from the path sent upstream.
     #[serde(default)]
     pub(crate) strip_prefix: bool,

@@ -155,6 +155,10 @@ fn action_text(action: &Action, values: &Values<'_>) -> String {
         Action::Redirect(redirect) => {
             format!("{} to {}", redirect.status.as_u16(), redirect.location(values))
         }
+        Action::Files(files) => match &files.file {
+            Some(file) => format!("the file {}", files.root.join(file).display()),
+            None => format!("files below {}", files.root.display()),
+        },
         Action::Respond(fixed) => {
             format!("{} with {} bytes of the configuration", fixed.status.as_u16(), fixed.body.len())
         }
@@ -176,7 +180,7 @@ fn candidates(config: &Config, action: &Action, head: &Head<'_>) -> Vec<Upstream
             let left = weights.filter(|(at, weight)| decided.map_or(*weight > 0, |chosen| chosen == *at));
             left.filter_map(|(at, weight)| upstream(at, Some(weight))).collect()
         }
-        Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+        Action::Redirect(_) | Action::Respond(_) | Action::Files(_) => Vec::new(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! What becomes of a request that took a route: sent to an upstream, redirected, or answered.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::text::{Text, Values};
+use crate::files::StaticFiles;
 use crate::headers::cookie;
 use crate::upstream::spread;
 
@@ -16,6 +19,7 @@ pub(crate) enum Action {
     Split(Split),
     Redirect(Redirect),
     Respond(Fixed),
+    Files(Arc<StaticFiles>),
 }
 
 /// Upstreams that share the requests by weight.

@@ -7,7 +7,7 @@ mod security;
 use bytes::Bytes;
 use http::Request;
 
-fn asking(path: &str, headers: &[(&str, &str)]) -> Request<Bytes> {
+pub(super) fn asking(path: &str, headers: &[(&str, &str)]) -> Request<Bytes> {
     let mut request = Request::builder().uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -58,8 +58,20 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "Run `edge-gateway explain` with the same request: it says why each route does not take it.",
         ),
         "method_not_allowed" => (
-            "Routes take this path, but not with this method.",
+            "Routes take this path, but not with this method; `static_files` takes only GET and HEAD.",
             "Add the method to `methods` of the route; GET does not include HEAD.",
+        ),
+        "file_not_found" => (
+            "The route serves files, and none has this name; hidden names and links out of `root` count as none.",
+            "Check the path below `root` of the route's `static_files`; set `fallback` for a single-page application.",
+        ),
+        "files_unavailable" => (
+            "The directory of the route's `static_files` or a file in it could not be opened.",
+            "Read the error in the gateway's log: a missing `root`, or no file descriptors left (LimitNOFILE).",
+        ),
+        "file_broke_off" => (
+            "A file could not be read to the length it had when it was opened.",
+            "Replace files by renaming new ones over them, never by writing into them; check the disk.",
         ),
         "too_many_requests" => (
             "The client used up its allowance on this route or over all routes.",

@@ -5,7 +5,7 @@ use http::header::{HeaderName, HeaderValue};
 use quintet_service::Invalid;
 use serde::Deserialize;
 
-use super::{Place, RouteSection};
+use super::{Place, RouteSection, static_files};
 use crate::config::Config;
 use crate::router::{Action, Fixed, Mirror, PathRule, Redirect, Split, SplitKey, Text};
 
@@ -108,12 +108,18 @@ pub(super) fn check(
     if section.split_by.is_some() && section.split.is_none() {
         return place.refuse("split_by", "has no effect without `split`");
     }
+    if let Some(files) = &section.static_files {
+        return static_files::check(place, section, files, path);
+    }
     match (&section.upstream, &section.split, &section.redirect, &section.respond) {
         (Some(name), None, None, None) => Ok(Action::Upstream(upstream(config, place, "upstream", name)?)),
         (None, Some(shares), None, None) => split(config, place, shares, section.split_by.as_ref()),
         (None, None, Some(to), None) => redirect(place, to, path),
         (None, None, None, Some(answer)) => respond(place, answer),
-        _ => place.refuse("upstream", "needs exactly one of `upstream`, `split`, `redirect` and `respond`"),
+        _ => place.refuse(
+            "upstream",
+            "needs exactly one of `upstream`, `split`, `redirect`, `respond` and `static_files`",
+        ),
     }
 }
 
