@@ -1,5 +1,5 @@
 //! The client's side of a connection as hyper reads and writes it, with what hyper does not watch:
-//! stalled writes, the time a request head takes, both-length request heads, and an unhurried close.
+//! stalled writes, the time a request head takes, faults that [`HeadGuard`] finds in it, and an unhurried close.
 //!
 //! State is shared with the connection's service through relaxed atomics: everything runs on one
 //! thread, but hyper wants upgradable I/O to be `Send`.
@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::head_guard::HeadGuard;
+use crate::head_guard::{Fault, HeadGuard};
 use crate::ticks::{Tick, Ticks};
 
 /// Bytes thrown away at most after an early answer, so that the client sees it rather than a reset.
@@ -29,7 +29,11 @@ pub(crate) struct IoState {
     head_began: AtomicU32,
     /// The next byte read begins a request head.
     head_awaited: AtomicBool,
-    conflict: AtomicBool,
+    /// Request heads that hyper has parsed.
+    parsed: AtomicU32,
+    /// Which head is faulty, counted from 1; 0 while none is.
+    faulty: AtomicU32,
+    bare_line_feed: AtomicBool,
     linger: AtomicBool,
 }
 
@@ -40,7 +44,9 @@ impl IoState {
             write_blocked: AtomicU32::new(0),
             head_began: AtomicU32::new(0),
             head_awaited: AtomicBool::new(true),
-            conflict: AtomicBool::new(false),
+            parsed: AtomicU32::new(0),
+            faulty: AtomicU32::new(0),
+            bare_line_feed: AtomicBool::new(false),
             linger: AtomicBool::new(false),
         }
     }
@@ -53,10 +59,16 @@ impl IoState {
         Tick::from_bits(self.head_began.load(Ordering::Relaxed))
     }
 
-    /// A request head has been parsed. True if it held Content-Length and Transfer-Encoding.
-    pub(crate) fn head_parsed(&self) -> bool {
+    /// A request head has been parsed; what is wrong with it.
+    pub(crate) fn head_parsed(&self) -> Option<Fault> {
         self.head_began.store(0, Ordering::Relaxed);
-        self.conflict.swap(false, Ordering::Relaxed)
+        let number = self.parsed.load(Ordering::Relaxed).wrapping_add(1);
+        self.parsed.store(number, Ordering::Relaxed);
+        if self.faulty.load(Ordering::Relaxed) != number {
+            return None;
+        }
+        let bare = self.bare_line_feed.load(Ordering::Relaxed);
+        Some(if bare { Fault::BareLineFeed } else { Fault::TwoFramings })
     }
 
     /// The current request has been read to its end.
@@ -112,11 +124,11 @@ impl<S> ClientIo<S> {
         if self.state.head_awaited.load(Ordering::Relaxed) {
             self.state.head_awaited.store(false, Ordering::Relaxed);
             self.state.head_began.store(self.state.ticks.now().to_bits(), Ordering::Relaxed);
-            guard.arm();
         }
         guard.observe(bytes);
-        if guard.take_finding() {
-            self.state.conflict.store(true, Ordering::Relaxed);
+        if let Some((head, fault)) = guard.take_fault() {
+            self.state.bare_line_feed.store(fault == Fault::BareLineFeed, Ordering::Relaxed);
+            self.state.faulty.store(head, Ordering::Relaxed);
         }
     }
 

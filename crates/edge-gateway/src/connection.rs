@@ -44,6 +44,9 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// Streams that a client may reset before it is cut off (CVE-2023-44487, CVE-2025-8671).
 const H2_RESETS: usize = 50;
+/// Requests that a client may cancel before they are answered, and as long as they are less than half of its requests.
+/// What was accepted before its reset is in no count of hyper's, but has cost the upstream a connection.
+const CANCELLED: u32 = 200;
 
 /// The client's address in the forms that requests need.
 #[derive(Debug)]
@@ -91,6 +94,9 @@ pub(crate) struct ConnectionState {
     /// The last `Host` and the `Forwarded` value made for it: requests of a connection share a host.
     pub(crate) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
     exchanges: Cell<u32>,
+    /// Requests so far, and those that the client cancelled before their answer.
+    begun: Cell<u32>,
+    cancelled: Cell<u32>,
     served: Cell<bool>,
     handshaken: Cell<bool>,
     idle_since: Cell<Tick>,
@@ -113,6 +119,8 @@ impl ConnectionState {
             http1: Cell::new(true),
             forwarded: RefCell::default(),
             exchanges: Cell::new(0),
+            begun: Cell::new(0),
+            cancelled: Cell::new(0),
             served: Cell::new(false),
             handshaken: Cell::new(false),
             stalled: RefCell::default(),
@@ -126,8 +134,19 @@ impl ConnectionState {
 
     pub(crate) fn exchange_began(&self) {
         self.exchanges.set(self.exchanges.get() + 1);
+        self.begun.set(self.begun.get().saturating_add(1));
         self.served.set(true);
         self.parking.left();
+    }
+
+    /// The client left before the head of its answer.
+    pub(crate) fn exchange_cancelled(&self) {
+        self.cancelled.set(self.cancelled.get().saturating_add(1));
+    }
+
+    /// Whether the client makes the gateway and its upstreams work for nothing (CVE-2023-44487).
+    pub(crate) fn cancels_too_much(&self) -> bool {
+        self.cancelled.get() > CANCELLED && self.cancelled.get() > self.begun.get() / 2
     }
 
     pub(crate) fn exchange_ended(&self) {
@@ -167,6 +186,9 @@ impl ConnectionState {
         }
         if self.stalled.borrow().values().any(|tick| since(*tick) > ms(limits.write_timeout_ms)) {
             return Some("write");
+        }
+        if self.cancels_too_much() {
+            return Some("cancelled");
         }
         if self.exchanges.get() > 0 {
             return None;

@@ -218,6 +218,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         if self.status.is_none() {
             self.fail(CLIENT_LEFT);
+            self.connection.exchange_cancelled();
         }
         self.report();
         self.connection.exchange_ended();

@@ -9,45 +9,66 @@ use http::{HeaderMap, HeaderValue};
 use quintet_service::config::Source;
 
 use crate::config::{Config, Plan};
-use crate::head_guard::HeadGuard;
+use crate::head_guard::{Fault, HeadGuard};
 use crate::headers::{cookie, strip_cookies};
 use crate::path;
 use crate::seal::Sealer;
 use crate::session::{OWN_COOKIES, SESSION_COOKIE, SIGNIN_COOKIE, Session};
 
-/// The head guard finds what a plain reading of the head finds, wherever the head is cut (first byte).
+/// The head guard finds in the first head what a plain reading finds, wherever the bytes are cut (first byte).
 pub fn request_head(data: &[u8]) {
-    let Some((&cut, head)) = data.split_first() else { return };
+    let Some((&cut, bytes)) = data.split_first() else { return };
     let guarded = |chunks: &[&[u8]]| {
         let mut guard = HeadGuard::default();
         for chunk in chunks {
             guard.observe(chunk);
         }
-        guard.take_finding()
+        guard.take_fault()
     };
-    let (first, second) = head.split_at(usize::from(cut).min(head.len()));
-    assert_eq!(guarded(&[head]), announces_both(head), "the guard differs from a plain reading");
-    assert_eq!(guarded(&[first, second]), guarded(&[head]), "the guard depends on where the head is cut");
+    let whole = guarded(&[bytes]);
+    let first = whole.filter(|(head, _)| *head == 1).map(|(_, fault)| fault);
+    assert_eq!(first, first_fault(bytes), "the guard differs from a plain reading");
+    let (left, right) = bytes.split_at(usize::from(cut).min(bytes.len()));
+    assert_eq!(guarded(&[left, right]), whole, "the guard depends on where the bytes are cut");
 }
 
-/// Whether a head has both header lines.
-fn announces_both(head: &[u8]) -> bool {
-    let begun = head.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(head.len());
-    let lines = head.get(begun..).unwrap_or_default().split(|byte| *byte == b'\n').skip(1);
+/// What is wrong with the first head, line by line.
+fn first_fault(bytes: &[u8]) -> Option<Fault> {
+    let begun = bytes.iter().position(|byte| !b"\r\n".contains(byte))?;
+    let bytes = bytes.get(begun..).filter(|bytes| bytes.first().is_some_and(u8::is_ascii_graphic))?;
     let (mut length, mut encoding) = (false, false);
-    for line in lines {
+    for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let start = line.iter().position(|byte| *byte != b'\r').unwrap_or(line.len());
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            if start == line.len() {
-                break;
-            }
-            continue;
+        let text = line.get(start..).unwrap_or_default();
+        let named = |name: &[u8]| {
+            number > 0
+                && text.get(..name.len()).is_some_and(|text| text.eq_ignore_ascii_case(name))
+                && text.get(name.len()) == Some(&b':')
         };
-        let name = line.get(start..colon).unwrap_or_default();
-        length |= name.eq_ignore_ascii_case(b"content-length");
-        encoding |= name.eq_ignore_ascii_case(b"transfer-encoding");
+        let is_length = named(b"content-length");
+        length |= is_length;
+        encoding |= named(b"transfer-encoding");
+        if length && encoding {
+            return Some(Fault::TwoFramings);
+        }
+        // Behind a length that is none nothing is looked at.
+        if is_length && !is_number(text.get(15..).unwrap_or_default()) {
+            return None;
+        }
+        if line.ends_with(b"\n") && !line.ends_with(b"\r\n") {
+            return Some(Fault::BareLineFeed);
+        }
+        if number > 0 && text == b"\n" {
+            break;
+        }
     }
-    length && encoding
+    None
+}
+
+fn is_number(value: &[u8]) -> bool {
+    let digits: Vec<u8> = value.iter().copied().filter(|byte| !b" \t\r\n".contains(byte)).collect();
+    let text = String::from_utf8_lossy(&digits);
+    digits.is_empty() || (digits.iter().all(u8::is_ascii_digit) && text.parse::<u64>().is_ok())
 }
 
 /// A path that is accepted has one meaning, and canonicalising it again changes nothing.

@@ -5,6 +5,7 @@
 //! it, passes [`finish`].
 
 mod files;
+mod framing;
 mod host;
 mod https_redirect;
 mod preflight;
@@ -43,13 +44,15 @@ use crate::{answer, path, trace};
 
 /// Longest silence of an upstream in the middle of an answer; event streams send something more often.
 const ANSWER_IDLE: Duration = Duration::from_mins(5);
+/// For a client whose connection is about to be closed because it cancels its requests.
+const CANCELLED_RETRY: Duration = Duration::from_secs(1);
 /// Bucket of the limit over all routes; each route has one of its own.
 const GLOBAL_BUCKET: u32 = 0;
 
 /// Answers one request.
 pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming>) -> Response<ResponseBody> {
     let started = Instant::now();
-    let conflict = state.http1.get() && state.io.head_parsed();
+    let fault = if state.http1.get() { state.io.head_parsed() } else { None };
     let empty = request.body().is_end_stream();
     if empty {
         state.expect_head();
@@ -58,12 +61,9 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut exchange = Exchange::new(Rc::clone(&state), started, method, uri, request_id.clone());
     let mut extra = Extra::default();
-    let outcome = if conflict {
+    let outcome = if let Some(fault) = fault {
         extra.close = true;
-        Err(Problem::bad_request(
-            "length_conflict",
-            "the request has both Content-Length and Transfer-Encoding",
-        ))
+        Err(framing::refused(fault))
     } else if state.secure || exchange.view().config.listen.http_mode == HttpMode::Proxy {
         process(&state, request, &mut exchange, &mut extra).await
     } else {
@@ -133,6 +133,12 @@ async fn process(
     let worker = &state.worker;
     let view = Rc::clone(exchange.view());
     let (mut parts, body) = request.into_parts();
+    if state.cancels_too_much() {
+        return Err(Problem::too_many(CANCELLED_RETRY));
+    }
+    if !body.is_end_stream() {
+        framing::check(&mut parts, &body)?;
+    }
     let asked = Asked::read(state, &parts)?;
     check_access(state, view.access.as_deref())?;
     if let Some(quota) = &view.quota {
@@ -202,6 +208,7 @@ async fn process(
     let span = trace::server_span(&view, &parts, route, exchange.request_id(), worker);
     exchange.set_span(span);
     let upgrade = rewrite(state, &mut parts, route, asked, pass, exchange)?;
+    framing::announce(&mut parts.headers, &request_body);
     let pool = view.pool(upstream).ok_or_else(|| *Failure::bad_gateway().problem)?;
     exchange.set_upstream(Rc::clone(pool));
     let target = Target {
@@ -224,7 +231,9 @@ async fn process(
     if let (Some(protocol), Some(client)) = (upgrade, client_upgrade) {
         return upgraded(state, target, request, protocol, client, exchange, extra).await;
     }
-    let forwarded = forward(worker, &target, request, upload.clone()).await;
+    let forwarded = forward(worker, &target, request, upload.clone())
+        .await
+        .and_then(|forwarded| framing::check_answer(&forwarded.response).map(|()| forwarded));
     extra.read = upload.is_none_or(|upload| upload.phase() == UploadPhase::Complete);
     match forwarded {
         Ok(forwarded) => {

@@ -54,16 +54,18 @@ fn hop_by_hop(name: &str) -> Option<usize> {
 pub(crate) fn strip_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let mut ending = 0u8;
     let mut claims = false;
-    let mut identity: Vec<HeaderName> = Vec::new();
+    let mut dropped: Vec<HeaderName> = Vec::new();
     for name in headers.keys() {
         let text = name.as_str();
         if let Some(at) = hop_by_hop(text) {
             ending |= 1 << at;
+        } else if poses_as_another(text) {
+            dropped.push(name.clone());
         } else if let Some(rest) = text.strip_prefix("x-") {
             if rest.starts_with("forwarded-") || rest == "real-ip" {
                 claims = true;
             } else if text.starts_with(IDENTITY_PREFIX) {
-                identity.push(name.clone());
+                dropped.push(name.clone());
             }
         } else if matches!(text, "forwarded" | "expect" | "proxy-authorization") {
             claims = true;
@@ -75,10 +77,25 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
             headers.remove(name);
         }
     }
-    for name in identity {
+    for name in dropped {
         headers.remove(name);
     }
     upgrade
+}
+
+/// CGI and what follows it (WSGI, PHP) take `X_Real_IP` for `X-Real-IP`: with an underscore a client could claim what it
+/// cannot claim with a hyphen. Only names that mean something to the gateway are looked at.
+fn poses_as_another(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    matches!(bytes.first(), Some(b'x' | b'c' | b't')) && bytes.contains(&b'_') && {
+        let meant = name.replace('_', "-");
+        let claims = ["x-forwarded-", "x-quintet-"].iter().any(|prefix| meant.starts_with(prefix));
+        claims
+            || matches!(
+                &*meant,
+                "content-length" | "transfer-encoding" | "x-real-ip" | "x-request-id" | "content-type"
+            )
+    }
 }
 
 /// Removes those of [`HOP_BY_HOP`] whose bits are set, and what `Connection` names.
@@ -99,13 +116,26 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, ending: u8) -> Option<HeaderValue>
             headers.remove(name);
         }
     }
-    let upgrade = if wants_upgrade { headers.get(UPGRADE).cloned() } else { None };
+    let upgrade = if wants_upgrade { protocol(headers) } else { None };
     for (at, name) in HOP_BY_HOP.iter().enumerate() {
         if ending & 1 << at != 0 {
             headers.remove(name);
         }
     }
     upgrade
+}
+
+/// The protocol asked for, unless it is HTTP again: an upstream that switches to cleartext HTTP/2 would take requests
+/// that the gateway has not seen (RFC 9113 section 3.1 has taken that upgrade back).
+fn protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(UPGRADE).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let is_http = |name: &str| {
+        let name = name.trim().split('/').next().unwrap_or_default();
+        ["h2c", "h2", "http", "tls"].iter().any(|other| name.eq_ignore_ascii_case(other))
+    };
+    let asks_for_http = value.to_str().map_or(true, |names| names.split(',').any(is_http));
+    (!asks_for_http).then(|| value.clone())
 }
 
 /// `Connection` must not be used to remove end-to-end headers that others rely on

@@ -1,10 +1,12 @@
 //! Which host a request is for: exactly one, in one spelling, and the one its TLS connection was made for.
 
 use std::borrow::Cow;
+use std::net::Ipv6Addr;
 
 use http::StatusCode;
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
+use http::uri::Scheme;
 use quintet_http::problem::Problem;
 
 use crate::connection::ConnectionState;
@@ -40,8 +42,12 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn read(state: &ConnectionState, parts: &Parts) -> Result<Self, Problem> {
+        if parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP) {
+            return Err(Problem::bad_request("scheme_invalid", "the request is for neither https nor http"));
+        }
         let host = host_of(parts)?;
-        let name = host_name(host.to_str().map_err(|_| bad_host())?).into_owned();
+        let text = host.to_str().ok().filter(|host| is_authority(host)).ok_or_else(bad_host)?;
+        let name = host_name(text).into_owned();
         check_server_name(state, &name)?;
         let path = crate::path::canonical(parts.uri.path())
             .map_err(|error| Problem::bad_request("path_not_canonical", error.to_string()))?
@@ -56,6 +62,31 @@ impl Asked {
 
 pub(super) fn bad_host() -> Problem {
     Problem::bad_request("host_invalid", "the request must name exactly one host")
+}
+
+/// A name or an address, and perhaps a port. Narrower than RFC 3986, whose further characters are in no host's name
+/// but in attacks on whoever puts the host into a link.
+pub(super) fn is_authority(text: &str) -> bool {
+    let (host, rest) = if let Some(inner) = text.strip_prefix('[') {
+        match inner.split_once(']') {
+            Some((address, rest)) if address.parse::<Ipv6Addr>().is_ok() => (address, rest),
+            _ => return false,
+        }
+    } else {
+        text.split_at(text.find(':').unwrap_or(text.len()))
+    };
+    let in_brackets = text.starts_with('[');
+    let of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if !in_brackets && !host.bytes().all(of_a_name) {
+        return false;
+    }
+    let port = match rest.strip_prefix(':') {
+        Some(port) => {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
+        }
+        None => rest.is_empty(),
+    };
+    port && !host.is_empty()
 }
 
 /// The host in lower case, without its port.
@@ -88,6 +119,18 @@ fn check_server_name(state: &ConnectionState, name: &str) -> Result<(), Problem>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_is_a_name_or_address_with_perhaps_a_port() {
+        for good in ["a", "a.example.", "A_b-c~d:443", "10.0.0.1:1", "[::1]", "[fe80::1]:65535", "a:"] {
+            assert!(is_authority(good), "{good}");
+        }
+        for bad in
+            ["", ":1", "a:b", "a:1:2", "a:65536", "a b", "a@b", "a/b", "a,b", "[::1", "[x]", "[::1]x", "::1"]
+        {
+            assert!(!is_authority(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn host_names_lose_port_and_case() {

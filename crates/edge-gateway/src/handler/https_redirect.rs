@@ -6,7 +6,7 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use quintet_http::problem::Problem;
 
-use super::host::{bad_host, host_name};
+use super::host::{bad_host, host_name, is_authority};
 use crate::answer;
 use crate::body::ResponseBody;
 use crate::worker::View;
@@ -22,7 +22,7 @@ pub(super) fn of_any(view: &View, request: &Request<Incoming>) -> Result<Respons
 /// The same address on HTTPS; 308 keeps method and body.
 pub(super) fn to(view: &View, host: &str, uri: &Uri) -> Result<Response<ResponseBody>, Problem> {
     // The host goes into a header of the answer: only what a host may hold.
-    if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]_".contains(&b)) {
+    if !is_authority(host) {
         return Err(bad_host());
     }
     let host = host_name(host);

@@ -9,6 +9,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use quintet_http::problem::Problem;
 
+use super::framing::check_answer;
 use super::{Extra, Outcome};
 use crate::body::{RequestBody, ResponseBody};
 use crate::connection::ConnectionState;
@@ -50,6 +51,10 @@ pub(super) async fn upgraded(
         })?;
     exchange.set_upstream_time(waited);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        check_answer(&response).map_err(|failure| {
+            exchange.fail(failure.reason);
+            *failure.problem
+        })?;
         return Ok(Outcome::Upstream(Forwarded { response, wire: None, lease, waited, sticky: None }));
     }
     let upstream = hyper::upgrade::on(&mut response);

@@ -43,6 +43,12 @@ impl Failure {
         Self::new("upstream_broke_off", problem.with_retry_after(RETRY_AFTER))
     }
 
+    /// The upstream's answer could be read in two ways.
+    pub(crate) fn ambiguous() -> Self {
+        let detail = "the service behind this address sent an answer whose length is ambiguous";
+        Self::new("upstream_framing", Problem::new(StatusCode::BAD_GATEWAY, "upstream_framing", detail))
+    }
+
     pub(crate) fn timeout() -> Self {
         let detail = "the service behind this address did not answer in time";
         Self::new("upstream_timeout", Problem::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", detail))

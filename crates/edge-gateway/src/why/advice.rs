@@ -43,6 +43,11 @@ fn upstream(word: &str) -> Option<(&'static str, &'static str)> {
             "Look at the service's own trace of this request; raise `timeout_ms` of the route if such requests \
              may take longer.",
         ),
+        "upstream_framing" => (
+            "The upstream's answer had a Transfer-Encoding other than `chunked` alone, or switched to a protocol that nobody \
+             asked for, so that its end could not be known.",
+            "The service must send chunks, a Content-Length, or close the connection after its answer.",
+        ),
         "upstream_stalled" => (
             "The upstream began its answer and then sent nothing for five minutes.",
             "A stream must send something more often, such as a comment line of an event stream.",
@@ -95,7 +100,7 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "This is the client's doing, or that of a proxy in front of the gateway.",
         ),
         "host_invalid" => (
-            "The request named no host, several, or two that differ.",
+            "The request named no host, several, two that differ, or something that is no host.",
             "The client must send exactly one Host header or :authority.",
         ),
         "misdirected" => (
@@ -113,6 +118,19 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
         "length_conflict" => (
             "The request had both Content-Length and Transfer-Encoding, as in request smuggling.",
             "Fix or block the client.",
+        ),
+        "line_end_invalid" => (
+            "A line of the request's head ended in a line feed alone, which servers read in different ways.",
+            "Fix the client: each line ends in CR LF.",
+        ),
+        "transfer_encoding_unsupported" => (
+            "The request's body was encoded in another way than in plain chunks.",
+            "The client must send `Transfer-Encoding: chunked` alone and say in Content-Encoding how the content is \
+             compressed.",
+        ),
+        "scheme_invalid" => (
+            "The request's target named another scheme than https or http.",
+            "Fix the client; the gateway proxies HTTP alone.",
         ),
         "query_malformed" => (
             "The query of a sign-in page could not be read.",

@@ -1,0 +1,67 @@
+//! Where a request's body ends: what hyper lets pass and an upstream could understand in another way.
+
+use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use hyper::body::{Body, Incoming};
+use quintet_http::problem::Problem;
+
+use crate::body::RequestBody;
+use crate::head_guard::Fault;
+use crate::proxy::Failure;
+
+/// The answer to a head that is wrong for the reason the guard found.
+#[cold]
+pub(super) fn refused(fault: Fault) -> Problem {
+    match fault {
+        Fault::TwoFramings => Problem::bad_request(
+            "length_conflict",
+            "the request has both Content-Length and Transfer-Encoding",
+        ),
+        Fault::BareLineFeed => Problem::bad_request(
+            "line_end_invalid",
+            "a line of the request's head ends without a carriage return",
+        ),
+    }
+}
+
+/// Checks the framing of a request with a body and puts its length into one spelling.
+pub(super) fn check(parts: &mut Parts, body: &Incoming) -> Result<(), Problem> {
+    let mut encodings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(encoding) = encodings.next()
+        && (encodings.next().is_some() || !encoding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        let detail = "the only Transfer-Encoding of a request may be `chunked`, once";
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer_encoding_unsupported", detail));
+    }
+    // Some upstreams read a number with leading zeros as octal.
+    if let Some(length) = parts.headers.get(CONTENT_LENGTH)
+        && length.as_bytes().starts_with(b"0")
+        && let Some(length) = body.size_hint().exact()
+    {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
+}
+
+/// Announces a body of unknown length to the upstream: hyper would leave it out of a GET.
+pub(super) fn announce(headers: &mut HeaderMap, body: &RequestBody) {
+    if matches!(body, RequestBody::Stream { .. }) && body.size_hint().exact().is_none() {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// Whether an answer to a request that asked for no upgrade ends where everybody sees it. hyper reads an encoding that
+/// it does not know to the close of the connection, and passes on a length beside chunks and a 101 that nobody wanted.
+pub(super) fn check_answer(response: &Response<Incoming>) -> Result<(), Failure> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failure::ambiguous());
+    }
+    let headers = response.headers();
+    let Some(encoding) = headers.get(TRANSFER_ENCODING) else { return Ok(()) };
+    let only = headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_none();
+    if only && encoding.as_bytes().eq_ignore_ascii_case(b"chunked") && !headers.contains_key(CONTENT_LENGTH) {
+        return Ok(());
+    }
+    Err(Failure::ambiguous())
+}
