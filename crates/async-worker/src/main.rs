@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
+use quintet_memory as _;
+
 mod api;
 mod config;
 mod mail;
 mod start;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 struct AsyncWorker;
 

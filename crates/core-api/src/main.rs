@@ -16,8 +16,7 @@ mod tests;
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use quintet_memory as _;
 
 fn main() -> ExitCode {
     quintet_service::run::<binary::CoreApi>()

@@ -3,8 +3,7 @@
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use quintet_memory as _;
 
 fn main() -> ExitCode {
     edge_gateway::run()

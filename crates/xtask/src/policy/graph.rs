@@ -16,8 +16,14 @@ const NOTHING: &[&str] = &[];
 const MODULE_GROUND: &[&str] =
     &["quintet-auth", "quintet-http", "quintet-jobs", "quintet-module", "quintet-store", "quintet-types"];
 /// What every binary is written with.
-const BINARY_GROUND: &[&str] =
-    &["quintet-auth", "quintet-http", "quintet-service", "quintet-telemetry", "quintet-types"];
+const BINARY_GROUND: &[&str] = &[
+    "quintet-auth",
+    "quintet-http",
+    "quintet-memory",
+    "quintet-service",
+    "quintet-telemetry",
+    "quintet-types",
+];
 /// What a binary that links the modules links besides.
 const MODULES: &[&str] = &[
     "quintet-billing",
@@ -35,6 +41,7 @@ const MODULES: &[&str] = &[
 
 const TABLE: &[Row] = &[
     // Layer 0: no input, no output.
+    ("quintet-memory", NOTHING, NOTHING),
     ("quintet-types", NOTHING, NOTHING),
     // Layer 1: the ground.
     ("quintet-http", NOTHING, &["quintet-types"]),
