@@ -102,7 +102,8 @@ impl Root {
         ]);
         command.env("SOURCE_DATE_EPOCH", &build.epoch);
         command.env(format!("CC_{}", triple.replace('-', "_")), "musl-gcc");
-        command.env(format!("CFLAGS_{}", triple.replace('-', "_")), "-ffile-prefix-map=/build=/quintet");
+        let c_flags = format!("-ffile-prefix-map=/build=/quintet {}", super::C_FLAGS.join(" "));
+        command.env(format!("CFLAGS_{}", triple.replace('-', "_")), c_flags);
         command.env(format!("CARGO_TARGET_{target_variables}_LINKER"), "musl-gcc");
         command.env(format!("CARGO_TARGET_{target_variables}_RUSTFLAGS"), flags);
         command.args(["cargo", "build", "--locked", "--profile", "dist", "--target", &triple]);
