@@ -242,7 +242,8 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
     let acceptor = TlsAcceptor::from(Arc::clone(&state.worker.gateway.tls));
     let accepted = Box::pin(acceptor.accept(stream)).await;
     let stream = match accepted {
-        Ok(stream) => stream,
+        // Moved from one future's state to another's from here on; boxed, each holds a pointer instead of all of TLS.
+        Ok(stream) => Box::new(stream),
         Err(error) => {
             crate::metrics::Metrics::handshake_failed(crate::tls::failure_kind(&error));
             tracing::debug!(client = state.client.text(), %error, "TLS handshake failed");
@@ -274,7 +275,7 @@ pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
 
 async fn serve_http2(
     state: &Rc<ConnectionState>,
-    io: TokioIo<ClientIo<TlsStream<TcpStream>>>,
+    io: TokioIo<ClientIo<Box<TlsStream<TcpStream>>>>,
 ) -> Result<(), hyper::Error> {
     let view = state.worker.view();
     let limits = view.limits();
