@@ -44,6 +44,7 @@ pub(crate) struct RouteMetrics {
 /// Counters of one upstream.
 pub(crate) struct UpstreamMetrics {
     in_flight: Gauge,
+    in_flight_limit: Gauge,
     pub(crate) retries: Counter,
     pub(crate) connect_failures: Counter,
     pub(crate) connects: Counter,
@@ -86,6 +87,7 @@ impl UpstreamMetrics {
         });
         Self {
             in_flight: gauge!("quintet_gateway_upstream_in_flight", "upstream" => name()),
+            in_flight_limit: gauge!("quintet_gateway_upstream_in_flight_limit", "upstream" => name()),
             retries: counter!("quintet_gateway_upstream_retries_total", "upstream" => name()),
             connect_failures: counter!("quintet_gateway_upstream_connect_failures_total", "upstream" => name()),
             connects: counter!("quintet_gateway_upstream_connects_total", "upstream" => name()),
@@ -97,9 +99,16 @@ impl UpstreamMetrics {
         }
     }
 
-    /// Requests in flight to the upstream and waiting for it, and whether each address gets any.
-    pub(crate) fn observe(&self, in_flight: usize, pending: usize, available: impl Iterator<Item = bool>) {
+    /// Requests in flight to the upstream, those that may be and those that wait, and whether each address gets any.
+    pub(crate) fn observe(
+        &self,
+        in_flight: usize,
+        limit: usize,
+        pending: usize,
+        available: impl Iterator<Item = bool>,
+    ) {
         self.in_flight.set(float(in_flight));
+        self.in_flight_limit.set(float(limit));
         self.pending.set(float(pending));
         for (gauge, available) in self.available.iter().zip(available) {
             gauge.set(f64::from(u8::from(available)));

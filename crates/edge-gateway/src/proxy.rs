@@ -96,7 +96,7 @@ async fn attempts(
         let again = match send(&mut wire, request, target, upload, &mut deadline).await {
             Some(Ok(response)) => {
                 let waited = asked.elapsed();
-                upstream.answered(endpoint, waited, asked);
+                upstream.answered(endpoint, response.status(), waited, asked);
                 let refused = retries.on_503 && response.status() == StatusCode::SERVICE_UNAVAILABLE;
                 match replay.filter(|_| refused).and_then(|replay| replay.request(upload)) {
                     Some(again) if sends < retries.sends && upstream.may_retry() => again,

@@ -4,6 +4,7 @@
 //! connections, or fails several requests in a row, is ejected for a while that doubles with each repeat.
 //! Counters are relaxed atomics: an approximate load is as good as an exact one here.
 
+mod adaptive;
 mod admission;
 mod affinity;
 mod balance;
@@ -18,9 +19,11 @@ mod upkeep;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use http::header::HeaderValue;
+use http::{HeaderMap, StatusCode};
 
+use self::adaptive::Adaptive;
+pub(crate) use self::adaptive::Bounds;
 use self::admission::Admission;
 pub(crate) use self::affinity::{HashKey, Sticky};
 use self::balance::Field;
@@ -98,6 +101,7 @@ impl Upstream {
             max_ejected_percent: usize::from(section.max_ejected_percent),
             admission: Admission::new(
                 section.max_in_flight,
+                section.adaptive.as_ref().map(|it| Adaptive::new(it.bounds(section.max_in_flight))),
                 section.max_pending,
                 Duration::from_millis(section.pending_timeout_ms),
             ),
@@ -116,6 +120,7 @@ impl Upstream {
 
     /// Addresses that stay keep what is known of them; those that are new join now.
     fn take_over(&self, previous: &Self, now: Instant) {
+        self.admission.inherit(&previous.admission);
         for endpoint in &self.endpoints {
             let identity = endpoint.identity();
             match previous.endpoints.iter().find(|other| other.identity() == identity) {
@@ -138,7 +143,8 @@ impl Upstream {
     pub(crate) fn observe(&self, now: Instant) {
         let now = self.millis(now);
         let available = self.endpoints.iter().map(|endpoint| endpoint.is_available(now));
-        self.metrics.observe(self.in_flight(), self.admission.pending(), available);
+        let (limit, pending) = (self.admission.limit(), self.admission.pending());
+        self.metrics.observe(self.in_flight(), limit, pending, available);
     }
 
     /// What keeps this request with one address.
@@ -206,8 +212,13 @@ impl Upstream {
         }
     }
 
-    /// A request was answered in this time.
-    pub(crate) fn answered(&self, at: usize, took: Duration, now: Instant) {
+    /// A request was answered with this status in this time.
+    pub(crate) fn answered(&self, at: usize, status: StatusCode, took: Duration, now: Instant) {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            self.admission.failed();
+        } else {
+            self.admission.answered(took);
+        }
         let Some(endpoint) = self.endpoints.get(at) else { return };
         let now = self.millis(now);
         endpoint.succeeded(now);
@@ -218,6 +229,7 @@ impl Upstream {
 
     /// A request failed on the way.
     pub(crate) fn failed(&self, at: usize, now: Instant) {
+        self.admission.failed();
         let Some(endpoint) = self.endpoints.get(at) else { return };
         if endpoint.failed() < FAILURES_BEFORE_EJECTION {
             return;

@@ -1,5 +1,6 @@
 //! `[[upstreams]]`: the services behind the gateway.
 
+mod adaptive;
 mod health;
 mod place;
 mod sticky;
@@ -8,6 +9,7 @@ use http::HeaderName;
 use quintet_service::Invalid;
 use serde::Deserialize;
 
+pub(crate) use self::adaptive::AdaptiveSection;
 pub(crate) use self::health::HealthSection;
 pub(crate) use self::place::Place;
 pub(crate) use self::sticky::StickySection;
@@ -59,6 +61,8 @@ pub(crate) struct Upstream {
     /// Requests in flight to the whole upstream before more are refused with 503.
     #[serde(default = "default_max_in_flight")]
     pub(crate) max_in_flight: usize,
+    /// Learns a lower bound than `max_in_flight` from how long the upstream takes.
+    pub(crate) adaptive: Option<AdaptiveSection>,
     /// Requests that wait for a place when `max_in_flight` is reached; at most 65536.
     #[serde(default)]
     pub(crate) max_pending: usize,
@@ -148,6 +152,9 @@ pub(super) fn check(upstreams: &[Upstream]) -> Result<(), Invalid> {
         place.within("max_pending", upstream.max_pending as u64, 0, 65_536)?;
         place.within("pending_timeout_ms", upstream.pending_timeout_ms, 1, 60_000)?;
         place.within("max_in_flight", upstream.max_in_flight as u64, 1, u64::MAX)?;
+        if let Some(adaptive) = &upstream.adaptive {
+            adaptive.check(place, upstream.max_in_flight)?;
+        }
     }
     Ok(())
 }

@@ -127,7 +127,16 @@ async fn the_time_for_an_answer_runs_from_the_end_of_the_upload() {
 
 #[tokio::test]
 async fn an_upstream_with_too_many_requests_is_not_given_more() {
-    let more = ECHO.replace("[[routes]]", "max_in_flight = 1\n[[routes]]");
+    second_request_is_refused("max_in_flight = 1").await;
+}
+
+#[tokio::test]
+async fn an_upstream_whose_bound_is_learnt_begins_with_few_requests() {
+    second_request_is_refused("max_in_flight = 100\nadaptive = { min = 1 }").await;
+}
+
+async fn second_request_is_refused(bound: &str) {
+    let more = ECHO.replace("[[routes]]", &format!("{bound}\n[[routes]]"));
     let mut fixture = Fixture::start(&more).await;
     let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let router = {

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::adaptive::Adaptive;
+
 /// The places of an upstream.
 #[derive(Debug)]
 pub(super) struct Admission {
-    limit: usize,
+    most: usize,
+    adaptive: Option<Adaptive>,
     in_flight: AtomicUsize,
     max_pending: usize,
     pending: AtomicUsize,
@@ -21,14 +24,54 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(limit: usize, max_pending: usize, longest_wait: Duration) -> Self {
+    pub(super) fn new(
+        most: usize,
+        adaptive: Option<Adaptive>,
+        max_pending: usize,
+        longest_wait: Duration,
+    ) -> Self {
         Self {
-            limit,
+            most,
+            adaptive,
             in_flight: AtomicUsize::new(0),
             max_pending,
             pending: AtomicUsize::new(0),
             longest_wait,
             freed: Notify::new(),
+        }
+    }
+
+    /// Requests that may be in flight now.
+    pub(super) fn limit(&self) -> usize {
+        self.adaptive.as_ref().map_or(self.most, Adaptive::limit)
+    }
+
+    /// An answer began after this time.
+    pub(super) fn answered(&self, took: Duration) {
+        if let Some(adaptive) = &self.adaptive {
+            let before = adaptive.limit();
+            adaptive.answered(took, self.in_flight());
+            self.wake_into_room(before, adaptive.limit());
+        }
+    }
+
+    /// A request failed, or the upstream said that it has too many.
+    pub(super) fn failed(&self) {
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.failed(self.in_flight());
+        }
+    }
+
+    /// Places that a grown bound makes are there for those who wait.
+    fn wake_into_room(&self, before: usize, now: usize) {
+        for _ in before..now.min(before + self.pending.load(Ordering::SeqCst)) {
+            self.freed.notify_one();
+        }
+    }
+
+    pub(super) fn inherit(&self, earlier: &Self) {
+        if let (Some(adaptive), Some(earlier)) = (&self.adaptive, &earlier.adaptive) {
+            adaptive.inherit(earlier);
         }
     }
 
@@ -63,7 +106,8 @@ impl Admission {
     /// Sequentially consistent with [`Self::leave`]: either this sees the freed place, or the one who leaves sees
     /// that somebody waits.
     fn claim(&self) -> bool {
-        let next = |taken| (taken < self.limit).then_some(taken + 1);
+        let limit = self.limit();
+        let next = |taken| (taken < limit).then_some(taken + 1);
         self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_ok()
     }
 
@@ -104,7 +148,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_finds_no_place_waits_for_one() {
-        let admission = Arc::new(Admission::new(1, 1, LONG));
+        let admission = Arc::new(Admission::new(1, None, 1, LONG));
         assert!(admission.enter().await);
         let mut waiting = JoinSet::new();
         let second = Arc::clone(&admission);
@@ -120,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wait_ends() {
-        let admission = Admission::new(1, 1, Duration::from_millis(10));
+        let admission = Admission::new(1, None, 1, Duration::from_millis(10));
         assert!(admission.enter().await);
         assert!(!admission.enter().await);
         assert_eq!(admission.pending(), 0);
@@ -128,7 +172,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_wake_up_is_lost_and_no_place_is_taken_twice() {
-        let admission = Arc::new(Admission::new(2, 1_000, LONG));
+        let admission = Arc::new(Admission::new(2, None, 1_000, LONG));
         let mut requests = JoinSet::new();
         for _ in 0..500 {
             let admission = Arc::clone(&admission);

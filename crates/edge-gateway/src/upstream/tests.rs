@@ -59,7 +59,7 @@ fn failures_in_a_row_eject_and_a_success_forgives() {
         upstream.failed(0, epoch);
     }
     assert_eq!(choose(&upstream, 0, epoch), 1);
-    upstream.answered(0, Duration::ZERO, epoch);
+    upstream.answered(0, StatusCode::OK, Duration::ZERO, epoch);
     upstream.endpoints[1].enter();
     assert_eq!(choose(&upstream, 0, epoch), 0);
 }
@@ -173,14 +173,19 @@ fn a_slow_address_gets_fewer_requests_by_latency() {
     let upstream = weighted(&[1, 1, 1, 1], "balance = \"p2c-ewma\"\n", epoch);
     for at in 0..4 {
         let took = Duration::from_millis(if at == 2 { 100 } else { 1 });
-        upstream.answered(at, took, epoch + Duration::from_secs(1));
+        upstream.answered(at, StatusCode::OK, took, epoch + Duration::from_secs(1));
     }
     let counts = spread_of(&upstream, 1_000, false, epoch + Duration::from_secs(1));
     assert_eq!(counts[2], 0, "{counts:?}");
     // What was slow once is tried again.
     for second in 2..60 {
         for at in [0, 1, 3] {
-            upstream.answered(at, Duration::from_millis(1), epoch + Duration::from_secs(second));
+            upstream.answered(
+                at,
+                StatusCode::OK,
+                Duration::from_millis(1),
+                epoch + Duration::from_secs(second),
+            );
         }
     }
     let counts = spread_of(&upstream, 1_000, false, epoch + Duration::from_mins(1));
@@ -242,4 +247,24 @@ fn an_address_to_avoid_is_left_out_while_there_are_others() {
             assert_eq!(upstream.choose(&choice), expected);
         }
     }
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_bound_that_was_learnt_and_refusals_shrink_it() {
+    let epoch = Instant::now();
+    let section =
+        toml::from_str("name = \"a\"\naddresses = [\"127.0.0.1:9\"]\nadaptive = { min = 2 }").unwrap();
+    let upstream = Upstream::new(&section, None, epoch, None);
+    assert!(upstream.enter().await && upstream.enter().await && !upstream.enter().await);
+    for _ in 0..20 {
+        upstream.answered(0, StatusCode::OK, Duration::from_millis(5), epoch);
+    }
+    assert!(upstream.enter().await, "answers as fast as ever make room");
+    let next = Upstream::new(&section, None, epoch, Some(&upstream));
+    assert!(next.enter().await && next.enter().await && next.enter().await);
+    for _ in 0..20 {
+        next.answered(0, StatusCode::TOO_MANY_REQUESTS, Duration::from_millis(5), epoch);
+    }
+    next.leave();
+    assert!(!next.enter().await, "two are in flight, and the upstream says that it has too many");
 }
