@@ -16,12 +16,13 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use crate::cache::Fill;
 use crate::connection::ConnectionState;
 use crate::content::Encoded;
 use crate::exchange::Exchange;
-use crate::files::FileBody;
 use crate::mirror::Copy;
 use crate::proxy::{Kept, Lease};
+use crate::representation::LocalBody;
 use crate::wire::Wire;
 
 /// Passes of [`Streaming::poll_frame`] over connection and body before it waits.
@@ -195,7 +196,8 @@ pub(crate) enum ResponseBody {
     Empty,
     Full(Bytes),
     Streaming(Box<Streaming>),
-    File(Box<FileBody>),
+    /// From a file or from the cache.
+    Local(Box<LocalBody>),
     /// Another body, compressed.
     Encoded(Box<Encoded>),
 }
@@ -214,6 +216,8 @@ pub(crate) struct Streaming {
     complete: bool,
     /// What the client gets is counted elsewhere.
     transformed: bool,
+    /// Gets what passes, where the answer is stored.
+    fill: Option<Box<Fill>>,
 }
 
 impl std::fmt::Debug for Streaming {
@@ -241,7 +245,13 @@ impl Streaming {
             idle: None,
             complete: false,
             transformed: false,
+            fill: None,
         }
+    }
+
+    /// Stores the answer as it passes; before the first piece has.
+    pub(crate) fn store_in(&mut self, fill: Option<Box<Fill>>) {
+        self.fill = fill;
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -258,6 +268,11 @@ impl Streaming {
                     None
                 }
                 Some(Ok(frame)) => {
+                    if let Some(fill) = &mut self.fill
+                        && !frame.data_ref().is_some_and(|piece| fill.push(piece))
+                    {
+                        self.fill = None;
+                    }
                     let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
                     if !self.transformed {
                         self.exchange.add_bytes(length);
@@ -267,6 +282,7 @@ impl Streaming {
                 Some(Err(error)) => {
                     self.exchange.fail("upstream_broke_off");
                     self.wire = None;
+                    self.fill = None;
                     Some(Err(BodyError::Upstream(error)))
                 }
             });
@@ -285,6 +301,9 @@ impl Streaming {
             return;
         }
         self.complete = true;
+        if let Some(fill) = self.fill.take() {
+            fill.complete();
+        }
         if let Some(wire) = self.wire.take() {
             self.lease.give_back(wire);
         }
@@ -309,7 +328,7 @@ impl ResponseBody {
     pub(crate) fn count_elsewhere(&mut self) {
         match self {
             Self::Streaming(streaming) => streaming.transformed = true,
-            Self::File(file) => file.count_elsewhere(),
+            Self::Local(local) => local.count_elsewhere(),
             Self::Empty | Self::Full(_) | Self::Encoded(_) => {}
         }
     }
@@ -317,7 +336,7 @@ impl ResponseBody {
     pub(crate) fn count(&self, bytes: u64) {
         match self {
             Self::Streaming(streaming) => streaming.exchange.add_bytes(bytes),
-            Self::File(file) => file.count(bytes),
+            Self::Local(local) => local.count(bytes),
             Self::Empty | Self::Full(_) | Self::Encoded(_) => {}
         }
     }
@@ -336,7 +355,7 @@ impl Body for ResponseBody {
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Streaming(streaming) => streaming.poll_frame(cx),
-            Self::File(file) => file.poll_frame(cx),
+            Self::Local(local) => local.poll_frame(cx),
             Self::Encoded(encoded) => encoded.poll_frame(cx),
         }
     }
@@ -346,7 +365,7 @@ impl Body for ResponseBody {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::Streaming(streaming) => streaming.incoming.is_end_stream(),
-            Self::File(file) => file.is_end_stream(),
+            Self::Local(local) => local.is_end_stream(),
             Self::Encoded(encoded) => encoded.is_end_stream(),
         }
     }
@@ -356,7 +375,7 @@ impl Body for ResponseBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Streaming(streaming) => streaming.incoming.size_hint(),
-            Self::File(file) => file.size_hint(),
+            Self::Local(local) => local.size_hint(),
             Self::Encoded(_) => SizeHint::default(),
         }
     }

@@ -5,6 +5,7 @@
 //! that a running gateway never meets a configuration error. Files named here are read at start, not at parse.
 //! Sections compare with `==`: a reload keeps what their equals became.
 
+mod cache;
 mod content;
 mod identity;
 mod limits;
@@ -46,6 +47,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) content: ContentSection,
     #[serde(default)]
+    pub(crate) cache: cache::CacheSection,
+    #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
     pub(crate) reload: Reload,
@@ -68,6 +71,7 @@ impl Plan {
         upstream::check(&config.upstreams)?;
         limits::check(&config.limits)?;
         content::check(&config.content)?;
+        cache::check(&config.cache)?;
         reload::check(&config.reload)?;
         let issuer = config.identity.as_ref().map(identity::issuer).transpose()?;
         let quota = config

@@ -11,6 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use quintet_http::problem::Problem;
 
+use crate::cache::CacheUse;
 use crate::connection::ConnectionState;
 use crate::content::Content;
 use crate::pool::Pool;
@@ -40,6 +41,8 @@ pub(crate) struct Exchange {
     error: Option<&'static str>,
     /// The problem that the gateway answered with, as code and detail.
     refused: Option<(&'static str, String)>,
+    /// What the cache did, on a route that has one.
+    cache: Option<CacheUse>,
     long_lived: bool,
     span: tracing::Span,
 }
@@ -67,6 +70,7 @@ impl Exchange {
             bytes: Cell::new(0),
             error: None,
             refused: None,
+            cache: None,
             long_lived: false,
             span: tracing::Span::none(),
         }
@@ -116,6 +120,11 @@ impl Exchange {
         self.upstream_time = Some(time);
     }
 
+    /// What the cache did; what it did last counts.
+    pub(crate) fn set_cache(&mut self, how: CacheUse) {
+        self.cache = Some(how);
+    }
+
     /// Takes note of the answer's head.
     pub(crate) fn set_head<B>(&mut self, response: &Response<B>) {
         let status = response.status();
@@ -150,7 +159,12 @@ impl Exchange {
         // An event stream or a tunnel lasts as long as somebody looks at it: that is no latency.
         let latency = (!self.long_lived).then_some(elapsed);
         match self.route.and_then(|route| self.view.route_state(route)) {
-            Some(route) => route.metrics.request(status, latency),
+            Some(route) => {
+                route.metrics.request(status, latency);
+                if let (Some(how), Some(cache)) = (self.cache, &route.cache) {
+                    cache.metrics.count(how);
+                }
+            }
             None => self.connection.worker.gateway.metrics.unrouted.request(status, latency),
         }
         self.view.tally.count(self.refused.is_some() && matches!(status, 502..=504));
@@ -178,6 +192,9 @@ impl Exchange {
             fields.text("request_id", self.request_id_text());
             fields.number("bytes", self.bytes.get());
             fields.text("client", self.connection.client.text());
+            if let Some(how) = self.cache {
+                fields.text("cache", how.word());
+            }
             if let Some(error) = self.error {
                 fields.text("error", error);
             }

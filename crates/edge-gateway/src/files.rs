@@ -6,26 +6,24 @@
 //! holds a file and at most one piece, and no thread.
 
 mod lookup;
-mod reading;
 mod types;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use quintet_http::problem::Problem;
 
 use self::lookup::{Found, Opened, Wish};
-pub(crate) use self::reading::{FileBody, Reading};
 use crate::answer;
 use crate::content::{Encoding, choose_encoding};
 use crate::ranges::Ranges;
+use crate::representation::{Reading, cut};
 
 /// A directory whose files are the answers.
 #[derive(Debug)]
@@ -139,52 +137,9 @@ fn answer_with(files: &StaticFiles, request: &Parts, opened: Opened, random: u64
     } else {
         Ranges::Whole
     };
-    let reading = cut(ranges, opened, &mut response, random);
+    let length = opened.length();
+    let reading = cut(ranges, opened.into_source(), length, &mut response, random);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(reading.length()));
     let reading = if request.method == Method::HEAD { Reading::empty() } else { reading };
     response.map(|_: Reading| reading)
-}
-
-/// What of the file is sent, and what that makes of the head.
-fn cut(ranges: Ranges, opened: Opened, response: &mut Response<Reading>, random: u64) -> Reading {
-    let length = opened.length();
-    match ranges {
-        Ranges::Whole => opened.into_reading(0, length),
-        Ranges::Unsatisfiable => {
-            *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-            let headers = response.headers_mut();
-            headers.remove(CONTENT_TYPE);
-            headers.remove(CONTENT_ENCODING);
-            set(headers, &CONTENT_RANGE, &format!("bytes */{length}"));
-            Reading::empty()
-        }
-        Ranges::One(first, last) => {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            set(response.headers_mut(), &CONTENT_RANGE, &format!("bytes {first}-{last}/{length}"));
-            opened.into_reading(first, last + 1 - first)
-        }
-        Ranges::Many(list) => {
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            let boundary = format!("{random:016x}");
-            let headers = response.headers_mut();
-            let part_type = headers.remove(CONTENT_TYPE);
-            set(headers, &CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
-            let part_type = part_type.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-            opened.into_multipart(&list, &boundary, part_type)
-        }
-    }
-}
-
-fn set(headers: &mut HeaderMap, name: &http::HeaderName, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
-    }
-}
-
-/// Bytes of one part's head in a multipart answer.
-fn part_head(boundary: &str, content_type: &[u8], first: u64, last: u64, length: u64) -> Bytes {
-    let mut head = format!("\r\n--{boundary}\r\nContent-Type: ").into_bytes();
-    head.extend_from_slice(content_type);
-    head.extend_from_slice(format!("\r\nContent-Range: bytes {first}-{last}/{length}\r\n\r\n").as_bytes());
-    head.into()
 }

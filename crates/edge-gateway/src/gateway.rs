@@ -31,6 +31,7 @@ pub(crate) use self::reload::Verdict;
 pub(crate) use self::reload::{Changes, ReloadError};
 use self::snapshot::Basis;
 pub(crate) use self::snapshot::{Snapshot, Tally};
+use crate::cache::{self, Cache};
 use crate::command;
 use crate::config::{Config, Plan};
 use crate::limits::{Connections, RateLimiter};
@@ -55,6 +56,8 @@ pub(crate) struct Gateway {
     /// What workers refused or failed lately.
     pub(crate) recent: Recent,
     pub(crate) rate_limiter: RateLimiter,
+    /// Stored answers of all routes; what a reload keeps of it is what routes still ask for.
+    pub(crate) cache: Arc<Cache>,
     pub(crate) connections: Connections,
     /// Idle connections that hold no buffers.
     pub(crate) parked: AtomicUsize,
@@ -92,6 +95,7 @@ impl Gateway {
     fn install(&self, snapshot: Arc<Snapshot>) {
         let limits = snapshot.limits();
         self.connections.resize(limits.connections, limits.connections_per_ip);
+        self.cache.resize(snapshot.config.cache.max_bytes);
         self.current.store(snapshot);
         // After the store: who sees the new number finds the new snapshot.
         self.generation.fetch_add(1, Ordering::Release);
@@ -145,7 +149,7 @@ impl Binary for EdgeGateway {
                 Ok(())
             }
         });
-        cx.serve_admin(why::routes(Arc::clone(&gateway)));
+        cx.serve_admin(why::routes(Arc::clone(&gateway)).merge(cache::routes(Arc::clone(&gateway))));
         let certificates = Arc::clone(&gateway.certificates);
         cx.spawn("certificates", watch_certificates(certificates, cx.shutdown()));
         cx.spawn("upkeep", upkeep(Arc::clone(&gateway), cx.shutdown()));
@@ -189,6 +193,7 @@ async fn observe(gateway: Arc<Gateway>, shutdown: CancellationToken) -> anyhow::
         let open = gateway.connections.count();
         gateway.metrics.parked(gateway.parked.load(Ordering::Relaxed));
         gateway.metrics.observe(open, &snapshot.upstreams, gateway.certificates.not_after());
+        gateway.cache.observe();
         match gateway.judge(Instant::now()) {
             Verdict::Open => {}
             Verdict::Kept => tracing::info!("the new configuration has proved itself"),

@@ -4,6 +4,7 @@
 //! route, authorization and body size, and only then anything is sent upstream. Every answer, whoever made
 //! it, passes [`finish`].
 
+mod caching;
 mod files;
 mod framing;
 mod host;
@@ -23,21 +24,23 @@ use http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use quintet_http::problem::Problem;
 
+use self::caching::{Question, Verdict};
 use self::host::Asked;
 pub(crate) use self::host::host_name;
 use self::rewrite::rewrite;
 use self::upgrade::{is_upgrade, parts_request, upgraded};
 use crate::auth::{Denied, authorize};
 use crate::body::{RequestBody, ResponseBody, Streaming, Upload, UploadPhase};
+use crate::cache::Fill;
 use crate::config::HttpMode;
 use crate::connection::ConnectionState;
 use crate::content::{self, Wanted};
 use crate::exchange::Exchange;
-use crate::files::Reading;
-use crate::headers::{X_REQUEST_ID, strip_response};
+use crate::headers::{X_REQUEST_ID, is_safe, strip_response};
 use crate::limits::{Access, ClientKey, Decision, Quota, QuotaKey};
 use crate::mirror::Copy;
 use crate::proxy::{Failure, Forwarded, Target, forward, too_large};
+use crate::representation::Reading;
 use crate::router::{Action, Auth, Edits, Route};
 use crate::worker::View;
 use crate::{answer, path, trace};
@@ -71,7 +74,7 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     };
     let mut response = match outcome {
         Ok(Outcome::Upstream(forwarded)) => return stream(&state, forwarded, exchange, extra),
-        Ok(Outcome::File(response)) => {
+        Ok(Outcome::AtHand(response)) => {
             extra.close |= !empty;
             return files::send(&state, response, exchange, extra);
         }
@@ -114,12 +117,15 @@ struct Extra {
     wanted: Option<Box<Wanted>>,
     /// Methods that the address takes, for a 405.
     allow: Option<HeaderValue>,
+    /// Stores the answer as it passes.
+    fill: Option<Box<Fill>>,
 }
 
 enum Outcome {
     Local(Response<ResponseBody>),
     Upstream(Forwarded),
-    File(Response<Reading>),
+    /// From a file or from the cache.
+    AtHand(Response<Reading>),
     /// A 101 whose tunnel is being set up.
     Upgraded(Response<ResponseBody>),
 }
@@ -190,7 +196,7 @@ async fn process(
         Action::Upstream(at) => *at,
         Action::Split(split) => split.choose(&parts.headers, worker.random()),
         Action::Files(directory) => {
-            return files::find(state, directory, route, &parts, &asked, extra).await.map(Outcome::File);
+            return files::find(state, directory, route, &parts, &asked, extra).await.map(Outcome::AtHand);
         }
         Action::Redirect(redirect) => {
             let location = redirect.location(&routing::values(state, exchange, &parts, &asked, route));
@@ -201,14 +207,31 @@ async fn process(
             return Ok(Outcome::Local(answer::respond(fixed.status, content_type, fixed.body.clone())));
         }
     };
+    let mut way = None;
+    if let Some(policy) = &route.cache {
+        let (key, scope) = (caching::key(state, &asked, &parts), caching::scope(&view, index, upstream));
+        let plain = body.is_end_stream() && client_upgrade.is_none();
+        let question = Question { state, policy, key, scope, parts: &parts, plain };
+        match Box::pin(question.settle(exchange)).await {
+            Verdict::Serve(response) => return Ok(Outcome::AtHand(response)),
+            Verdict::Forward(forward) => way = Some(forward),
+        }
+    }
+    let invalidates = (view.caches && !is_safe(&parts.method)).then(|| caching::key(state, &asked, &parts));
     let (request_body, upload) = request_body(state, route, body, extra)?;
     if let (Some(room), Some(upload)) = (route.retries.keeps(&parts.method), &upload) {
         upload.keep(room);
     }
     let span = trace::server_span(&view, &parts, route, exchange.request_id(), worker);
     exchange.set_span(span);
+    if let Some(way) = &way {
+        way.clean(&mut parts.headers);
+    }
     let upgrade = rewrite(state, &mut parts, route, asked, pass, exchange)?;
     framing::announce(&mut parts.headers, &request_body);
+    if let Some(way) = &mut way {
+        way.ready(&mut parts.headers);
+    }
     let pool = view.pool(upstream).ok_or_else(|| *Failure::bad_gateway().problem)?;
     exchange.set_upstream(Rc::clone(pool));
     let target = Target {
@@ -218,6 +241,12 @@ async fn process(
         affinity: pool.upstream.affinity(state.client.key, &parts.headers),
         retries: route.retries,
     };
+    if let Some(mut refreshing) = way.take_if(|way| way.at_once.is_some())
+        && let Some(stale) = refreshing.at_once.take()
+    {
+        caching::refresh(worker, target, Request::from_parts(parts, request_body), refreshing);
+        return Ok(Outcome::AtHand(stale));
+    }
     if let Some(mirror) = &route.mirror
         && upgrade.is_none()
         && let Some(copy) = Copy::begin(worker, &view, mirror, route.timeout, &parts)
@@ -235,11 +264,20 @@ async fn process(
         .await
         .and_then(|forwarded| framing::check_answer(&forwarded.response).map(|()| forwarded));
     extra.read = upload.is_none_or(|upload| upload.phase() == UploadPhase::Complete);
-    match forwarded {
-        Ok(forwarded) => {
+    if let (Some(key), Ok(forwarded)) = (&invalidates, &forwarded) {
+        caching::invalidate(state, key, &forwarded.response);
+    }
+    let outcome = match way {
+        Some(way) => caching::settle(state, way, forwarded, exchange, extra),
+        None => forwarded.map(Outcome::Upstream),
+    };
+    match outcome {
+        Ok(outcome) => {
             extra.close |= !extra.read;
-            exchange.set_upstream_time(forwarded.waited);
-            Ok(Outcome::Upstream(forwarded))
+            if let Outcome::Upstream(forwarded) = &outcome {
+                exchange.set_upstream_time(forwarded.waited);
+            }
+            Ok(outcome)
         }
         Err(failure) => {
             extra.close |= failure.unread;
@@ -338,13 +376,15 @@ fn stream(
         head.headers.append(SET_COOKIE, cookie);
     }
     head.version = Version::HTTP_11;
+    let fill = extra.fill.take();
     let wanted = extra.wanted.take();
     if let Some(wanted) = &wanted {
         content::add_headers(wanted, &exchange, &mut head.headers);
     }
     let mut response = finish(state, Response::from_parts(head, ResponseBody::Empty), &mut exchange, extra);
     let compressor = wanted.and_then(|wanted| content::compress(&wanted, &exchange, &mut response));
-    let body = Streaming::new(incoming, forwarded.wire, forwarded.lease, exchange, ANSWER_IDLE);
+    let mut body = Streaming::new(incoming, forwarded.wire, forwarded.lease, exchange, ANSWER_IDLE);
+    body.store_in(fill);
     let body = ResponseBody::Streaming(Box::new(body));
     *response.body_mut() = match compressor {
         Some(compressor) => compressor.around(body),

@@ -4,6 +4,7 @@
 mod answer;
 mod auth;
 mod body;
+mod cache;
 mod client_io;
 mod command;
 mod config;
@@ -28,6 +29,7 @@ mod path;
 mod pool;
 mod proxy;
 mod ranges;
+mod representation;
 mod router;
 mod seal;
 mod session;

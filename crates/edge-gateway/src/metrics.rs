@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::cache::CacheUse;
 use crate::upstream::Upstream;
 
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
@@ -39,6 +40,51 @@ pub(crate) struct Metrics {
 pub(crate) struct RouteMetrics {
     requests: [Counter; 6],
     duration: Histogram,
+}
+
+/// Counters of one route's use of the cache.
+pub(crate) struct CacheMetrics([Counter; CacheUse::ALL.len()]);
+
+/// What belongs to the cache as a whole.
+pub(crate) struct CacheTotals {
+    pub(crate) evicted: Counter,
+    objects: Gauge,
+    bytes: Gauge,
+}
+
+impl std::fmt::Debug for CacheTotals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CacheTotals").finish_non_exhaustive()
+    }
+}
+
+impl CacheMetrics {
+    pub(crate) fn new(route: &str) -> Self {
+        Self(CacheUse::ALL.map(|how| {
+            counter!("quintet_gateway_cache_requests_total", "route" => route.to_owned(), "outcome" => how.word())
+        }))
+    }
+
+    pub(crate) fn count(&self, how: CacheUse) {
+        if let Some(counter) = self.0.get(how as usize) {
+            counter.increment(1);
+        }
+    }
+}
+
+impl CacheTotals {
+    pub(crate) fn new() -> Self {
+        Self {
+            evicted: counter!("quintet_gateway_cache_evicted_total"),
+            objects: gauge!("quintet_gateway_cache_objects"),
+            bytes: gauge!("quintet_gateway_cache_bytes"),
+        }
+    }
+
+    pub(crate) fn observe(&self, objects: usize, bytes: usize) {
+        self.objects.set(float(objects));
+        self.bytes.set(float(bytes));
+    }
 }
 
 /// Counters of one upstream.

@@ -5,27 +5,23 @@
 //! counted as skipped. Drain does not wait for copies.
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::Request;
 use http::request::Parts;
-use http_body::Body as _;
+use http_body::Frame;
 
 use crate::body::RequestBody;
 use crate::pool::Pool;
-use crate::proxy::{Forwarded, Retries, Target, forward};
+use crate::proxy::{Retries, Target, forward, read_out};
 use crate::router::{Mirror, MirrorPermit};
 use crate::upstream::Affinity;
 use crate::worker::{View, Worker};
 
 /// Bytes of an answer that are read so that its connection can be used again.
 const MAX_READ: usize = 256 * 1024;
-/// Looks at connection and body before a wait: the one may unblock the other.
-const PASSES: usize = 2;
 
 /// A copy that waits for its request's body.
 pub(crate) struct Copy {
@@ -122,7 +118,13 @@ impl Pending {
             Ok(forwarded) => {
                 metrics.mirror_sent.increment(1);
                 // An answer that takes longer only costs its connection.
-                let _ = tokio::time::timeout(self.timeout, read_out(forwarded)).await;
+                let mut left = MAX_READ;
+                let take = |frame: &Frame<Bytes>| {
+                    let rest = left.checked_sub(frame.data_ref().map_or(0, Bytes::len));
+                    left = rest.unwrap_or(0);
+                    rest.is_some()
+                };
+                let _ = tokio::time::timeout(self.timeout, read_out(forwarded, take)).await;
             }
             Err(failure) => {
                 metrics.mirror_failed.increment(1);
@@ -133,36 +135,5 @@ impl Pending {
                 );
             }
         }
-    }
-}
-
-/// Reads an answer to its end and puts the connection back.
-async fn read_out(mut forwarded: Forwarded) {
-    let mut left = MAX_READ;
-    let complete = std::future::poll_fn(|cx| {
-        let mut passes = 0;
-        while passes < PASSES {
-            passes += 1;
-            if let Some(wire) = &mut forwarded.wire {
-                wire.drive(cx);
-            }
-            let Poll::Ready(frame) = Pin::new(forwarded.response.body_mut()).poll_frame(cx) else { continue };
-            passes = 0;
-            match frame {
-                None => return Poll::Ready(true),
-                Some(Err(_)) => return Poll::Ready(false),
-                Some(Ok(frame)) => {
-                    let length = frame.data_ref().map_or(0, Buf::remaining);
-                    let Some(rest) = left.checked_sub(length) else { return Poll::Ready(false) };
-                    left = rest;
-                }
-            }
-        }
-        Poll::Pending
-    });
-    if complete.await
-        && let Some(wire) = forwarded.wire.take()
-    {
-        forwarded.lease.give_back(wire);
     }
 }

@@ -8,6 +8,7 @@
 mod failure;
 mod hedge;
 mod lease;
+mod read_out;
 mod retries;
 
 use std::cell::Cell;
@@ -23,6 +24,7 @@ use hyper::body::Incoming;
 
 pub(crate) use self::failure::{Failure, too_large};
 pub(crate) use self::lease::{Lease, admit};
+pub(crate) use self::read_out::read_out;
 use self::retries::Replay;
 pub(crate) use self::retries::{Kept, Retries};
 use crate::body::{RequestBody, Upload, UploadPhase};

@@ -31,6 +31,7 @@ use self::hosts::HostTable;
 pub(crate) use self::mirror::{Mirror, MirrorPermit};
 pub(crate) use self::pattern::{PathRule, Template};
 pub(crate) use self::text::{Text, Values};
+use crate::cache::Policy;
 use crate::content::Content;
 use crate::limits::{Access, Quota, QuotaKey};
 use crate::proxy::Retries;
@@ -62,6 +63,7 @@ pub(crate) struct Route {
     pub(crate) response_headers: Option<Box<HeaderEdits>>,
     pub(crate) mirror: Option<Box<Mirror>>,
     pub(crate) content: Option<Box<Content>>,
+    pub(crate) cache: Option<Box<Policy>>,
     pub(crate) auth: Auth,
     pub(crate) scopes: Vec<String>,
     pub(crate) quota: Option<(Quota, QuotaKey)>,

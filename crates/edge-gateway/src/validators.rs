@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{
-    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE,
+    ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LAST_MODIFIED,
 };
 use http::{Method, StatusCode};
 
@@ -36,6 +36,11 @@ impl Judgement {
 }
 
 impl Validators {
+    /// Those in the head of an answer.
+    pub(crate) fn of_headers(headers: &HeaderMap) -> Self {
+        Self { etag: headers.get(ETAG).cloned(), modified: http_date(headers, &LAST_MODIFIED) }
+    }
+
     /// The time as `Last-Modified` has it.
     pub(crate) fn last_modified(&self) -> Option<HeaderValue> {
         let time = UNIX_EPOCH + Duration::from_secs(self.modified?);
@@ -122,9 +127,7 @@ mod tests {
     }
 
     fn of(pairs: &[(&'static str, &'static str)]) -> Validators {
-        let headers = headers(pairs);
-        let modified = http_date(&headers, &http::header::LAST_MODIFIED);
-        Validators { etag: headers.get("etag").cloned(), modified }
+        Validators::of_headers(&headers(pairs))
     }
 
     fn check(

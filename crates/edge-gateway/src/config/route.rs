@@ -14,6 +14,7 @@ use self::action::{MirrorSection, RedirectSection, RespondSection, ShareSection,
 use self::edits::EditsSection;
 use self::matching::FieldMatch;
 use self::static_files::StaticFilesSection;
+use super::cache::{self, RouteCacheSection};
 use super::content::{self, CompressSection, CorsSection, SecuritySection, Switch};
 use super::limits::{RateLimit, access, quota, quota_key};
 use super::retries::{self, RetriesSection};
@@ -76,6 +77,8 @@ pub(crate) struct RouteSection {
     /// Let scripts of other sites use the route: a table, or `true` and `false` for those of `[content]`, which
     /// apply where unset.
     pub(crate) cors: Option<Switch<CorsSection>>,
+    /// Store answers of the upstream and serve them again: `true`, `false` or a table.
+    pub(crate) cache: Option<Switch<RouteCacheSection>>,
     /// Copy requests to another upstream, whose answers are thrown away.
     pub(crate) mirror: Option<MirrorSection>,
     #[serde(default)]
@@ -151,6 +154,7 @@ pub(super) fn check(config: &Config, at: usize, section: &RouteSection) -> Resul
         response_headers: edits("response_headers", &section.response_headers)?,
         mirror: section.mirror.as_ref().map(|mirror| action::mirror(config, place, mirror)).transpose()?,
         content: content::of_route(config, at, section)?,
+        cache: cache::of_route(config, at, section)?,
         auth: section.auth,
         scopes: section.scopes.clone(),
         quota: rate_limit(place, section)?,

@@ -64,6 +64,7 @@ pub(super) struct Route {
     pub(super) upstream_target: Option<String>,
     pub(super) request_headers: Vec<String>,
     pub(super) response_headers: Vec<String>,
+    pub(super) cache: Option<String>,
     pub(super) mirror: Option<String>,
 }
 
@@ -140,6 +141,9 @@ impl Display for Route {
         }
         for edit in &self.response_headers {
             writeln!(f, "  response   {edit}")?;
+        }
+        if let Some(cache) = &self.cache {
+            writeln!(f, "  cache      {cache}")?;
         }
         if let Some(mirror) = &self.mirror {
             writeln!(f, "  mirror     {mirror}")?;

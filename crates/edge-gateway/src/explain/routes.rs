@@ -1,6 +1,7 @@
 //! The route of a request and what it does, and why the others do not take it.
 
 use super::report::{Limit, Other, Refusal, Report, Route as RouteReport, Upstream};
+use crate::cache::Policy;
 use crate::config::{Config, Plan, RateLimit};
 use crate::router::{Action, Auth, Head, HeaderEdits, Mismatch, Route, Unmet, Value, Values};
 
@@ -118,6 +119,7 @@ fn describe(
         upstreams,
         request_headers: edit_texts(route.request_headers.as_deref(), values),
         response_headers: edit_texts(route.response_headers.as_deref(), values),
+        cache: route.cache.as_ref().map(|policy| cache_text(policy)),
         mirror: config.routes.get(index).and_then(|section| section.mirror.as_ref()).map(|mirror| {
             format!(
                 "{} % of requests to {}, bodies up to {} bytes",
@@ -125,6 +127,14 @@ fn describe(
             )
         }),
     }
+}
+
+fn cache_text(policy: &Policy) -> String {
+    let freshness = match policy.default_ttl {
+        0 => "as the upstream says".to_owned(),
+        seconds => format!("as the upstream says, or {seconds} s"),
+    };
+    format!("answers fresh {freshness}; up to {} bytes each", policy.max_object_bytes)
 }
 
 fn auth_text(route: &Route, head: &Head<'_>) -> String {

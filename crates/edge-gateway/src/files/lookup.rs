@@ -10,9 +10,9 @@ use quintet_http::problem::Problem;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2};
 use rustix::io::Errno;
 
-use super::reading::Reading;
-use super::{StaticFiles, part_head};
+use super::StaticFiles;
 use crate::content::Encoding;
+use crate::representation::Source;
 use crate::validators::Validators;
 
 /// Files of this age and older tell no time: reproducible builds and the Nix store set it to 0 or 1.
@@ -185,27 +185,7 @@ impl Opened {
         Validators { etag: HeaderValue::try_from(tag).ok(), modified }
     }
 
-    /// Reads so many bytes from `offset` on.
-    pub(super) fn into_reading(self, offset: u64, length: u64) -> Reading {
-        let mut reading = Reading::of_file(self.file);
-        reading.push_stretch(offset, length);
-        reading
-    }
-
-    /// Reads these ranges, each of a first and a last byte, as parts of one answer (RFC 9110 section 14.6).
-    pub(super) fn into_multipart(
-        self,
-        ranges: &[(u64, u64)],
-        boundary: &str,
-        content_type: &[u8],
-    ) -> Reading {
-        let length = self.length();
-        let mut reading = Reading::of_file(self.file);
-        for &(first, last) in ranges {
-            reading.push_bytes(part_head(boundary, content_type, first, last, length));
-            reading.push_stretch(first, last + 1 - first);
-        }
-        reading.push_bytes(format!("\r\n--{boundary}--\r\n").into());
-        reading
+    pub(super) fn into_source(self) -> Source {
+        Source::File(Arc::new(self.file))
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::snapshot::{Basis, Snapshot};
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::limits::{Connections, RateLimiter};
 use crate::metrics::Metrics;
@@ -51,6 +52,7 @@ pub(crate) fn assemble(
     let gateway = Gateway {
         recent: Recent::default(),
         rate_limiter: RateLimiter::new(epoch),
+        cache: Arc::new(Cache::new(snapshot.config.cache.max_bytes)),
         connections: Connections::new(limits.connections, limits.connections_per_ip),
         parked: AtomicUsize::new(0),
         current: ArcSwap::from_pointee(snapshot),

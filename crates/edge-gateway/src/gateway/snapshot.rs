@@ -15,10 +15,12 @@ use http::HeaderValue;
 use quintet_service::{Secret, SecretFile};
 use quintet_types::SharedClock;
 
-use crate::config::{Config, Identity as IdentitySection, Issuer, Limits, Plan, Upstream as UpstreamSection};
+use crate::config::{
+    Config, Identity as IdentitySection, Issuer, Limits, Plan, RouteSection, Upstream as UpstreamSection,
+};
 use crate::identity::{BrowserSignIn, Identity};
 use crate::limits::{Access, Quota};
-use crate::metrics::RouteMetrics;
+use crate::metrics::{CacheMetrics, RouteMetrics};
 use crate::router::{Route, Router};
 use crate::seal::Sealer;
 use crate::upstream::Upstream;
@@ -35,6 +37,8 @@ pub(crate) struct Snapshot {
     pub(crate) hsts: Option<HeaderValue>,
     /// Port that plain-HTTP requests are sent to.
     pub(crate) https_port: u16,
+    /// Whether any route stores answers.
+    pub(crate) caches: bool,
     /// By route index.
     routes: Vec<RouteState>,
     /// Digest of the identity section's secrets, which change without the section.
@@ -49,6 +53,15 @@ pub(crate) struct RouteState {
     pub(crate) metrics: RouteMetrics,
     /// Of its rate limit; the same as long as the route matches the same requests.
     pub(crate) bucket: u32,
+    /// Where the route stores answers.
+    pub(crate) cache: Option<CacheState>,
+}
+
+/// What the cache knows of a route.
+pub(crate) struct CacheState {
+    pub(crate) metrics: CacheMetrics,
+    /// Finds the route's answers: the same as long as its section is.
+    pub(crate) id: u32,
 }
 
 /// What of the process a snapshot is built with.
@@ -57,7 +70,7 @@ pub(crate) struct Basis {
     pub(crate) epoch: Instant,
     /// The port of the first HTTPS listener.
     pub(crate) bound_https_port: u16,
-    /// The next bucket that no route has had; 0 is the limit over all routes.
+    /// The next number of a bucket or a cache that no route has had; 0 is the limit over all routes.
     pub(crate) next_bucket: AtomicU32,
 }
 
@@ -82,8 +95,10 @@ impl Snapshot {
             }
             _ => (None, None),
         };
-        let routes = plan.router.routes().iter().map(|route| RouteState::new(route, basis, previous));
+        let sections = plan.router.routes().iter().zip(&config.routes);
+        let routes = sections.map(|(route, section)| RouteState::new(route, section, basis, previous));
         Ok(Self {
+            caches: plan.router.routes().iter().any(|route| route.cache.is_some()),
             routes: routes.collect(),
             router: plan.router,
             upstreams: upstreams(&config, basis, previous)?,
@@ -141,7 +156,7 @@ impl Snapshot {
 }
 
 impl RouteState {
-    fn new(route: &Route, basis: &Basis, previous: Option<&Snapshot>) -> Self {
+    fn new(route: &Route, section: &RouteSection, basis: &Basis, previous: Option<&Snapshot>) -> Self {
         let matches = route.description();
         let kept = previous.and_then(|previous| {
             let at = previous.router.routes().iter().position(|other| other.description() == matches)?;
@@ -149,7 +164,19 @@ impl RouteState {
         });
         let bucket =
             kept.map_or_else(|| basis.next_bucket.fetch_add(1, Ordering::Relaxed), |kept| kept.bucket);
-        Self { metrics: RouteMetrics::new(&route.label()), bucket }
+        let cache = route.cache.is_some().then(|| CacheState::new(route, section, basis, previous));
+        Self { metrics: RouteMetrics::new(&route.label()), bucket, cache }
+    }
+}
+
+impl CacheState {
+    fn new(route: &Route, section: &RouteSection, basis: &Basis, previous: Option<&Snapshot>) -> Self {
+        let kept = previous.and_then(|previous| {
+            let at = previous.config.routes.iter().position(|other| other == section)?;
+            previous.routes.get(at)?.cache.as_ref()
+        });
+        let id = kept.map_or_else(|| basis.next_bucket.fetch_add(1, Ordering::Relaxed), |kept| kept.id);
+        Self { metrics: CacheMetrics::new(&route.label()), id }
     }
 }
 

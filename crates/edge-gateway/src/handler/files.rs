@@ -1,4 +1,4 @@
-//! Answers of routes that serve files.
+//! Answers from what is at hand: files, and stored answers.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::body::ResponseBody;
 use crate::connection::ConnectionState;
 use crate::content;
 use crate::exchange::Exchange;
-use crate::files::{self, FileBody, Reading, StaticFiles};
+use crate::files::{self, StaticFiles};
+use crate::representation::{LocalBody, Reading};
 use crate::router::Route;
 
 /// Looks up the file that a request of `route` is for.
@@ -35,7 +36,7 @@ pub(super) async fn find(
     files::serve(files, parts, &asked.path, tail, state.worker.random()).await
 }
 
-/// Sends a file.
+/// Sends what is at hand.
 pub(super) fn send(
     state: &Rc<ConnectionState>,
     response: Response<Reading>,
@@ -49,7 +50,7 @@ pub(super) fn send(
     }
     let mut response = finish(state, Response::from_parts(head, ResponseBody::Empty), &mut exchange, extra);
     let compressor = wanted.and_then(|wanted| content::compress(&wanted, &exchange, &mut response));
-    let body = ResponseBody::File(Box::new(FileBody::new(reading, exchange)));
+    let body = ResponseBody::Local(Box::new(LocalBody::new(reading, exchange)));
     *response.body_mut() = match compressor {
         Some(compressor) => compressor.around(body),
         None => body,

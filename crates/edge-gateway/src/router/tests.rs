@@ -39,6 +39,7 @@ fn route(path: &str, hosts: &[&str], asks: &[&str]) -> Route {
         response_headers: None,
         mirror: None,
         content: None,
+        cache: None,
         auth: Auth::None,
         scopes: Vec::new(),
         quota: None,

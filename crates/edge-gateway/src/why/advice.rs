@@ -66,6 +66,10 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "Routes take this path, but not with this method; `static_files` takes only GET and HEAD.",
             "Add the method to `methods` of the route; GET does not include HEAD.",
         ),
+        "purge_invalid" => (
+            "A purge of the cache on the admin listener did not say what to forget.",
+            "Send one of `url`, `prefix` (each as https://host/path) and `all=true` in the query.",
+        ),
         "file_not_found" => (
             "The route serves files, and none has this name; hidden names and links out of `root` count as none.",
             "Check the path below `root` of the route's `static_files`; set `fallback` for a single-page application.",

@@ -1,4 +1,6 @@
-//! A file's content on its way to the client.
+//! What is at hand on its way to the client.
+//!
+//! Of a file, what the kernel has in memory is read on the spot and the rest on the worker's blocking pool.
 
 use std::collections::VecDeque;
 use std::future::Future as _;
@@ -19,12 +21,19 @@ use crate::exchange::Exchange;
 /// Bytes that are read at once, and held while the client takes them.
 const PIECE: u64 = 64 * 1024;
 
-/// What of a file is sent.
+/// What of a source is sent.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    file: Option<Arc<OwnedFd>>,
+    source: Source,
     parts: VecDeque<Part>,
     left: u64,
+}
+
+/// Where a representation is.
+#[derive(Debug)]
+pub(crate) enum Source {
+    File(Arc<OwnedFd>),
+    Memory(Bytes),
 }
 
 #[derive(Debug)]
@@ -34,12 +43,13 @@ enum Part {
 }
 
 impl Reading {
-    pub(super) fn empty() -> Self {
-        Self { file: None, parts: VecDeque::new(), left: 0 }
+    pub(crate) fn empty() -> Self {
+        Self::of(Source::Memory(Bytes::new()))
     }
 
-    pub(super) fn of_file(file: OwnedFd) -> Self {
-        Self { file: Some(Arc::new(file)), ..Self::empty() }
+    /// Nothing of the source so far.
+    pub(super) fn of(source: Source) -> Self {
+        Self { source, parts: VecDeque::new(), left: 0 }
     }
 
     pub(super) fn push_bytes(&mut self, bytes: Bytes) {
@@ -54,7 +64,7 @@ impl Reading {
         }
     }
 
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.left
     }
 
@@ -72,8 +82,8 @@ impl Reading {
     }
 }
 
-/// The body of an answer from a file.
-pub(crate) struct FileBody {
+/// The body of an answer from what is at hand.
+pub(crate) struct LocalBody {
     reading: Reading,
     exchange: Exchange,
     /// Among the answers of the connection.
@@ -83,13 +93,13 @@ pub(crate) struct FileBody {
     transformed: bool,
 }
 
-impl std::fmt::Debug for FileBody {
+impl std::fmt::Debug for LocalBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FileBody").field("reading", &self.reading).finish_non_exhaustive()
+        f.debug_struct("LocalBody").field("reading", &self.reading).finish_non_exhaustive()
     }
 }
 
-impl FileBody {
+impl LocalBody {
     pub(crate) fn new(reading: Reading, exchange: Exchange) -> Self {
         let key = exchange.connection().worker.key();
         Self { reading, exchange, key, job: None, transformed: false }
@@ -112,7 +122,10 @@ impl FileBody {
                 None => return Poll::Ready(None),
                 Some(Part::Bytes(bytes)) => return self.give(Ok(bytes)),
                 Some(Part::Stretch { offset, length }) => {
-                    let Some(file) = &self.reading.file else { return Poll::Ready(None) };
+                    let file = match &self.reading.source {
+                        Source::Memory(bytes) => return self.give(Ok(slice(bytes, offset, length))),
+                        Source::File(file) => file,
+                    };
                     if let Some(bytes) = read_cached(file, offset, length) {
                         return self.give(bytes);
                     }
@@ -155,13 +168,18 @@ impl FileBody {
     }
 }
 
-impl Drop for FileBody {
+impl Drop for LocalBody {
     fn drop(&mut self) {
         self.exchange.connection().answer_ended(self.key);
         if self.reading.left > 0 {
             self.exchange.fail("client_left");
         }
     }
+}
+
+fn slice(bytes: &Bytes, offset: u64, length: u64) -> Bytes {
+    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(at(offset)..at(offset + length))
 }
 
 /// The stretch, if all of it is in memory; None where reading it might wait.
