@@ -18,7 +18,7 @@ use tracing_subscriber::layer::{Context, Filter};
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Which events are logged: `info`, or `info,sqlx=warn` with levels per module.
+    /// Which events are logged: `info` (unless set), or `info,sqlx=warn` with levels per module.
     pub log_level: LogLevel,
     /// The form of the lines on standard output.
     pub log_format: LogFormat,

@@ -9,6 +9,7 @@ mod build;
 mod check;
 mod detach;
 mod dist;
+mod docs;
 mod down;
 mod fuzz;
 mod node;
@@ -38,6 +39,8 @@ enum Task {
     Dist(dist::Options),
     /// Measure what the README claims and write the figures as JSON.
     Bench(bench::Options),
+    /// Write the reference of the configuration from the code.
+    Docs(docs::Options),
     /// Run the fuzz targets, from their seeds, for some seconds each.
     Fuzz(fuzz::Options),
     /// Run a program that dies with its parent.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Dist(options) => dist::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Docs(options) => docs::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Child(options) => process::become_child(&options),
     };
