@@ -1,4 +1,4 @@
-//! The commands besides serving: `explain` and `why`.
+//! The commands besides serving: `explain`, `why` and `import`.
 
 use std::io::Write;
 
@@ -7,6 +7,7 @@ use quintet_service::Code;
 
 use crate::config::Config;
 use crate::explain::{self, Explain};
+use crate::import::{self, Import};
 use crate::why::{self, Why};
 
 #[derive(Debug, Subcommand)]
@@ -15,6 +16,8 @@ enum Command {
     Explain(Explain),
     /// Say why the running gateway refused a request or failed it
     Why(Why),
+    /// Convert a configuration of another program
+    Import(Import),
 }
 
 pub(crate) fn add(command: clap::Command) -> clap::Command {
@@ -25,5 +28,14 @@ pub(crate) fn run(config: &Config, matches: &ArgMatches, output: &mut dyn Write)
     match Command::from_arg_matches(matches)? {
         Command::Explain(request) => explain::run(config, &request, output),
         Command::Why(question) => why::run(config, &question, output),
+        Command::Import(source) => import::run(&source, output),
+    }
+}
+
+/// Runs a command that needs no configuration, if it is one.
+pub(crate) fn run_alone(matches: &ArgMatches, output: &mut dyn Write) -> Option<anyhow::Result<Code>> {
+    match Command::from_arg_matches(matches) {
+        Ok(Command::Import(source)) => Some(import::run(&source, output)),
+        _ => None,
     }
 }

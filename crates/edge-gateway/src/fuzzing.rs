@@ -1,7 +1,7 @@
 //! What the fuzz targets in `fuzz/` call: bytes as a stranger sends them, and a panic when a promise about them breaks.
 #![expect(clippy::expect_used, reason = "a panic is how a fuzz target reports what it found")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use http::header::COOKIE;
@@ -11,6 +11,7 @@ use quintet_service::config::Source;
 use crate::config::{Config, Plan};
 use crate::head_guard::{Fault, HeadGuard};
 use crate::headers::{cookie, strip_cookies};
+use crate::import::{Load, convert};
 use crate::path;
 use crate::seal::Sealer;
 use crate::session::{OWN_COOKIES, SESSION_COOKIE, SIGNIN_COOKIE, Session};
@@ -139,6 +140,25 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
+/// A configuration of nginx is refused, or becomes one whose syntax and types are right.
+pub fn nginx_configuration(data: &[u8]) {
+    struct Only<'t>(&'t str);
+    impl Load for Only<'_> {
+        fn read(&self, path: &Path) -> std::io::Result<String> {
+            let known = path == Path::new("nginx.conf");
+            if known { Ok(self.0.to_owned()) } else { Err(std::io::ErrorKind::NotFound.into()) }
+        }
+
+        fn matching(&self, _: &Path) -> Vec<PathBuf> {
+            Vec::new()
+        }
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(imported) = convert(Path::new("nginx.conf"), &Only(text)) else { return };
+    let source = Source::of_text("edge-gateway", Path::new("gateway.toml"), imported.toml, []);
+    source.and_then(|source| source.parse::<Config>()).expect("what was imported cannot be read");
+}
+
 #[cfg(test)]
 mod tests {
     use quintet_testkit::replay;
@@ -166,5 +186,10 @@ mod tests {
     #[test]
     fn configuration() {
         replay("configuration", super::configuration);
+    }
+
+    #[test]
+    fn nginx_configuration() {
+        replay("nginx_configuration", super::nginx_configuration);
     }
 }

@@ -137,6 +137,10 @@ impl Binary for EdgeGateway {
         command::run(&config, matches, output)
     }
 
+    fn run_alone(matches: &ArgMatches, output: &mut dyn Write) -> Option<anyhow::Result<Code>> {
+        command::run_alone(matches, output)
+    }
+
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         let inherited = |name: &str| cx.inherited(name);
         let assembled = assemble::assemble(config, cx.clock(), inherited)?;

@@ -21,6 +21,7 @@ mod handler;
 mod head_guard;
 mod headers;
 mod identity;
+mod import;
 mod limits;
 mod listener;
 mod metrics;

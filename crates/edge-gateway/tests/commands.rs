@@ -57,3 +57,18 @@ fn a_signal_reloads_the_file_and_a_bad_one_changes_nothing() {
     gateway.reload();
     gateway.wait_for_log(r#"routes_removed":"[\"localhost/new"#);
 }
+
+#[test]
+fn import_prints_a_configuration_and_what_differs() {
+    let gateway = Gateway::new();
+    // None of its own is needed.
+    gateway.configure("path_exakt = \"/\"");
+    let samples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nginx");
+    let file = samples.join("node-app.conf");
+    let (code, toml, remarks) = gateway.run(&["import", "nginx", file.to_str().unwrap()]);
+    assert!(code == 0 && toml.contains("path_prefix = \"/api/v1/\""), "{code} {toml}");
+    assert!(remarks.contains("node-app.conf:2: not converted: `map"), "{remarks}");
+    assert!(remarks.contains("the result passes --check-config"), "{remarks}");
+    let (code, _, error) = gateway.run(&["import", "nginx", "/nowhere.conf"]);
+    assert!(code == 78 && error.contains("cannot read /nowhere.conf"), "{code} {error}");
+}

@@ -70,6 +70,15 @@ pub trait Binary: Sized + 'static {
         anyhow::bail!("the command {:?} is not made for {}", matches.subcommand_name(), Self::NAME)
     }
 
+    /// Runs a command from [`Self::commands`] that needs no configuration; None for any other.
+    fn run_alone(
+        matches: &clap::ArgMatches,
+        output: &mut dyn std::io::Write,
+    ) -> Option<anyhow::Result<Code>> {
+        let _ = (matches, output);
+        None
+    }
+
     /// Starts the binary's work through `cx` and returns when it is ready to take requests.
     ///
     /// Mark errors with [`OrExit::or_exit`] where another exit code than 70 is right.

@@ -63,6 +63,11 @@ fn run_with<B: Binary>(arguments: impl IntoIterator<Item = OsString>) -> Code {
 fn serve<B: Binary>(args: &Args, started: Instant) -> anyhow::Result<Code> {
     // Before any thread: it clears variables of the environment.
     let inherited = Inherited::from_environment();
+    if let Task::Own(matches) = &args.task
+        && let Some(result) = B::run_alone(matches, &mut io::stdout())
+    {
+        return result;
+    }
     let path = args.config_path::<B>();
     let source = Source::load(B::NAME, &path)?;
     let config: B::Config = source.parse()?;
