@@ -37,7 +37,7 @@ use crate::config::{Config, Plan};
 use crate::limits::{Connections, RateLimiter};
 use crate::metrics::Metrics;
 use crate::tls::Certificates;
-use crate::upstream::upkeep;
+use crate::upstream::{Upstream, upkeep};
 use crate::why::{self, Recent};
 
 /// How often certificate files are looked at for changes.
@@ -154,8 +154,7 @@ impl Binary for EdgeGateway {
             }
         });
         cx.serve_admin(why::routes(Arc::clone(&gateway)).merge(cache::routes(Arc::clone(&gateway))));
-        let certificates = Arc::clone(&gateway.certificates);
-        cx.spawn("certificates", watch_certificates(certificates, cx.shutdown()));
+        cx.spawn("certificates", watch_certificates(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("upkeep", upkeep(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("observer", observe(gateway, cx.shutdown()));
         for (number, running) in assembled.run(cx.shutdown())?.into_iter().enumerate() {
@@ -168,12 +167,13 @@ impl Binary for EdgeGateway {
 }
 
 /// Replaces certificates when their files change, as ACME clients and deployments do it.
-async fn watch_certificates(
-    certificates: Arc<Certificates>,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+async fn watch_certificates(gateway: Arc<Gateway>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let certificates = &gateway.certificates;
     let mut seen = certificates.fingerprint();
     while shutdown.run_until_cancelled(tokio::time::sleep(CERTIFICATE_POLL)).await.is_some() {
+        for upstream in &gateway.snapshot().upstreams {
+            refresh(upstream);
+        }
         let now = certificates.fingerprint();
         if now == seen {
             continue;
@@ -188,6 +188,19 @@ async fn watch_certificates(
         seen = now;
     }
     Ok(())
+}
+
+/// Reads an upstream's own certificates again if their files changed.
+fn refresh(upstream: &Upstream) {
+    match upstream.transport.refresh() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!(upstream = upstream.name, "certificates of the upstream replaced"),
+        Err(error) => tracing::error!(
+            upstream = upstream.name,
+            error = %crate::proxy::chain(&error),
+            "changed certificates of the upstream are not usable; the old ones stay"
+        ),
+    }
 }
 
 /// Sets gauges and judges a new configuration, once a second.

@@ -1,4 +1,5 @@
-//! Idle connections of one worker to one upstream, the most recently used first.
+//! Connections of one worker to one upstream: idle HTTP/1.1 ones, the most recently used first, and HTTP/2 ones that
+//! requests share.
 //!
 //! Last in, first out keeps few connections hot and lets the rest age out. Nothing here is shared between
 //! threads. Connections older than the upstream's idle timeout are dropped by [`Pool::sweep`] and never
@@ -9,14 +10,18 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
+use quintet_http::listen::Address;
+
 use crate::ticks::{Tick, Ticks};
 use crate::upstream::{Affinity, Choice, Endpoint, Rotation, Upstream};
-use crate::wire::Wire;
+use crate::wire::{ConnectError, Shared, Wire};
 
 /// An upstream as one worker sees it, with the worker's idle connections by address.
 pub(crate) struct Pool {
     pub(crate) upstream: Arc<Upstream>,
     addresses: Vec<RefCell<Vec<Idle>>>,
+    /// By address; none for an upstream that speaks HTTP/1.1.
+    shared: Vec<Shared>,
     ticks: Ticks,
     rotation: Rotation,
 }
@@ -37,13 +42,19 @@ impl std::fmt::Debug for Pool {
 impl Pool {
     pub(crate) fn new(upstream: Arc<Upstream>, ticks: Ticks) -> Self {
         let addresses = upstream.endpoints.iter().map(|_| RefCell::default()).collect();
-        Self { upstream, addresses, ticks, rotation: Rotation::default() }
+        let shared = upstream.endpoints.iter().filter(|_| upstream.transport.is_http2());
+        let shared = shared.map(|_| Shared::default()).collect();
+        Self { upstream, addresses, shared, ticks, rotation: Rotation::default() }
     }
 
     /// A connection that is usable as far as can be seen from here.
     pub(crate) fn take(&self, address: usize) -> Option<Box<Wire>> {
-        let mut idle = self.addresses.get(address)?.borrow_mut();
         let generation = self.generation(address);
+        if let Some(shared) = self.shared.get(address) {
+            let stream = shared.take(generation, self.upstream.max_streams)?;
+            return Some(Box::new(Wire::Stream(stream)));
+        }
+        let mut idle = self.addresses.get(address)?.borrow_mut();
         while let Some(mut candidate) = idle.pop() {
             if candidate.generation == generation
                 && self.ticks.since(candidate.since) < self.upstream.idle_timeout
@@ -53,6 +64,23 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// Opens a connection. True if it is shared and another request opened it.
+    pub(crate) async fn connect(
+        &self,
+        at: usize,
+        address: &Address,
+    ) -> Result<(Box<Wire>, bool), ConnectError> {
+        let upstream = &self.upstream;
+        let Some(shared) = self.shared.get(at) else {
+            let wire = Wire::connect(address, &upstream.transport, upstream.connect_timeout).await?;
+            return Ok((wire, false));
+        };
+        // Boxed: only HTTP/2 needs its room in a request's future.
+        let opening = Box::pin(shared.open(upstream, address, self.generation(at), &self.ticks));
+        let (stream, found) = opening.await?;
+        Ok((Box::new(Wire::Stream(stream)), found))
     }
 
     /// What the upstream needs to choose an address for a request of this worker.
@@ -94,6 +122,9 @@ impl Pool {
             let mut idle = idle.borrow_mut();
             let stale = idle.partition_point(|one| self.ticks.since(one.since) >= self.upstream.idle_timeout);
             idle.drain(..stale);
+        }
+        for shared in &self.shared {
+            shared.sweep(self.upstream.idle_timeout);
         }
     }
 }

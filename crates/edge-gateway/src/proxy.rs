@@ -7,6 +7,7 @@
 
 mod failure;
 mod hedge;
+mod http2;
 mod lease;
 mod read_out;
 mod retries;
@@ -30,7 +31,7 @@ pub(crate) use self::retries::{Kept, Retries};
 use crate::body::{RequestBody, Upload, UploadPhase};
 use crate::pool::Pool;
 use crate::upstream::{Affinity, Endpoint};
-use crate::wire::{ConnectError, Wire};
+use crate::wire::{Wire, is_unprocessed};
 use crate::worker::Worker;
 
 /// Times that a request is sent which every time comes back unsent.
@@ -66,6 +67,10 @@ pub(crate) async fn forward(
     request: Request<RequestBody>,
     upload: Option<Rc<Upload>>,
 ) -> Result<Forwarded, Failure> {
+    let request = match &target.pool.upstream.transport {
+        transport if transport.is_http2() => http2::request(request, transport.is_secure())?,
+        _ => request,
+    };
     match target.retries.hedge_after {
         Some(after) if hedge::can_hedge(&request) => {
             Box::pin(hedge::race(worker, target, request, after)).await
@@ -93,14 +98,14 @@ async fn attempts(
         let endpoint = lease.endpoint.unwrap_or_default();
         last.set(Some(endpoint));
         sends += 1;
-        let replay = Replay::of(&request, upload, retries);
+        let replay = Replay::of(&request, upload, retries, upstream.transport.is_http2());
         let asked = Instant::now();
         let again = match send(&mut wire, request, target, upload, &mut deadline).await {
             Some(Ok(response)) => {
                 let waited = asked.elapsed();
                 upstream.answered(endpoint, response.status(), waited, asked);
                 let refused = retries.on_503 && response.status() == StatusCode::SERVICE_UNAVAILABLE;
-                match replay.filter(|_| refused).and_then(|replay| replay.request(upload)) {
+                match replay.filter(|one| one.repeats && refused).and_then(|replay| replay.request(upload)) {
                     Some(again) if sends < retries.sends && upstream.may_retry() => again,
                     _ => {
                         let wire = keep_or_detach(worker, wire, upload);
@@ -114,7 +119,9 @@ async fn attempts(
                 if upload.is_some_and(|upload| upload.phase() == UploadPhase::Running) {
                     return Err(Failure::slow_upload());
                 }
-                let again = replay.filter(|_| retries.on_reset).and_then(|replay| replay.request(upload));
+                let again = replay
+                    .filter(|one| one.repeats && retries.on_reset)
+                    .and_then(|replay| replay.request(upload));
                 match again {
                     Some(again) if sends < retries.sends && !deadline.is_over() && upstream.may_retry() => {
                         again
@@ -133,12 +140,20 @@ async fn attempts(
                 // What was never sent puts no load on the upstream, so it costs no budget.
                 if let Some(unsent) = error.take_message().filter(|_| sends < MAX_SENDS) {
                     unsent
+                } else if is_unprocessed(error.error()) {
+                    let again = replay.filter(|_| sends < MAX_SENDS);
+                    match again.and_then(|replay| replay.request(upload)) {
+                        Some(again) => again,
+                        None => return Err(Failure::bad_gateway()),
+                    }
                 } else {
                     if !reused {
                         upstream.failed(endpoint, Instant::now());
                         tracing::debug!(upstream = upstream.name, error = %error.error(), "upstream broke off");
                     }
-                    let again = replay.filter(|_| retries.on_reset).and_then(|replay| replay.request(upload));
+                    let again = replay
+                        .filter(|one| one.repeats && retries.on_reset)
+                        .and_then(|replay| replay.request(upload));
                     match again {
                         Some(again) if sends < retries.sends && upstream.may_retry() => again,
                         _ => return Err(Failure::bad_gateway()),
@@ -187,8 +202,9 @@ async fn acquire(
         let address = upstream.endpoints.get(at).and_then(Endpoint::address);
         let Some(address) = address else { return Err(Failure::down()) };
         attempts += 1;
-        match Wire::connect(&address, upstream.connect_timeout).await {
-            Ok(wire) => {
+        match pool.connect(at, &address).await {
+            Ok((wire, true)) => return Ok((wire, true)),
+            Ok((wire, false)) => {
                 upstream.connect_succeeded(at);
                 upstream.metrics.connects.increment(1);
                 return Ok((wire, false));
@@ -200,15 +216,12 @@ async fn acquire(
                     tracing::warn!(upstream = upstream.name, error = %chain(&error), "upstream is down");
                 }
                 if !target.retries.on_connect_failure {
-                    return Err(Failure::down());
+                    return Err(Failure::of_connect(&error));
                 }
                 avoid = Some(at);
                 let others = attempts < upstream.endpoints.len();
-                if !others
-                    && (refusing_for >= upstream.restart_patience
-                        || matches!(error, ConnectError::Timeout(_)))
-                {
-                    return Err(Failure::down());
+                if !others && (refusing_for >= upstream.restart_patience || error.is_lasting()) {
+                    return Err(Failure::of_connect(&error));
                 }
                 if !others {
                     tokio::time::sleep(pause).await;
@@ -273,7 +286,7 @@ async fn send(
 /// While the upload still runs the connection must be driven independently of the answer: the client may
 /// read the answer only after it has sent everything.
 fn keep_or_detach(worker: &Worker, wire: Box<Wire>, upload: Option<&Upload>) -> Option<Box<Wire>> {
-    if upload.is_some_and(|upload| upload.phase() == UploadPhase::Running) {
+    if upload.is_some_and(|upload| upload.phase() == UploadPhase::Running) && !wire.is_driven() {
         worker.tasks.spawn_local(wire.run());
         return None;
     }

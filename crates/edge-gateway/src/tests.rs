@@ -7,6 +7,7 @@ mod edge;
 mod files;
 mod harness;
 mod limits;
+mod origin;
 mod parking;
 mod plain;
 mod proxying;
@@ -15,6 +16,7 @@ mod reload;
 mod resilience;
 mod routing;
 mod signin;
+mod transport;
 mod upstreams;
 
 pub(crate) use self::harness::{ECHO, Fixture, echo, get, post, write_certificate};

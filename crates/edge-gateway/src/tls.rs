@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -46,6 +46,12 @@ pub(crate) enum TlsError {
     },
     #[error("certificate {0} cannot be parsed")]
     Parse(PathBuf),
+    #[error("a certificate in {path} cannot be used as an authority")]
+    Authority {
+        path: PathBuf,
+        #[source]
+        source: rustls::Error,
+    },
     #[error("cannot set up TLS")]
     Setup(#[source] rustls::Error),
 }
@@ -91,13 +97,20 @@ impl Certificates {
     }
 
     /// Changes whenever one of the files does.
-    pub(crate) fn fingerprint(&self) -> Vec<Option<(SystemTime, u64)>> {
+    pub(crate) fn fingerprint(&self) -> Vec<Stamp> {
         let set = self.current.load();
         set.sources.iter().flat_map(|source| [stamp(&source.cert), stamp(&source.key)]).collect()
     }
 }
 
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+/// Changes when a file does; none where it cannot be read.
+pub(crate) type Stamp = Option<(SystemTime, u64)>;
+
+pub(crate) fn stamps(files: &[&Path]) -> Vec<Stamp> {
+    files.iter().map(|file| stamp(file)).collect()
+}
+
+fn stamp(path: &Path) -> Stamp {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
@@ -144,21 +157,39 @@ pub(crate) fn names(source: &Certificate) -> Result<(Vec<String>, i64), TlsError
 }
 
 fn load_key(source: &Certificate) -> Result<CertifiedKey, TlsError> {
-    let certificate = |error| TlsError::Certificate { path: source.cert.clone(), source: error };
-    let chain = CertificateDer::pem_file_iter(&source.cert)
-        .map_err(certificate)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(certificate)?;
-    if chain.is_empty() {
-        return Err(TlsError::Empty(source.cert.clone()));
-    }
-    let key = PrivateKeyDer::from_pem_file(&source.key)
-        .map_err(|error| TlsError::Key { path: source.key.clone(), source: error })?;
+    let (chain, key) = read_pair(&source.cert, &source.key)?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| TlsError::Mismatch {
         cert: source.cert.clone(),
         key: source.key.clone(),
         source: error,
     })
+}
+
+/// Reads a certificate chain and its key, both PEM.
+pub(crate) fn read_pair(
+    cert: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let chain = read_certificates(cert)?;
+    let key =
+        PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Key { path: key.to_owned(), source })?;
+    Ok((chain, key))
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |source| TlsError::Certificate { path: path.to_owned(), source };
+    let all: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)?;
+    if all.is_empty() { Err(TlsError::Empty(path.to_owned())) } else { Ok(all) }
+}
+
+/// Reads certificate authorities to trust.
+pub(crate) fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(path)? {
+        roots.add(certificate).map_err(|source| TlsError::Authority { path: path.to_owned(), source })?;
+    }
+    Ok(roots)
 }
 
 /// The DNS names of a certificate in lower case, and when it expires.

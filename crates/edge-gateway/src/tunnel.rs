@@ -22,7 +22,7 @@ use crate::body::RequestBody;
 use crate::connection::ConnectionState;
 use crate::proxy::{Failure, Lease, Target, admit};
 use crate::ticks::{TICK, Tick, Ticks};
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Purpose};
 use crate::wire::{ConnectError, builder, dial};
 use crate::worker::{View, Worker};
 
@@ -40,7 +40,8 @@ pub(crate) async fn request(
     let Some(address) = address else { return Err(Failure::down()) };
     let asked = Instant::now();
     let exchange = async {
-        let stream = dial(&address, upstream.connect_timeout).await?;
+        let (transport, timeout) = (&upstream.transport, upstream.connect_timeout);
+        let stream = dial(&address, transport, Purpose::Upgrade, timeout).await?;
         let handshake = builder().handshake(TokioIo::new(stream)).await;
         let failed = |source| ConnectError::Handshake { address: (*address).clone(), source };
         let (mut sender, connection) = handshake.map_err(failed)?;
@@ -57,7 +58,7 @@ pub(crate) async fn request(
             tracing::debug!(upstream = upstream.name, error = %crate::proxy::chain(&error), "upgrade failed");
             Err(match error {
                 ConnectError::Handshake { .. } => Failure::bad_gateway(),
-                _ => Failure::down(),
+                other => Failure::of_connect(&other),
             })
         }
         Err(_) => Err(Failure::timeout()),

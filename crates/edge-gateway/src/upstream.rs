@@ -14,6 +14,7 @@ mod health;
 mod latency;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod upkeep;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -31,6 +32,7 @@ pub(crate) use self::balance::{Affinity, Choice, Policy, Rotation};
 pub(crate) use self::endpoint::Endpoint;
 pub(crate) use self::hash::spread;
 pub(crate) use self::health::Health;
+pub(crate) use self::transport::{Protocol, Purpose, Transport};
 pub(crate) use self::upkeep::upkeep;
 use crate::config::HealthSection;
 use crate::limits::ClientKey;
@@ -47,6 +49,9 @@ const RETRY_RESERVE: i64 = 50 * RETRY_SHARE;
 pub(crate) struct Upstream {
     pub(crate) name: String,
     pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) transport: Transport,
+    /// Requests at once on one HTTP/2 connection.
+    pub(crate) max_streams: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) restart_patience: Duration,
     pub(crate) idle_timeout: Duration,
@@ -79,6 +84,7 @@ impl Upstream {
     pub(crate) fn new(
         section: &crate::config::Upstream,
         sticky: Option<Sticky>,
+        transport: Transport,
         epoch: Instant,
         previous: Option<&Self>,
     ) -> Self {
@@ -87,6 +93,8 @@ impl Upstream {
         let upstream = Self {
             name: section.name.clone(),
             endpoints: endpoints.collect(),
+            transport,
+            max_streams: usize::try_from(section.max_streams).unwrap_or(usize::MAX),
             connect_timeout: Duration::from_millis(section.connect_timeout_ms),
             restart_patience: Duration::from_millis(section.restart_patience_ms),
             idle_timeout: Duration::from_millis(section.idle_timeout_ms),

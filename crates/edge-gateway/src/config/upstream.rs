@@ -4,6 +4,7 @@ mod adaptive;
 mod health;
 mod place;
 mod sticky;
+mod tls;
 
 use http::HeaderName;
 use quintet_service::Invalid;
@@ -13,8 +14,9 @@ pub(crate) use self::adaptive::AdaptiveSection;
 pub(crate) use self::health::HealthSection;
 pub(crate) use self::place::Place;
 pub(crate) use self::sticky::StickySection;
+pub(crate) use self::tls::TlsSection;
 use super::invalid;
-use crate::upstream::{HashKey, Policy};
+use crate::upstream::{HashKey, Policy, Protocol};
 
 const MAX_ADDRESSES: usize = 256;
 const MAX_SLOW_START_MS: u64 = 3_600_000;
@@ -27,6 +29,14 @@ pub(crate) struct Upstream {
     /// Where it listens: `"10.0.0.1:8080"`, `"unix:/run/app.sock"`, or
     /// `{ address = "10.0.0.1:8080", weight = 3 }`. At most 256.
     pub(crate) addresses: Vec<Place>,
+    /// What is spoken there: `"h1"`, `"h2"` (needs `tls`) or `"h2c"` (HTTP/2 without TLS).
+    #[serde(default)]
+    pub(crate) protocol: Protocol,
+    /// Speaks TLS and verifies who answers.
+    pub(crate) tls: Option<TlsSection>,
+    /// Requests at once on one HTTP/2 connection, or fewer where the upstream says so; 1 to 1000.
+    #[serde(default = "default_max_streams")]
+    pub(crate) max_streams: u32,
     /// How an address is chosen.
     #[serde(default)]
     pub(crate) balance: Policy,
@@ -71,6 +81,9 @@ pub(crate) struct Upstream {
     pub(crate) pending_timeout_ms: u64,
 }
 
+const fn default_max_streams() -> u32 {
+    100
+}
 const fn default_panic_percent() -> u8 {
     30
 }
@@ -147,6 +160,7 @@ pub(super) fn check(upstreams: &[Upstream]) -> Result<(), Invalid> {
             return place.refuse("name", &format!("`{}` names an upstream twice", upstream.name));
         }
         check_addresses(place, upstream)?;
+        tls::check(place, upstream)?;
         check_balance(place, upstream)?;
         place.within("connect_timeout_ms", upstream.connect_timeout_ms, 1, u64::MAX)?;
         place.within("max_pending", upstream.max_pending as u64, 0, 65_536)?;

@@ -73,6 +73,8 @@ pub(super) struct Route {
 pub(super) struct Upstream {
     pub(super) name: String,
     pub(super) addresses: Vec<String>,
+    /// Protocol, and who the upstream must prove to be.
+    pub(super) speaks: String,
     /// Its weight in a split.
     pub(super) weight: Option<u64>,
 }
@@ -131,7 +133,8 @@ impl Display for Route {
         writeln!(f, "  action     {}", self.action)?;
         for upstream in &self.upstreams {
             let weight = upstream.weight.map(|weight| format!(", weight {weight}")).unwrap_or_default();
-            writeln!(f, "  upstream   {} ({}{weight})", upstream.name, upstream.addresses.join(", "))?;
+            let addresses = upstream.addresses.join(", ");
+            writeln!(f, "  upstream   {} ({addresses}{weight}), {}", upstream.name, upstream.speaks)?;
         }
         if let Some(target) = &self.upstream_target {
             writeln!(f, "  sent as    {target}")?;

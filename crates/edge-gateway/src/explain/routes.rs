@@ -2,8 +2,9 @@
 
 use super::report::{Limit, Other, Refusal, Report, Route as RouteReport, Upstream};
 use crate::cache::Policy;
-use crate::config::{Config, Plan, RateLimit};
+use crate::config::{Config, Plan, RateLimit, Upstream as UpstreamSection};
 use crate::router::{Action, Auth, Head, HeaderEdits, Mismatch, Route, Unmet, Value, Values};
+use crate::upstream::Protocol;
 
 /// Stands for what only a real request has.
 const REQUEST_ID: &str = "<request id>";
@@ -175,12 +176,23 @@ fn action_text(action: &Action, values: &Values<'_>) -> String {
     }
 }
 
+fn speaks(section: &UpstreamSection) -> String {
+    let protocol = if section.protocol == Protocol::H1 { "HTTP/1.1" } else { "HTTP/2" };
+    match &section.tls {
+        None => protocol.to_owned(),
+        Some(tls) => {
+            let name = tls.server_name.as_deref().unwrap_or("its address");
+            format!("{protocol} over TLS, certificate verified for {name}")
+        }
+    }
+}
+
 /// The upstreams that may get the request: one of a split where its key already decides.
 fn candidates(config: &Config, action: &Action, head: &Head<'_>) -> Vec<Upstream> {
     let upstream = |at: usize, weight| {
         let section = config.upstreams.get(at)?;
         let addresses = section.addresses.iter().map(ToString::to_string).collect();
-        Some(Upstream { name: section.name.clone(), addresses, weight })
+        Some(Upstream { name: section.name.clone(), addresses, speaks: speaks(section), weight })
     };
     match action {
         Action::Upstream(at) => upstream(*at, None).into_iter().collect(),

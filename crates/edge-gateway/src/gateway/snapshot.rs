@@ -23,7 +23,7 @@ use crate::limits::{Access, Quota};
 use crate::metrics::{CacheMetrics, RouteMetrics};
 use crate::router::{Route, Router};
 use crate::seal::Sealer;
-use crate::upstream::Upstream;
+use crate::upstream::{Transport, Upstream};
 
 /// One configuration, ready to serve requests.
 pub(crate) struct Snapshot {
@@ -195,8 +195,10 @@ fn upstreams(
                 return Ok(Arc::clone(upstream));
             }
             let sticky = section.sticky.as_ref().map(|sticky| sticky.open(at)).transpose()?;
+            let transport = Transport::new(section.protocol, section.tls.as_ref())
+                .with_context(|| format!("key `upstreams.{at}.tls`"))?;
             let earlier = earlier.map(|(_, upstream)| &**upstream);
-            Ok(Arc::new(Upstream::new(section, sticky, basis.epoch, earlier)))
+            Ok(Arc::new(Upstream::new(section, sticky, transport, basis.epoch, earlier)))
         })
         .collect()
 }

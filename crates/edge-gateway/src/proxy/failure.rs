@@ -6,6 +6,7 @@ use http::StatusCode;
 use quintet_http::problem::Problem;
 
 use crate::body::UploadPhase;
+use crate::wire::ConnectError;
 
 /// What clients are told to wait when an upstream is down.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -32,6 +33,22 @@ impl Failure {
     /// No address of the upstream can be reached.
     pub(crate) fn down() -> Self {
         Self::unavailable("upstream_down", "the service behind this address is not available")
+    }
+
+    /// No connection for this reason.
+    pub(crate) fn of_connect(error: &ConnectError) -> Self {
+        if !error.is_distrust() {
+            return Self::down();
+        }
+        let detail = "the service behind this address did not prove who it is";
+        let problem = Problem::new(StatusCode::BAD_GATEWAY, "upstream_unavailable", detail);
+        Self::new("upstream_tls", problem)
+    }
+
+    /// HTTP/2 has no room for this host.
+    pub(super) fn host() -> Self {
+        let detail = "the request must name exactly one host";
+        Self::new("host_invalid", Problem::bad_request("host_invalid", detail))
     }
 
     pub(crate) fn bad_gateway() -> Self {

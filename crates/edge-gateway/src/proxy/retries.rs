@@ -100,17 +100,24 @@ impl Kept {
 }
 
 /// A request that can be sent again, without its body.
-pub(super) struct Replay(Request<()>);
+pub(super) struct Replay {
+    head: Request<()>,
+    /// Sending it twice does no harm. Others are sent again only where the upstream did nothing with them.
+    pub(super) repeats: bool,
+}
 
 impl Replay {
-    /// None where sending it twice could do harm, or nothing of its body is kept.
+    /// None where it is never sent again, or nothing of its body is kept. `refusable`: the upstream can say that it did
+    /// nothing with a request.
     pub(super) fn of(
         request: &Request<RequestBody>,
         upload: Option<&Upload>,
         retries: &Retries,
+        refusable: bool,
     ) -> Option<Self> {
         let kept = request.body().is_end_stream() || upload.is_some_and(|upload| upload.kept().is_some());
-        (retries.sends > 1 && kept && retries.repeats(request.method())).then(|| Self(head(request)))
+        let repeats = retries.sends > 1 && retries.repeats(request.method());
+        (kept && (repeats || refusable)).then(|| Self { head: head(request), repeats })
     }
 
     /// The request once more, if all of its body has passed and was kept.
@@ -120,7 +127,7 @@ impl Replay {
             Some(upload) if upload.phase() == UploadPhase::Complete => upload.kept()?.body()?,
             Some(_) => return None,
         };
-        Some(self.0.map(|()| body))
+        Some(self.head.map(|()| body))
     }
 }
 
@@ -128,6 +135,7 @@ fn head(request: &Request<RequestBody>) -> Request<()> {
     let mut copy = Request::new(());
     request.method().clone_into(copy.method_mut());
     request.uri().clone_into(copy.uri_mut());
+    *copy.version_mut() = request.version();
     request.headers().clone_into(copy.headers_mut());
     copy
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -72,13 +72,23 @@ impl Fixture {
     }
 
     pub(crate) async fn start_with_clock(more: &str, clock: SharedClock) -> Self {
-        Self::start_with("", more, clock).await
+        Self::start_in("", more, clock, |_| ()).await
     }
 
     /// `listen` are further keys of that section.
-    #[expect(clippy::unused_async, reason = "parts of the gateway start tasks, so a runtime must be there")]
     pub(crate) async fn start_with(listen: &str, more: &str, clock: SharedClock) -> Self {
+        Self::start_in(listen, more, clock, |_| ()).await
+    }
+
+    /// A gateway that finds the files which `write` puts into its directory.
+    pub(crate) async fn start_with_files(more: &str, write: impl FnOnce(&Path)) -> Self {
+        Self::start_in("", more, SystemClock::shared(), write).await
+    }
+
+    #[expect(clippy::unused_async, reason = "parts of the gateway start tasks, so a runtime must be there")]
+    async fn start_in(listen: &str, more: &str, clock: SharedClock, write: impl FnOnce(&Path)) -> Self {
         let dir = TempDir::new().unwrap();
+        write(dir.path());
         let a = write_certificate(dir.path(), "a", &["localhost", "a.test", "127.0.0.1"]);
         let b = write_certificate(dir.path(), "b", &["b.test", "*.wild.test"]);
         let mut roots = RootCertStore::empty();

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri, Version};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use quintet_http::listen::Address;
-use quintet_http::{Client, Origin};
 use tokio::task::JoinSet;
 
-use super::Upstream;
+use super::{Purpose, Transport, Upstream};
+use crate::wire::{builder, dial, http2_builder};
 
 /// Bytes of an answer; what does not fit is no answer to a health check.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -79,13 +81,13 @@ pub(super) fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.9 + 0.2 * part)
 }
 
-async fn check_all(upstream: &Upstream, health: &Health, records: &mut Vec<Record>) {
+async fn check_all(upstream: &Arc<Upstream>, health: &Health, records: &mut Vec<Record>) {
     records.resize(upstream.endpoints.len(), Record::default());
     let mut checks = JoinSet::new();
     for (at, endpoint) in upstream.endpoints.iter().enumerate() {
         let Some(address) = endpoint.address() else { continue };
-        let (health, generation) = (health.clone(), endpoint.generation());
-        checks.spawn(async move { (at, generation, passes(&address, &health).await) });
+        let (upstream, health, generation) = (Arc::clone(upstream), health.clone(), endpoint.generation());
+        checks.spawn(async move { (at, generation, passes(&address, &upstream, &health).await) });
     }
     while let Some(done) = checks.join_next().await {
         // A check that panicked says nothing about the address.
@@ -118,23 +120,59 @@ fn report(upstream: &Upstream, at: usize, failure: Option<String>) {
 }
 
 /// Asks once. The error says why the address is not well.
-async fn passes(address: &Arc<Address>, health: &Health) -> Result<(), String> {
-    let origin = match &**address {
-        Address::Tcp(tcp) => Origin::Http { host: tcp.ip().to_string(), port: tcp.port() },
-        Address::Unix(path) => Origin::Unix(path.clone()),
+async fn passes(address: &Address, upstream: &Upstream, health: &Health) -> Result<(), String> {
+    let exchange = exchange(address, upstream, health);
+    let status = match tokio::time::timeout(health.timeout, exchange).await {
+        Ok(Ok(status)) => status,
+        Ok(Err(error)) => return Err(crate::proxy::chain(&*error)),
+        Err(_) => return Err("no answer in time".to_owned()),
     };
-    let mut request = Request::new(Bytes::new());
-    *request.uri_mut() = Uri::from(health.path.clone());
-    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("edge-gateway health check"));
-    if let Some(host) = &health.host {
-        request.headers_mut().insert(HOST, host.clone());
-    }
-    let client = Client::new(origin).timeout(health.timeout).max_body(MAX_ANSWER);
-    let answer = client.request(request).await.map_err(|error| crate::proxy::chain(&error))?;
-    let status = answer.status();
     let expected =
         if health.status.is_empty() { status.is_success() } else { health.status.contains(&status.as_u16()) };
     if expected { Ok(()) } else { Err(format!("answered {}", status.as_u16())) }
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Asks over a connection of its own, which ends with this future.
+async fn exchange(address: &Address, upstream: &Upstream, health: &Health) -> Result<StatusCode, Failed> {
+    let transport = &upstream.transport;
+    let stream = dial(address, transport, Purpose::Requests, health.timeout).await?;
+    let mut driver = JoinSet::new();
+    let response = if transport.is_http2() {
+        let builder = http2_builder(TokioExecutor::new(), 1);
+        let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        driver.spawn(async { connection.await.is_ok() });
+        sender.send_request(request(address, transport, health)?).await?
+    } else {
+        let (mut sender, connection) = builder().handshake(TokioIo::new(stream)).await?;
+        driver.spawn(async { connection.await.is_ok() });
+        sender.send_request(request(address, transport, health)?).await?
+    };
+    let (head, body) = response.into_parts();
+    Limited::new(body, MAX_ANSWER).collect().await?;
+    Ok(head.status)
+}
+
+fn request(
+    address: &Address,
+    transport: &Transport,
+    health: &Health,
+) -> Result<Request<Empty<Bytes>>, http::Error> {
+    let host = health.host.clone().or_else(|| match address {
+        Address::Tcp(tcp) => HeaderValue::from_str(&tcp.to_string()).ok(),
+        Address::Unix(_) => None,
+    });
+    let host = host.unwrap_or_else(|| HeaderValue::from_static("localhost"));
+    let mut request = Request::builder().header(USER_AGENT, "edge-gateway health check");
+    request = if transport.is_http2() {
+        let scheme = if transport.is_secure() { "https" } else { "http" };
+        let target = Uri::builder().scheme(scheme).authority(host.as_bytes());
+        request.version(Version::HTTP_2).uri(target.path_and_query(health.path.clone()).build()?)
+    } else {
+        request.uri(Uri::from(health.path.clone())).header(HOST, host)
+    };
+    request.body(Empty::new())
 }
 
 #[cfg(test)]

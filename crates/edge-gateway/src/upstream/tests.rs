@@ -6,7 +6,7 @@ use super::*;
 fn upstream(addresses: usize, epoch: Instant) -> Upstream {
     let addresses: Vec<String> = (0..addresses).map(|n| format!("\"127.0.0.1:{}\"", 9000 + n)).collect();
     let text = format!("name = \"a\"\naddresses = [{}]\nmax_in_flight = 2\n", addresses.join(","));
-    Upstream::new(&toml::from_str(&text).unwrap(), None, epoch, None)
+    Upstream::new(&toml::from_str(&text).unwrap(), None, Transport::default(), epoch, None)
 }
 
 fn choose(upstream: &Upstream, random: u64, now: Instant) -> usize {
@@ -105,7 +105,7 @@ fn weighted(weights: &[u32], more: &str, epoch: Instant) -> Upstream {
     let place = |(n, weight)| format!("{{ address = \"10.0.0.{n}:80\", weight = {weight} }}");
     let addresses: Vec<String> = weights.iter().enumerate().map(place).collect();
     let text = format!("name = \"a\"\naddresses = [{}]\n{more}", addresses.join(","));
-    Upstream::new(&toml::from_str(&text).unwrap(), None, epoch, None)
+    Upstream::new(&toml::from_str(&text).unwrap(), None, Transport::default(), epoch, None)
 }
 
 /// How many of `requests` each address gets, all of them staying in flight where `hold`.
@@ -198,7 +198,8 @@ fn an_address_that_joins_starts_slowly() {
     let before = weighted(&[1], "", epoch);
     let text = "name = \"a\"\naddresses = [\"10.0.0.0:80\", \"10.0.0.1:80\"]\nslow_start_ms = 10000\n\
                 balance = \"round-robin\"\n";
-    let after = Upstream::new(&toml::from_str(text).unwrap(), None, epoch, Some(&before));
+    let after =
+        Upstream::new(&toml::from_str(text).unwrap(), None, Transport::default(), epoch, Some(&before));
     let joined = Instant::now();
     let share = |after_ms| spread_of(&after, 1_100, false, joined + Duration::from_millis(after_ms))[1];
     assert!((95..=105).contains(&share(0)), "{}", share(0));
@@ -254,13 +255,13 @@ async fn a_reload_keeps_the_bound_that_was_learnt_and_refusals_shrink_it() {
     let epoch = Instant::now();
     let section =
         toml::from_str("name = \"a\"\naddresses = [\"127.0.0.1:9\"]\nadaptive = { min = 2 }").unwrap();
-    let upstream = Upstream::new(&section, None, epoch, None);
+    let upstream = Upstream::new(&section, None, Transport::default(), epoch, None);
     assert!(upstream.enter().await && upstream.enter().await && !upstream.enter().await);
     for _ in 0..20 {
         upstream.answered(0, StatusCode::OK, Duration::from_millis(5), epoch);
     }
     assert!(upstream.enter().await, "answers as fast as ever make room");
-    let next = Upstream::new(&section, None, epoch, Some(&upstream));
+    let next = Upstream::new(&section, None, Transport::default(), epoch, Some(&upstream));
     assert!(next.enter().await && next.enter().await && next.enter().await);
     for _ in 0..20 {
         next.answered(0, StatusCode::TOO_MANY_REQUESTS, Duration::from_millis(5), epoch);

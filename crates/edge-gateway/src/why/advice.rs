@@ -27,6 +27,13 @@ fn upstream(word: &str) -> Option<(&'static str, &'static str)> {
             "Check that the service runs and listens on the addresses of its [[upstreams]] section; raise \
              `restart_patience_ms` if its restarts take longer.",
         ),
+        "upstream_tls" => (
+            "The upstream answered, but its certificate was not valid for the name expected, or it did not agree to \
+             HTTP/2.",
+            "The log line `upstream is down` has the reason. Compare `tls.server_name` and `tls.ca_file` of the \
+             [[upstreams]] section with the certificate that the service shows; with protocol = \"h2\" it must \
+             offer h2 by ALPN.",
+        ),
         "upstream_full" => (
             "The upstream already had as many requests in flight as it may.",
             "Find out why its answers are slow; raise `max_in_flight` of its [[upstreams]] section only if the \

@@ -80,7 +80,7 @@ impl Recent {
         ring
     }
 
-    pub(super) fn find(&self, request_id: &str) -> Option<Incident> {
+    pub(crate) fn find(&self, request_id: &str) -> Option<Incident> {
         let rings = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         rings.iter().find_map(|ring| ring.find(request_id))
     }
