@@ -6,6 +6,7 @@
 //! Sections compare with `==`: a reload keeps what their equals became.
 
 mod cache;
+mod client_auth;
 mod content;
 mod identity;
 mod limits;
@@ -19,6 +20,7 @@ use http::HeaderValue;
 use quintet_service::{Invalid, ServiceSection};
 use serde::Deserialize;
 
+pub(crate) use self::client_auth::{ClientAuthMode, ClientAuthSection, of_host as client_auth_of};
 pub(crate) use self::content::ContentSection;
 pub(crate) use self::identity::{Identity, Issuer};
 pub(crate) use self::limits::{Limits, RateLimit};
@@ -39,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     #[serde(default)]
     pub(crate) certificates: Vec<Certificate>,
+    #[serde(default)]
+    pub(crate) client_auth: Vec<ClientAuthSection>,
     #[serde(default)]
     pub(crate) upstreams: Vec<Upstream>,
     #[serde(default)]
@@ -68,6 +72,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(config: &Config) -> Result<Self, Invalid> {
         listen::check(config)?;
+        client_auth::check(&config.client_auth)?;
         upstream::check(&config.upstreams)?;
         limits::check(&config.limits)?;
         content::check(&config.content)?;

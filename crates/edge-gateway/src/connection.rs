@@ -7,7 +7,7 @@
 mod http1;
 mod parking;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -28,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::parking::Parking;
+use crate::client_auth::{ClientCertificate, Verified};
 use crate::client_io::{ClientIo, IoState};
 use crate::config::Limits;
 use crate::limits::ClientKey;
@@ -90,6 +91,8 @@ pub(crate) struct ConnectionState {
     pub(crate) io: Arc<IoState>,
     /// Server name of the handshake, lower case.
     pub(crate) sni: RefCell<Option<String>>,
+    /// What the client's certificate was verified by, where its host asks for one.
+    pub(crate) verified: OnceCell<Verified>,
     pub(crate) http1: Cell<bool>,
     /// The last `Host` and the `Forwarded` value made for it: requests of a connection share a host.
     pub(crate) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
@@ -116,6 +119,7 @@ impl ConnectionState {
             client,
             secure,
             sni: RefCell::default(),
+            verified: OnceCell::new(),
             http1: Cell::new(true),
             forwarded: RefCell::default(),
             exchanges: Cell::new(0),
@@ -125,6 +129,10 @@ impl ConnectionState {
             handshaken: Cell::new(false),
             stalled: RefCell::default(),
         }
+    }
+
+    pub(crate) fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.verified.get()?.certificate.as_ref()
     }
 
     /// The current request has been read to its end.
@@ -239,8 +247,17 @@ impl ConnectionState {
 /// Serves a connection of a TLS listener to its end. Handshake and both protocols have large states; each is in a box
 /// of its own, so that an idle connection holds only the one that it is in.
 pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
-    let acceptor = TlsAcceptor::from(Arc::clone(&state.worker.gateway.tls));
-    let accepted = Box::pin(acceptor.accept(stream)).await;
+    let tls = &state.worker.gateway.tls;
+    let view = state.worker.view();
+    let accepted = match &view.client_auth {
+        None => Box::pin(TlsAcceptor::from(Arc::clone(tls)).accept(stream)).await,
+        Some(auth) => Box::pin(auth.accept(stream, tls)).await.map(|(stream, verified)| {
+            // There is one handshake.
+            let _ = verified.map(|verified| state.verified.set(verified));
+            stream
+        }),
+    };
+    drop(view);
     let stream = match accepted {
         // Moved from one future's state to another's from here on; boxed, each holds a pointer instead of all of TLS.
         Ok(stream) => Box::new(stream),

@@ -71,13 +71,17 @@ fn report(config: &Config, asked: &Explain) -> anyhow::Result<Report> {
         },
         listener: listener(config, scheme),
         certificate: None,
+        client_certificate: None,
         refused: None,
         limits: routes::connection_limits(config, &plan),
         route: None,
         other_routes: Vec::new(),
     };
     match scheme {
-        "https" => report.certificate = Some(certificate::choose(&config.certificates, &host)),
+        "https" => {
+            report.certificate = Some(certificate::choose(&config.certificates, &host));
+            report.client_certificate = certificate::of_client(config, &host);
+        }
         "http" if config.listen.http_mode == HttpMode::Redirect => {
             report.refused = Some(Refusal::new(308, "plain HTTP is sent to the same address on HTTPS"));
             return Ok(report);

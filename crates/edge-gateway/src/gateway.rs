@@ -174,6 +174,13 @@ async fn watch_certificates(gateway: Arc<Gateway>, shutdown: CancellationToken) 
         for upstream in &gateway.snapshot().upstreams {
             refresh(upstream);
         }
+        let errors = gateway.snapshot().client_auth.as_ref().map(|auth| auth.refresh(certificates));
+        for error in errors.into_iter().flatten() {
+            tracing::error!(
+                error = %crate::proxy::chain(&error),
+                "changed authorities of client certificates are not usable; the old ones stay"
+            );
+        }
         let now = certificates.fingerprint();
         if now == seen {
             continue;

@@ -145,7 +145,7 @@ async fn process(
     if !body.is_end_stream() {
         framing::check(&mut parts, &body)?;
     }
-    let asked = Asked::read(state, &parts)?;
+    let asked = Asked::read(state, &view, &parts)?;
     check_access(state, view.access.as_deref())?;
     if let Some(quota) = &view.quota {
         take_quota(state, state.client.key, GLOBAL_BUCKET, quota, exchange.started(), extra)?;
@@ -169,6 +169,10 @@ async fn process(
         extra.edits = Some(Box::new(edits.of(&routing::values(state, exchange, &parts, &asked, route))));
     }
     check_access(state, route.access.as_deref())?;
+    if route.client_certificate && state.client_certificate().is_none() {
+        let detail = "this address needs a client certificate";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "client_certificate_required", detail));
+    }
     let bucket = || view.route_state(index).map_or(GLOBAL_BUCKET, |route| route.bucket);
     if let Some((quota, key)) = &route.quota
         && let Some(client) = quota_client(state, key, &parts.headers)

@@ -23,6 +23,9 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// RFC 9440.
+pub(crate) const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const IDENTITY_PREFIX: &str = "x-quintet-";
 
 /// Headers that end here in both directions. [`hop_by_hop`] gives the place of a name.
@@ -30,8 +33,16 @@ static HOP_BY_HOP: [HeaderName; 8] =
     [CONNECTION, KEEP_ALIVE, TRANSFER_ENCODING, UPGRADE, TE, TRAILER, PROXY_CONNECTION, HTTP2_SETTINGS];
 
 /// Claims about the client that the gateway does not write itself, and `Expect`, which it has met.
-static CLAIMS: [HeaderName; 6] =
-    [X_FORWARDED_PORT, X_FORWARDED_PREFIX, X_REAL_IP, FORWARDED, EXPECT, PROXY_AUTHORIZATION];
+static CLAIMS: [HeaderName; 8] = [
+    X_FORWARDED_PORT,
+    X_FORWARDED_PREFIX,
+    X_REAL_IP,
+    FORWARDED,
+    EXPECT,
+    PROXY_AUTHORIZATION,
+    CLIENT_CERT,
+    CLIENT_CERT_CHAIN,
+];
 
 /// The place of a hop-by-hop header in [`HOP_BY_HOP`]. One look at each name of a message costs less than a search
 /// for each of these, nearly all of which are absent.
@@ -67,7 +78,10 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
             } else if text.starts_with(IDENTITY_PREFIX) {
                 dropped.push(name.clone());
             }
-        } else if matches!(text, "forwarded" | "expect" | "proxy-authorization") {
+        } else if matches!(
+            text,
+            "forwarded" | "expect" | "proxy-authorization" | "client-cert" | "client-cert-chain"
+        ) {
             claims = true;
         }
     }
@@ -93,7 +107,13 @@ fn poses_as_another(name: &str) -> bool {
         claims
             || matches!(
                 &*meant,
-                "content-length" | "transfer-encoding" | "x-real-ip" | "x-request-id" | "content-type"
+                "content-length"
+                    | "transfer-encoding"
+                    | "x-real-ip"
+                    | "x-request-id"
+                    | "content-type"
+                    | "client-cert"
+                    | "client-cert-chain"
             )
     }
 }

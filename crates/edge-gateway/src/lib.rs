@@ -5,6 +5,7 @@ mod answer;
 mod auth;
 mod body;
 mod cache;
+mod client_auth;
 mod client_io;
 mod command;
 mod config;

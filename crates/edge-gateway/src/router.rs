@@ -64,6 +64,8 @@ pub(crate) struct Route {
     pub(crate) mirror: Option<Box<Mirror>>,
     pub(crate) content: Option<Box<Content>>,
     pub(crate) cache: Option<Box<Policy>>,
+    /// Only for clients that showed a certificate.
+    pub(crate) client_certificate: bool,
     pub(crate) auth: Auth,
     pub(crate) scopes: Vec<String>,
     pub(crate) quota: Option<(Quota, QuotaKey)>,

@@ -1,6 +1,7 @@
 //! The gateway on real sockets: TLS clients in front, real upstreams on unix sockets behind.
 
 mod cache;
+mod client_auth;
 mod content;
 mod documents;
 mod edge;

@@ -12,11 +12,12 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::config::Certificate;
 
@@ -51,6 +52,18 @@ pub(crate) enum TlsError {
         path: PathBuf,
         #[source]
         source: rustls::Error,
+    },
+    #[error("cannot verify client certificates with {path}")]
+    Verifier {
+        path: PathBuf,
+        #[source]
+        source: VerifierBuilderError,
+    },
+    #[error("cannot read revocation lists in {path}")]
+    Revocations {
+        path: PathBuf,
+        #[source]
+        source: rustls_pki_types::pem::Error,
     },
     #[error("cannot set up TLS")]
     Setup(#[source] rustls::Error),
@@ -183,6 +196,15 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErr
     if all.is_empty() { Err(TlsError::Empty(path.to_owned())) } else { Ok(all) }
 }
 
+/// Reads certificate revocation lists.
+pub(crate) fn read_revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let failed = |source| TlsError::Revocations { path: path.to_owned(), source };
+    CertificateRevocationListDer::pem_file_iter(path)
+        .map_err(failed)?
+        .collect::<Result<_, _>>()
+        .map_err(failed)
+}
+
 /// Reads certificate authorities to trust.
 pub(crate) fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
@@ -211,12 +233,19 @@ fn describe(leaf: &CertificateDer<'_>) -> Option<(Vec<String>, i64)> {
 }
 
 /// TLS 1.2 and 1.3 with post-quantum key exchange first; ALPN h2 and http/1.1.
-pub(crate) fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+/// Clients are asked for a certificate where there is a verifier for it.
+pub(crate) fn server_config(
+    certificates: Arc<Certificates>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(TlsError::Setup)?
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
+        .map_err(TlsError::Setup)?;
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    };
+    let mut config = builder.with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;

@@ -81,6 +81,9 @@ pub(crate) struct RouteSection {
     pub(crate) cache: Option<Switch<RouteCacheSection>>,
     /// Copy requests to another upstream, whose answers are thrown away.
     pub(crate) mirror: Option<MirrorSection>,
+    /// Only clients that showed a certificate; others are answered 403. Needs `[[client_auth]]` for the route's hosts.
+    #[serde(default)]
+    pub(crate) client_certificate: bool,
     #[serde(default)]
     pub(crate) auth: Auth,
     /// Scopes that the token must carry, all of them.
@@ -131,6 +134,10 @@ impl Place {
 pub(super) fn check(config: &Config, at: usize, section: &RouteSection) -> Result<Route, Invalid> {
     let place = Place(at);
     check_auth(config, place, section)?;
+    if section.client_certificate && config.client_auth.is_empty() {
+        return place
+            .refuse("client_certificate", "needs a [[client_auth]] section that has the route's hosts");
+    }
     if section.timeout_ms == 0 {
         return place.refuse("timeout_ms", "must be at least 1");
     }
@@ -155,6 +162,7 @@ pub(super) fn check(config: &Config, at: usize, section: &RouteSection) -> Resul
         mirror: section.mirror.as_ref().map(|mirror| action::mirror(config, place, mirror)).transpose()?,
         content: content::of_route(config, at, section)?,
         cache: cache::of_route(config, at, section)?,
+        client_certificate: section.client_certificate,
         auth: section.auth,
         scopes: section.scopes.clone(),
         quota: rate_limit(place, section)?,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::config;
+use crate::config::{self, ClientAuthMode};
 use crate::tls;
 
 /// The certificate for a name.
@@ -45,6 +45,18 @@ pub(super) fn choose(sources: &[config::Certificate], host: &str) -> Certificate
         }),
         unreadable,
     }
+}
+
+/// What a client of this host has to show.
+pub(super) fn of_client(config: &config::Config, host: &str) -> Option<String> {
+    let section = config::client_auth_of(&config.client_auth, host)?;
+    let authority = section.ca_file.display();
+    Some(match section.mode {
+        ClientAuthMode::Required => {
+            format!("must show a certificate of {authority}; handshakes without fail")
+        }
+        ClientAuthMode::Optional => format!("may show a certificate of {authority}"),
+    })
 }
 
 impl std::fmt::Display for Certificate {

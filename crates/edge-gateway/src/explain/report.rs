@@ -12,6 +12,8 @@ pub(super) struct Report {
     pub(super) request: Request,
     pub(super) listener: Listener,
     pub(super) certificate: Option<Certificate>,
+    /// Whether the host asks clients for a certificate.
+    pub(super) client_certificate: Option<String>,
     /// Why the request gets no further than the gateway.
     pub(super) refused: Option<Refusal>,
     pub(super) limits: Vec<Limit>,
@@ -104,6 +106,9 @@ impl Display for Report {
         writeln!(f, "listener     {} on {}", self.listener.name, self.listener.addresses.join(", "))?;
         if let Some(certificate) = &self.certificate {
             write!(f, "certificate  {certificate}")?;
+        }
+        if let Some(asked) = &self.client_certificate {
+            writeln!(f, "client       {asked}")?;
         }
         for limit in &self.limits {
             writeln!(f, "limit        {} = {}", limit.key, limit.value)?;

@@ -114,7 +114,10 @@ fn describe(
         name: route.label(),
         matches: route.description(),
         captures: route.path.names().iter().cloned().zip(captures).collect(),
-        auth: auth_text(route, head),
+        auth: match (route.client_certificate, auth_text(route, head)) {
+            (true, text) => format!("a client certificate, 403 without; {text}"),
+            (false, text) => text,
+        },
         action: action_text(&route.action, values),
         upstream_target: (!upstreams.is_empty()).then(|| target(route, head, values)),
         upstreams,

@@ -46,7 +46,13 @@ pub(crate) fn assemble(
     bind_all("http", config.listen.http.addresses(), &mut sockets, |s| &mut s.http, &inherited)?;
     let drain = config.service.drain_timeout().saturating_sub(DRAIN_RESERVE);
     let epoch = Instant::now();
-    let basis = Basis { clock, epoch, bound_https_port, next_bucket: AtomicU32::new(1) };
+    let basis = Basis {
+        clock,
+        epoch,
+        bound_https_port,
+        certificates: Arc::clone(&certificates),
+        next_bucket: AtomicU32::new(1),
+    };
     let snapshot = Snapshot::build(config, &basis, None).or_exit(Code::Config)?;
     let limits = snapshot.limits();
     let gateway = Gateway {
@@ -61,7 +67,7 @@ pub(crate) fn assemble(
         reloads: Mutex::default(),
         basis,
         metrics: Metrics::new(),
-        tls: tls::server_config(Arc::clone(&certificates))?,
+        tls: tls::server_config(Arc::clone(&certificates), None)?,
         certificates,
     };
     Ok(Assembled { gateway: Arc::new(gateway), sockets, drain })

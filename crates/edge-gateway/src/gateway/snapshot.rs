@@ -15,6 +15,7 @@ use http::HeaderValue;
 use quintet_service::{Secret, SecretFile};
 use quintet_types::SharedClock;
 
+use crate::client_auth::ClientAuth;
 use crate::config::{
     Config, Identity as IdentitySection, Issuer, Limits, Plan, RouteSection, Upstream as UpstreamSection,
 };
@@ -23,6 +24,7 @@ use crate::limits::{Access, Quota};
 use crate::metrics::{CacheMetrics, RouteMetrics};
 use crate::router::{Route, Router};
 use crate::seal::Sealer;
+use crate::tls::Certificates;
 use crate::upstream::{Transport, Upstream};
 
 /// One configuration, ready to serve requests.
@@ -31,6 +33,8 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     /// In the order of the configuration; routes name them by index.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// Hosts whose clients are asked for a certificate.
+    pub(crate) client_auth: Option<ClientAuth>,
     pub(crate) quota: Option<Quota>,
     pub(crate) access: Option<Box<Access>>,
     pub(crate) identity: Option<Arc<Identity>>,
@@ -70,6 +74,8 @@ pub(crate) struct Basis {
     pub(crate) epoch: Instant,
     /// The port of the first HTTPS listener.
     pub(crate) bound_https_port: u16,
+    /// What is shown under every client authentication policy.
+    pub(crate) certificates: Arc<Certificates>,
     /// The next number of a bucket or a cache that no route has had; 0 is the limit over all routes.
     pub(crate) next_bucket: AtomicU32,
 }
@@ -102,6 +108,11 @@ impl Snapshot {
             routes: routes.collect(),
             router: plan.router,
             upstreams: upstreams(&config, basis, previous)?,
+            client_auth: ClientAuth::new(
+                &config.client_auth,
+                &basis.certificates,
+                previous.and_then(|previous| previous.client_auth.as_ref()),
+            )?,
             quota: plan.quota,
             access: plan.access,
             identity,

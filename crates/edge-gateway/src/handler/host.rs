@@ -10,6 +10,7 @@ use http::uri::Scheme;
 use quintet_http::problem::Problem;
 
 use crate::connection::ConnectionState;
+use crate::worker::View;
 
 /// The value of `Host` or `:authority`, which must agree where there are two.
 fn host_of(parts: &Parts) -> Result<HeaderValue, Problem> {
@@ -41,14 +42,14 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn read(state: &ConnectionState, parts: &Parts) -> Result<Self, Problem> {
+    pub(super) fn read(state: &ConnectionState, view: &View, parts: &Parts) -> Result<Self, Problem> {
         if parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP) {
             return Err(Problem::bad_request("scheme_invalid", "the request is for neither https nor http"));
         }
         let host = host_of(parts)?;
         let text = host.to_str().ok().filter(|host| is_authority(host)).ok_or_else(bad_host)?;
         let name = host_name(text).into_owned();
-        check_server_name(state, &name)?;
+        check_server_name(state, view, &name)?;
         let path = crate::path::canonical(parts.uri.path())
             .map_err(|error| Problem::bad_request("path_not_canonical", error.to_string()))?
             .into_owned();
@@ -104,16 +105,15 @@ pub(crate) fn host_name(host: &str) -> Cow<'_, str> {
 }
 
 /// A connection made for one host must not be used for another (RFC 9110 section 7.4): the certificate that the
-/// client checked may not cover it.
-fn check_server_name(state: &ConnectionState, name: &str) -> Result<(), Problem> {
-    match state.sni.borrow().as_deref() {
-        Some(sni) if sni != name => Err(Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "misdirected",
-            "the host is not the one the TLS connection was made for",
-        )),
-        _ => Ok(()),
+/// client checked may not cover it, and the client's own may not have been asked for.
+fn check_server_name(state: &ConnectionState, view: &View, name: &str) -> Result<(), Problem> {
+    let other = state.sni.borrow().as_deref().is_some_and(|sni| sni != name);
+    let unasked = view.client_auth.as_ref().is_some_and(|auth| !auth.permits(name, state.verified.get()));
+    if other || unasked {
+        let detail = "the host is not the one the TLS connection was made for";
+        return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", detail));
     }
+    Ok(())
 }
 
 #[cfg(test)]

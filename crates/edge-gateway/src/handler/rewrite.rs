@@ -52,6 +52,9 @@ pub(super) fn rewrite(
     headers.insert(FORWARDED, forwarded(state, &asked.host));
     headers.insert(X_FORWARDED_HOST, asked.host.clone());
     headers.insert(HOST, asked.host);
+    if let Some(certificate) = state.client_certificate() {
+        certificate.write(headers);
+    }
     if let Some(authorization) = pass.authorization {
         headers.insert(AUTHORIZATION, authorization);
     }

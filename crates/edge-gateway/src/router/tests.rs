@@ -40,6 +40,7 @@ fn route(path: &str, hosts: &[&str], asks: &[&str]) -> Route {
         mirror: None,
         content: None,
         cache: None,
+        client_certificate: false,
         auth: Auth::None,
         scopes: Vec::new(),
         quota: None,

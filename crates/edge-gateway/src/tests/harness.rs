@@ -143,6 +143,11 @@ impl Fixture {
         stop
     }
 
+    /// The authorities that have signed the gateway's certificates.
+    pub(crate) fn roots(&self) -> RootCertStore {
+        self.roots.clone()
+    }
+
     pub(crate) fn tls(&self, alpn: &[&[u8]]) -> ClientConfig {
         let mut config =
             ClientConfig::builder().with_root_certificates(self.roots.clone()).with_no_client_auth();

@@ -98,6 +98,11 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "The client's address is in `deny`, or not in `allow`, of the route or of [limits].",
             "Add its network to `allow` or take it out of `deny` if it should pass.",
         ),
+        "client_certificate_required" => (
+            "The route needs a client certificate, and the client showed none on this connection.",
+            "The client must use its certificate for this host; [[client_auth]] must have the host, or no client is \
+             asked for one.",
+        ),
         "body_too_large" => (
             "The request body is larger than the route takes.",
             "Raise `max_body` of the route, or of [limits] for all.",

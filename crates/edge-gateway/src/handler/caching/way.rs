@@ -9,7 +9,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use crate::cache::{Asked, Fill, Object, Place, Policy, Variant, is_delimited, storable};
-use crate::headers::strip_response;
+use crate::headers::{CLIENT_CERT, strip_response};
 use crate::representation::Reading;
 
 /// How long requests do not wait for each other where the last answer could not be stored.
@@ -61,8 +61,9 @@ impl Way {
 
     /// After them: the request is as the upstream gets it.
     pub(in crate::handler) fn ready(&mut self, request: &mut HeaderMap) {
-        self.asked =
-            Asked { authorized: request.contains_key(AUTHORIZATION), cookie: request.contains_key(COOKIE) };
+        // A client's certificate says who it is as well.
+        let authorized = request.contains_key(AUTHORIZATION) || request.contains_key(CLIENT_CERT);
+        self.asked = Asked { authorized, cookie: request.contains_key(COOKIE) };
         if let Some(stale) = &self.stale {
             stale.add_conditions(request);
         }
