@@ -223,7 +223,8 @@ impl Cache {
             let total = self.total.load(Ordering::Relaxed);
             total.saturating_sub(self.budget.load(Ordering::Relaxed))
         };
-        for at in (first..SHARDS).chain(0..first) {
+        // Twice around: what is used in one shard stays while another has what is not.
+        for at in (first..SHARDS).chain(0..first).cycle().take(2 * SHARDS) {
             if over() == 0 {
                 return;
             }

@@ -124,11 +124,11 @@ impl Shard {
         gone
     }
 
-    /// Removes objects while `over` says that so many bytes are too many. Returns how many.
+    /// Looks at each object once and removes those that were not used since the last look, while `over` says that so
+    /// many bytes are too many. Returns how many.
     pub(super) fn evict(&mut self, over: impl Fn() -> usize) -> u64 {
         let mut evicted = 0;
-        // Each object gets its second chance once.
-        let mut looks = self.clock.len() * 2;
+        let mut looks = self.clock.len();
         while over() > 0 && looks > 0 {
             looks -= 1;
             let Some((key, weak)) = self.clock.pop_front() else { break };
