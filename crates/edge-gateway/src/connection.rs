@@ -41,6 +41,8 @@ const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 const H2_SEND_BUFFER: usize = 64 * 1024;
 /// At drain, how long a connection without a request yet may take to send one.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
+/// At drain, how long an idle HTTP/1.1 connection may take to bring the request whose answer closes it.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// An idle HTTP/1.1 connection is parked after this time: a client that has more to ask at once does so sooner.
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// Streams that a client may reset before it is cut off (CVE-2023-44487, CVE-2025-8671).
@@ -100,6 +102,7 @@ pub(crate) struct ConnectionState {
     /// Requests so far, and those that the client cancelled before their answer.
     begun: Cell<u32>,
     cancelled: Cell<u32>,
+    draining: Cell<bool>,
     served: Cell<bool>,
     handshaken: Cell<bool>,
     idle_since: Cell<Tick>,
@@ -125,6 +128,7 @@ impl ConnectionState {
             exchanges: Cell::new(0),
             begun: Cell::new(0),
             cancelled: Cell::new(0),
+            draining: Cell::new(false),
             served: Cell::new(false),
             handshaken: Cell::new(false),
             stalled: RefCell::default(),
@@ -228,12 +232,21 @@ impl ConnectionState {
     }
 
     /// Waits until this connection is to end. One that has not brought a request yet gets a moment: its
-    /// request is probably on the way, and hyper would close at once.
+    /// request is probably on the way, and hyper would close at once. HTTP/1.1 has no GOAWAY: a client that is about to
+    /// send could not know whether its request was taken, so that it gets an answer that tells it to go.
     async fn drain_begins(&self) {
         self.worker.shutdown.cancelled().await;
-        if !self.served.get() {
+        self.draining.set(true);
+        if self.http1.get() {
+            tokio::time::sleep(IDLE_GRACE).await;
+        } else if !self.served.get() {
             tokio::time::sleep(FIRST_REQUEST_GRACE).await;
         }
+    }
+
+    /// Whether the client is to leave with its next answer.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
     fn handshake_done(&self, http1: bool, sni: Option<&str>) {

@@ -23,8 +23,10 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::assemble::Giver;
 #[cfg(test)]
 pub(crate) use self::assemble::assemble;
+use self::assemble::{HTTP, HTTPS};
 use self::reload::Reloads;
 pub(crate) use self::reload::Verdict;
 #[cfg(test)]
@@ -119,6 +121,7 @@ impl Binary for EdgeGateway {
     const NAME: &'static str = "edge-gateway";
     const ABOUT: &'static str = "TLS termination, rate limiting, request routing and load balancing";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const UPGRADES: bool = true;
     type Config = Config;
 
     fn common(config: &Config) -> Common<'_> {
@@ -143,7 +146,13 @@ impl Binary for EdgeGateway {
 
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         let inherited = |name: &str| cx.inherited(name);
-        let assembled = assemble::assemble(config, cx.clock(), inherited)?;
+        let from = if cx.is_successor() { Giver::Predecessor } else { Giver::Systemd };
+        let assembled = assemble::assemble(config, cx.clock(), inherited, from)?;
+        for sockets in &assembled.sockets {
+            for (name, listeners) in [(HTTPS, &sockets.https), (HTTP, &sockets.http)] {
+                listeners.iter().try_for_each(|listener| cx.pass_on(name, listener))?;
+            }
+        }
         let gateway = Arc::clone(&assembled.gateway);
         let (reloaded, reload_cx) = (Arc::clone(&gateway), cx.clone());
         cx.on_reload("configuration", move || {

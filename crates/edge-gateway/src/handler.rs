@@ -425,8 +425,10 @@ fn finish(
     if let Some(cookie) = extra.set_cookie {
         headers.append(SET_COOKIE, cookie);
     }
-    if extra.close && state.http1.get() {
+    if (extra.close || state.is_draining()) && state.http1.get() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if extra.close && state.http1.get() {
         state.io.linger();
     }
     response

@@ -2,7 +2,7 @@
 //!
 //! A TCP port is bound once per worker with SO_REUSEPORT, so that the kernel spreads connections and no
 //! worker wakes for another's. A socket inherited from systemd cannot be bound again; it is duplicated,
-//! and workers share its queue. SO_REUSEPORT would let a second gateway bind the same port unnoticed,
+//! and workers share its queue. An upgrade passes the whole set. SO_REUSEPORT would let a second gateway bind the same port unnoticed,
 //! so the port is first tried without it.
 
 use std::io;
@@ -67,14 +67,20 @@ fn socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Shares an inherited socket between workers.
-pub(crate) fn share(inherited: TcpListener, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
-    SockRef::from(&inherited).set_nonblocking(true).map_err(ListenError::Inherited)?;
-    let mut all: Vec<TcpListener> = (1..workers)
-        .map(|_| inherited.try_clone())
-        .collect::<Result<_, _>>()
-        .map_err(ListenError::Inherited)?;
-    all.push(inherited);
+/// Gives each worker one of the inherited sockets at least. Where there are fewer, workers share their queues; where
+/// there are more, as after an upgrade to fewer workers, each keeps its place in the list, so that no queue is without a
+/// worker.
+pub(crate) fn share(inherited: Vec<TcpListener>, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
+    let mut all = inherited;
+    for listener in &all {
+        SockRef::from(listener).set_nonblocking(true).map_err(ListenError::Inherited)?;
+    }
+    let own = all.len();
+    for at in own..workers {
+        let shared =
+            all.get(at % own).map(TcpListener::try_clone).transpose().map_err(ListenError::Inherited)?;
+        all.extend(shared);
+    }
     Ok(all)
 }
 

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -195,6 +195,14 @@ impl Listener {
             return Err(BindError::Inherited(None));
         };
         listener.map_err(inherited)
+    }
+
+    /// Another descriptor of the same socket, for a process that is to go on with it.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix(listener) => listener.as_fd().try_clone_to_owned(),
+        }
     }
 
     /// Where it really listens: port 0 has become a number.

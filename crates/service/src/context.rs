@@ -1,6 +1,7 @@
 //! What a binary works with between start and drain.
 
 use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Source};
 use crate::sockets::Inherited;
-use crate::{Binary, Code, StartError};
+use crate::{Binary, Code, StartError, upgrade};
 
 /// The services of the process: listeners, tasks, readiness, reload. Clones share them.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ struct Inner {
     running: Mutex<Running>,
     failures: mpsc::Sender<Failure>,
     inherited: Mutex<Inherited>,
+    /// Listening sockets by name, for a successor.
+    sockets: Mutex<Vec<(String, OwnedFd)>>,
     readiness: Mutex<Vec<ReadinessHandle>>,
     reloads: Mutex<Vec<Reload>>,
     admin: Mutex<Router>,
@@ -98,6 +101,7 @@ impl Context {
             running: Mutex::default(),
             failures,
             inherited: Mutex::new(inherited),
+            sockets: Mutex::default(),
             readiness: Mutex::default(),
             reloads: Mutex::default(),
             admin: Mutex::default(),
@@ -111,17 +115,56 @@ impl Context {
         if let Some(listener) =
             lock(&self.0.inherited).take(name).map_err(|error| self.bind_error(name, error))?
         {
-            tracing::info!(listener = name, "listening on a socket from systemd");
+            tracing::info!(listener = name, "listening on an inherited socket");
+            self.keep(name, listener.try_clone()?);
             return Ok(listener);
         }
         let listener = configured.bind().map_err(|error| self.bind_error(name, error))?;
         let address =
             listener.local_address().map_or_else(|_| configured.to_string(), |real| real.to_string());
         tracing::info!(listener = name, address, "listening");
+        self.keep(name, listener.try_clone()?);
         Ok(listener)
     }
 
-    /// The socket called `name` that systemd passed, if it did; for listeners that bind in their own way.
+    /// Gives a listening socket to the process that an upgrade starts, under this name; for listeners that bind in
+    /// their own way.
+    pub fn pass_on(&self, name: &str, socket: &impl AsFd) -> std::io::Result<()> {
+        self.keep(name, socket.as_fd().try_clone_to_owned()?);
+        Ok(())
+    }
+
+    fn keep(&self, name: &str, socket: OwnedFd) {
+        lock(&self.0.sockets).push((name.to_owned(), socket));
+    }
+
+    /// Every listening socket with its name, for a successor.
+    pub(crate) fn sockets(&self) -> std::io::Result<Vec<(String, OwnedFd)>> {
+        let kept = lock(&self.0.sockets);
+        kept.iter().map(|(name, socket)| Ok((name.clone(), socket.try_clone()?))).collect()
+    }
+
+    /// A socket that is kept here would go on queueing connections that nobody accepts.
+    pub(crate) fn close_sockets(&self) {
+        lock(&self.0.sockets).clear();
+    }
+
+    /// Whether this process takes over from another, which passed its sockets.
+    pub fn is_successor(&self) -> bool {
+        lock(&self.0.inherited).has_predecessor()
+    }
+
+    /// Tells the process that this one takes over from, if there is one, that it may go.
+    pub(crate) fn tell_predecessor(&self) {
+        let Some(predecessor) = lock(&self.0.inherited).take_predecessor() else { return };
+        match predecessor.send(upgrade::READY) {
+            Ok(_) => tracing::info!("took over from the previous process"),
+            Err(error) => tracing::warn!(%error, "the previous process is gone"),
+        }
+    }
+
+    /// The next socket called `name` that was passed to this process; for listeners that bind in their own way.
+    /// An upgrade passes as many under one name as the previous process had.
     pub fn inherited(&self, name: &str) -> anyhow::Result<Option<Listener>> {
         Ok(lock(&self.0.inherited).take(name).map_err(|error| self.bind_error(name, error))?)
     }
@@ -271,7 +314,7 @@ impl Context {
 
     pub(crate) fn warn_of_unclaimed_sockets(&self) {
         for name in lock(&self.0.inherited).unclaimed() {
-            tracing::warn!(socket = name, "systemd passed a socket that no listener is named after");
+            tracing::warn!(socket = name, "an inherited socket is used by no listener");
         }
     }
 

@@ -23,6 +23,7 @@ mod notify;
 pub mod secret;
 mod settings;
 mod sockets;
+mod upgrade;
 
 pub use quintet_telemetry as telemetry;
 
@@ -41,6 +42,10 @@ pub trait Binary: Sized + 'static {
     const ABOUT: &'static str;
     /// The version: `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
+    /// Whether SIGUSR2 starts the program file anew with all listening sockets and, once it is ready, ends this
+    /// process. The binary must then [`Context::pass_on`] the sockets it binds itself, and two of its processes must be
+    /// able to work side by side while the older one drains.
+    const UPGRADES: bool = false;
     /// The sections of the configuration file, `deny_unknown_fields`.
     type Config: serde::de::DeserializeOwned + Send + Sync + 'static;
 

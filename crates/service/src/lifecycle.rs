@@ -1,7 +1,7 @@
 //! From `main` to the exit code.
 //!
 //! Order of a life: arguments, configuration, runtime, telemetry, admin listener, start, ready,
-//! (reload)*, drain, flush. The admin listener outlives the drain, so that it can be watched.
+//! (reload)*, drain, flush. The admin listener outlives the drain, so that it can be watched, unless a successor has it.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ use crate::args::{Args, Task};
 use crate::config::Source;
 use crate::context::{Context, Failure, ReadinessHandle};
 use crate::sockets::Inherited;
-use crate::{Binary, Code, OrExit as _, exit, manual, notify};
+use crate::{Binary, Code, OrExit as _, exit, manual, notify, upgrade};
 
 /// More threads than this gain the five little: the work is spread over processes.
 const MAX_DEFAULT_THREADS: usize = 4;
@@ -105,7 +105,7 @@ async fn live<B: Binary>(
     inherited: Inherited,
     started: Instant,
 ) -> anyhow::Result<Code> {
-    let mut signals = Signals::install()?;
+    let mut signals = Signals::install::<B>()?;
     let common = B::common(&config);
     let telemetry = quintet_telemetry::init(B::NAME, B::VERSION, common.telemetry)?;
     log_panics();
@@ -114,10 +114,11 @@ async fn live<B: Binary>(
     let (cx, mut failures) = Context::new(source, telemetry, SystemClock::shared(), inherited);
     let mut background = JoinSet::new();
     let ready = cx.readiness("service");
+    let succeeded = CancellationToken::new();
 
     let result = async {
         let admin = cx.listener("admin", &admin)?;
-        background.spawn(serve_admin(cx.clone(), admin));
+        background.spawn(serve_admin(cx.clone(), admin, succeeded.clone()));
         tokio::select! {
             result = B::start(config, &cx) => result?,
             () = signals.stop.recv() => return Ok(Code::Ok),
@@ -125,8 +126,8 @@ async fn live<B: Binary>(
         cx.warn_of_unclaimed_sockets();
         background.spawn(notify::keep_alive());
         background.spawn(upkeep(cx.clone()));
-        announce_ready::<B>(&ready, started);
-        Ok(work::<B>(&cx, &mut signals, &mut failures).await)
+        announce_ready::<B>(&cx, &ready, started);
+        Ok(work::<B>(&cx, &mut signals, &mut failures, &succeeded).await)
     }
     .await;
     let code = match result {
@@ -138,7 +139,9 @@ async fn live<B: Binary>(
     };
 
     ready.set(false);
-    notify::stopping();
+    if !succeeded.is_cancelled() {
+        notify::stopping();
+    }
     let code = drain(&cx, code, drain_timeout, &mut signals, &mut failures).await;
     tracing::info!(exit_code = code.number(), "stopped");
     if code == Code::Aborted {
@@ -149,18 +152,20 @@ async fn live<B: Binary>(
     Ok(code)
 }
 
-fn announce_ready<B: Binary>(ready: &ReadinessHandle, started: Instant) {
+fn announce_ready<B: Binary>(cx: &Context, ready: &ReadinessHandle, started: Instant) {
     ready.set(true);
     notify::ready();
+    cx.tell_predecessor();
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(version = B::VERSION, start_ms = milliseconds, "ready");
 }
 
-/// Works until a signal or a failed task asks for the end; the exit code so far.
+/// Works until a signal, a failed task or a successor asks for the end; the exit code so far.
 async fn work<B: Binary>(
     cx: &Context,
     signals: &mut Signals,
     failures: &mut mpsc::Receiver<Failure>,
+    succeeded: &CancellationToken,
 ) -> Code {
     loop {
         tokio::select! {
@@ -169,6 +174,23 @@ async fn work<B: Binary>(
                 notify::reloading();
                 tokio::select! {
                     () = reload::<B>(cx) => notify::ready(),
+                    () = signals.stop.recv() => return Code::Ok,
+                }
+            }
+            () = asked(&mut signals.upgrade) => {
+                tokio::select! {
+                    outcome = upgrade::run(cx) => match outcome {
+                        Ok(successor) => {
+                            tracing::info!(successor, "the new process is ready; this one drains");
+                            notify::succeeded_by(successor);
+                            succeeded.cancel();
+                            return Code::Ok;
+                        }
+                        Err(error) => {
+                            let error: &(dyn std::error::Error + 'static) = &error;
+                            tracing::error!(error, "upgrade failed; this process goes on");
+                        }
+                    },
                     () = signals.stop.recv() => return Code::Ok,
                 }
             }
@@ -204,6 +226,7 @@ async fn drain(
     failures: &mut mpsc::Receiver<Failure>,
 ) -> Code {
     tracing::info!(timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX), "draining");
+    cx.close_sockets();
     cx.shutdown().cancel();
     let end = tokio::time::sleep(timeout);
     let finished = cx.finished();
@@ -232,7 +255,7 @@ fn report(failure: &Failure) {
     tracing::error!(task = failure.task, error = exit::one_line(&failure.error), "task failed");
 }
 
-async fn serve_admin(cx: Context, listener: quintet_http::Listener) {
+async fn serve_admin(cx: Context, listener: quintet_http::Listener, succeeded: CancellationToken) {
     let checks = cx.clone();
     let telemetry = cx.telemetry().clone();
     let limits = Limits::default();
@@ -240,8 +263,8 @@ async fn serve_admin(cx: Context, listener: quintet_http::Listener) {
     let own = cx.clone();
     let router = router.fallback(move |request: Request| own.admin_routes().oneshot(request));
     let router = quintet_http::standard(router, &limits);
-    // Never cancelled: it ends with the process, after the drain.
-    server::serve(listener, router, limits, CancellationToken::new()).await;
+    // It ends with the process, after the drain, or answers for the successor's business no more.
+    server::serve(listener, router, limits, succeeded).await;
 }
 
 async fn upkeep(cx: Context) {
@@ -264,6 +287,8 @@ fn log_panics() {
 struct Signals {
     stop: Stop,
     reload: Signal,
+    /// None where the binary cannot be upgraded in place.
+    upgrade: Option<Signal>,
 }
 
 /// SIGTERM and SIGINT, which mean the same.
@@ -273,13 +298,14 @@ struct Stop {
 }
 
 impl Signals {
-    fn install() -> Result<Self, crate::StartError> {
+    fn install<B: Binary>() -> Result<Self, crate::StartError> {
         let install = || -> io::Result<Self> {
             let stop = Stop {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
             };
-            Ok(Self { stop, reload: signal(SignalKind::hangup())? })
+            let upgrade = if B::UPGRADES { Some(signal(SignalKind::user_defined2())?) } else { None };
+            Ok(Self { stop, reload: signal(SignalKind::hangup())?, upgrade })
         };
         install().or_exit(Code::Unavailable)
     }
@@ -292,5 +318,15 @@ impl Stop {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// Waits for a signal that may not be listened for. Cancel safe.
+async fn asked(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }

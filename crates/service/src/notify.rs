@@ -1,4 +1,4 @@
-//! What systemd is told: ready, reloading, stopping, alive.
+//! What systemd is told: ready, reloading, stopping, alive, succeeded.
 //!
 //! Without `NOTIFY_SOCKET` nothing is sent. A notification that fails is logged and changes nothing:
 //! systemd then acts on its own time limits.
@@ -17,6 +17,11 @@ pub(crate) fn reloading() {
         Ok(now) => send(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!(%error, "cannot tell systemd about the reload"),
     }
+}
+
+/// From now on the service is the process `pid`, a child of this one.
+pub(crate) fn succeeded_by(pid: u32) {
+    send(&[NotifyState::MainPid(pid)]);
 }
 
 pub(crate) fn stopping() {

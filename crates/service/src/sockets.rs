@@ -1,9 +1,11 @@
 //! Sockets that systemd opened and handed over, found by name (`FileDescriptorName=`).
 //!
-//! systemd keeps such a socket across restarts of the process, so a restart refuses no connection.
+//! systemd keeps such a socket across restarts of the process, so a restart refuses no connection. A process that is
+//! being upgraded hands its sockets to its successor in the same way (see [`crate::upgrade`]).
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 
 use listenfd::ListenFd;
 use quintet_http::listen::{BindError, Listener};
@@ -44,11 +46,25 @@ impl Inherited {
         socket.map(Listener::from_fd).transpose()
     }
 
+    pub(crate) fn has_predecessor(&self) -> bool {
+        self.names.iter().flatten().any(|name| name == PREDECESSOR)
+    }
+
+    /// Where to say that this process is ready, if it is the successor of another.
+    pub(crate) fn take_predecessor(&mut self) -> Option<UnixDatagram> {
+        let index = self.names.iter().position(|name| name.as_deref() == Some(PREDECESSOR))?;
+        *self.names.get_mut(index)? = None;
+        self.sockets.take_unix_datagram(index).ok().flatten()
+    }
+
     /// The names that no listener asked for.
     pub(crate) fn unclaimed(&self) -> Vec<&str> {
-        self.names.iter().flatten().map(String::as_str).collect()
+        self.names.iter().flatten().map(String::as_str).filter(|name| *name != PREDECESSOR).collect()
     }
 }
+
+/// The name of the socket on which a successor says that it is ready.
+pub(crate) const PREDECESSOR: &str = "upgrade";
 
 /// sd_listen_fds_with_names(3): names are separated by colons; without them all are `unknown`.
 fn names(variable: Option<&OsStr>, count: usize) -> Vec<Option<String>> {

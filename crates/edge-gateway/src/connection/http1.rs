@@ -168,7 +168,7 @@ enum Wake {
 
 /// Waits until a parked connection has something to read, or drain begins.
 async fn parked<S: ClientStream>(state: &ConnectionState, io: &ClientIo<S>) -> Wake {
-    let mut drain = pin!(state.worker.shutdown.cancelled());
+    let mut drain = pin!(state.drain_begins());
     let mut registered = false;
     poll_fn(|cx| {
         // An error is for hyper to find when it reads.

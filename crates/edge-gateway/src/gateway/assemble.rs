@@ -1,5 +1,6 @@
 //! Puts a gateway together at the start of the process: files, ports, workers.
 
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,10 @@ use crate::tls::{self, Certificates};
 use crate::why::Recent;
 use crate::worker::{self, Sockets};
 
+/// The names of the public sockets, as systemd and an upgrade pass them.
+pub(crate) const HTTPS: &str = "https";
+pub(crate) const HTTP: &str = "http";
+
 /// Left of the drain time for telemetry to leave.
 const DRAIN_RESERVE: Duration = Duration::from_millis(500);
 
@@ -37,13 +42,14 @@ pub(crate) fn assemble(
     config: Config,
     clock: SharedClock,
     inherited: impl Fn(&str) -> anyhow::Result<Option<Listener>>,
+    from: Giver,
 ) -> anyhow::Result<Assembled> {
     let certificates = Arc::new(Certificates::load(&config.certificates).or_exit(Code::Config)?);
     let workers = config.listen.workers.map_or_else(default_workers, NonZeroUsize::get);
     let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
     let bound_https_port =
-        bind_all("https", config.listen.https.addresses(), &mut sockets, |s| &mut s.https, &inherited)?;
-    bind_all("http", config.listen.http.addresses(), &mut sockets, |s| &mut s.http, &inherited)?;
+        bind_all(HTTPS, config.listen.https.addresses(), &mut sockets, |s| &mut s.https, &inherited, from)?;
+    bind_all(HTTP, config.listen.http.addresses(), &mut sockets, |s| &mut s.http, &inherited, from)?;
     let drain = config.service.drain_timeout().saturating_sub(DRAIN_RESERVE);
     let epoch = Instant::now();
     let basis = Basis {
@@ -81,30 +87,78 @@ fn default_workers() -> usize {
 /// Gives each worker its socket for each address; returns the first port.
 fn bind_all(
     name: &str,
-    addresses: &[std::net::SocketAddr],
+    addresses: &[SocketAddr],
     sockets: &mut [Sockets],
-    of: impl Fn(&mut Sockets) -> &mut Vec<std::net::TcpListener>,
+    of: impl Fn(&mut Sockets) -> &mut Vec<TcpListener>,
     inherited: &impl Fn(&str) -> anyhow::Result<Option<Listener>>,
+    from: Giver,
 ) -> anyhow::Result<u16> {
     let mut first_port = None;
+    let mut passed = passed(name, inherited)?;
     let beside_v4 = |port: u16| addresses.iter().any(|other| other.is_ipv4() && other.port() == port);
     for address in addresses {
-        let listeners = match inherited(name)? {
-            Some(Listener::Tcp(listener)) => crate::listener::share(listener.into_std()?, sockets.len())?,
-            Some(Listener::Unix(_)) => anyhow::bail!("the inherited socket `{name}` must be a TCP socket"),
-            None => crate::listener::bind(*address, beside_v4(address.port()), sockets.len())
-                .or_exit(Code::Unavailable)?,
+        let of_address = from.choose(&mut passed, *address);
+        let listeners = if of_address.is_empty() {
+            crate::listener::bind(*address, beside_v4(address.port()), sockets.len())
+                .or_exit(Code::Unavailable)?
+        } else {
+            crate::listener::share(of_address, sockets.len())?
         };
-        let local = listeners.first().map(std::net::TcpListener::local_addr).transpose()?;
+        let local = listeners.first().map(TcpListener::local_addr).transpose()?;
         if let Some(local) = local {
             first_port.get_or_insert(local.port());
             tracing::info!(listener = name, address = %Address::Tcp(local), "listening");
         }
-        for (worker, listener) in sockets.iter_mut().zip(listeners) {
-            of(worker).push(listener);
+        let workers = sockets.len();
+        for (at, listener) in listeners.into_iter().enumerate() {
+            if let Some(worker) = sockets.get_mut(at % workers) {
+                of(worker).push(listener);
+            }
         }
     }
     Ok(first_port.unwrap_or(443))
+}
+
+/// The sockets that were passed to this process under one name.
+fn passed(
+    name: &str,
+    inherited: &impl Fn(&str) -> anyhow::Result<Option<Listener>>,
+) -> anyhow::Result<Vec<TcpListener>> {
+    let mut all = Vec::new();
+    while let Some(listener) = inherited(name)? {
+        match listener {
+            Listener::Tcp(listener) => all.push(listener.into_std()?),
+            Listener::Unix(_) => anyhow::bail!("the inherited socket `{name}` must be a TCP socket"),
+        }
+    }
+    Ok(all)
+}
+
+/// Who passed sockets to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Giver {
+    /// One socket for each address, in their order; where it listens is in the unit, not in our configuration.
+    Systemd,
+    /// As many for an address as it had workers. An address that is no longer configured is given up.
+    Predecessor,
+}
+
+impl Giver {
+    /// Takes those out of `passed` that are for `address`.
+    fn choose(self, passed: &mut Vec<TcpListener>, address: SocketAddr) -> Vec<TcpListener> {
+        match self {
+            Self::Systemd if passed.is_empty() => Vec::new(),
+            Self::Systemd => vec![passed.remove(0)],
+            Self::Predecessor => passed
+                .extract_if(.., |listener| listener.local_addr().is_ok_and(|local| is_same(local, address)))
+                .collect(),
+        }
+    }
+}
+
+/// Whether a socket at `local` was bound for `configured`, whose port may have been left to the kernel.
+fn is_same(local: SocketAddr, configured: SocketAddr) -> bool {
+    local.ip() == configured.ip() && (configured.port() == 0 || local.port() == configured.port())
 }
 
 type Running = tokio::sync::oneshot::Receiver<std::io::Result<()>>;

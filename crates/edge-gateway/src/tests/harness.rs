@@ -28,7 +28,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::gateway::{Changes, Gateway, ReloadError, assemble};
+use crate::gateway::{Changes, Gateway, Giver, ReloadError, assemble};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -100,7 +100,8 @@ impl Fixture {
              [[certificates]]\ncert = \"DIR/b.pem\"\nkey = \"DIR/b.key\"\n"
             .replace("DIR", dir.path().to_str().unwrap());
         let assembled =
-            assemble(parse(&base, dir.path(), listen, more), clock.clone(), |_| Ok(None)).unwrap();
+            assemble(parse(&base, dir.path(), listen, more), clock.clone(), |_| Ok(None), Giver::Systemd)
+                .unwrap();
         let https = assembled.sockets[0].https[0].local_addr().unwrap();
         let http = assembled.sockets[0].http[0].local_addr().unwrap();
         let gateway = Arc::clone(&assembled.gateway);

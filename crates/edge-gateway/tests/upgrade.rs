@@ -1,0 +1,65 @@
+//! The real binary, upgraded in place while clients are served: no request fails, none is done twice.
+
+#[cfg(test)]
+#[path = "upgrade/counter.rs"]
+mod counter;
+#[cfg(test)]
+#[path = "upgrade/fleet.rs"]
+mod fleet;
+#[cfg(test)]
+#[path = "upgrade/load.rs"]
+mod load;
+
+use fleet::Fleet;
+use rustix::process::Signal;
+
+/// Requests of the test; `cargo xtask bench gateway-upgrade` has the million.
+const REQUESTS: usize = 20_000;
+
+#[test]
+fn requests_pass_reloads_upgrades_and_an_upstreams_restart_unharmed() {
+    let mut fleet = Fleet::start();
+    let load = fleet.load(REQUESTS);
+    for quarter in 1..4 {
+        load.wait_for(REQUESTS * quarter / 4);
+        fleet.signal(Signal::HUP);
+        fleet.upstream.restart();
+        fleet.upgrade();
+    }
+    let failures = load.finish();
+    assert!(failures.is_empty(), "{} failed: {:?}\n{}", failures.len(), failures.first(), fleet.log());
+    fleet.upstream.ensure_each_once(REQUESTS);
+}
+
+#[test]
+fn a_successor_takes_all_sockets_and_the_service_over() {
+    let mut fleet = Fleet::start();
+    let before = fleet.current();
+    let port = fleet.port();
+    // More workers than before and fewer leave no socket without a worker.
+    for workers in [3, 1] {
+        fleet.configure(workers, "");
+        fleet.upgrade();
+        fleet.get_often();
+    }
+    assert_ne!(fleet.current(), before);
+    assert_eq!(fleet.port(), port);
+    fleet.wait_for_end(before);
+    assert!(fleet.admin("/readyz").starts_with("HTTP/1.1 200 "), "the admin listener is the successor's");
+    assert!(!fleet.log().contains("STOPPING"), "the service does not stop");
+}
+
+#[test]
+fn a_successor_that_cannot_start_changes_nothing() {
+    let mut fleet = Fleet::start();
+    let before = fleet.current();
+    fleet.configure(2, "no_such_key = 1");
+    fleet.signal(Signal::USR2);
+    fleet.wait_for_log("upgrade failed; this process goes on");
+    fleet.get_often();
+    assert_eq!(fleet.current(), before);
+    fleet.configure(2, "");
+    fleet.upgrade();
+    fleet.get_often();
+    assert_ne!(fleet.current(), before);
+}

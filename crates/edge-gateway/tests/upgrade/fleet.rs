@@ -1,0 +1,166 @@
+//! A gateway that is upgraded again and again, watched as systemd would watch it.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+
+use crate::counter::Counter;
+use crate::load::{Load, PATIENCE, connect, post};
+
+pub(crate) struct Fleet {
+    pub(crate) upstream: Counter,
+    notifications: UnixDatagram,
+    tls: Arc<ClientConfig>,
+    /// Every process there has been, the serving one last.
+    processes: Vec<u32>,
+    first: std::process::Child,
+    dir: TempDir,
+}
+
+impl Fleet {
+    pub(crate) fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let upstream = Counter::start(&dir.path().join("upstream.sock"));
+        let notifications = UnixDatagram::bind(dir.path().join("notify.sock")).unwrap();
+        notifications.set_read_timeout(Some(PATIENCE)).unwrap();
+        configure(&dir, 2, "");
+        let log = File::create(dir.path().join("log")).unwrap();
+        let first = Command::new(env!("CARGO_BIN_EXE_edge-gateway"))
+            .arg("--config")
+            .arg(dir.path().join("gateway.toml"))
+            .env("NOTIFY_SOCKET", dir.path().join("notify.sock"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let processes = vec![first.id()];
+        let fleet = Self { upstream, notifications, tls: Arc::new(tls), processes, first, dir };
+        fleet.wait_for_notification("READY=1");
+        fleet
+    }
+
+    pub(crate) fn configure(&self, workers: usize, more: &str) {
+        configure(&self.dir, workers, more);
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    pub(crate) fn wait_for_log(&self, wanted: &str) {
+        let began = Instant::now();
+        while !self.log().contains(wanted) {
+            assert!(began.elapsed() < PATIENCE, "{wanted} is not in the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the service's manager is told, up to and with `wanted`, which begins a line.
+    fn wait_for_notification(&self, wanted: &str) -> String {
+        let mut datagram = [0; 1024];
+        loop {
+            let count = self.notifications.recv(&mut datagram).unwrap_or_else(|error| {
+                panic!("no {wanted}: {error}\n{}", self.log());
+            });
+            let text = String::from_utf8_lossy(&datagram[..count]).into_owned();
+            assert!(!text.contains("STOPPING"), "the service says that it stops:\n{}", self.log());
+            if let Some(line) = text.lines().find(|line| line.starts_with(wanted)) {
+                return line.to_owned();
+            }
+        }
+    }
+
+    /// The process that serves.
+    pub(crate) fn current(&self) -> u32 {
+        *self.processes.last().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(pid(self.current()), signal).unwrap();
+    }
+
+    /// Upgrades and waits for the successor.
+    pub(crate) fn upgrade(&mut self) {
+        self.signal(Signal::USR2);
+        let line = self.wait_for_notification("MAINPID=");
+        self.processes.push(line.strip_prefix("MAINPID=").unwrap().parse().unwrap());
+    }
+
+    pub(crate) fn wait_for_end(&mut self, process: u32) {
+        let began = Instant::now();
+        // The first is a child of this test and has to be collected.
+        while self.first.try_wait().unwrap().is_none() || test_kill_process(pid(process)).is_ok() {
+            assert!(began.elapsed() < PATIENCE, "{process} does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("\"listener\":\"https\"")).unwrap();
+        line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn load(&self, requests: usize) -> Load {
+        Load::start(&self.tls, self.port(), requests)
+    }
+
+    /// So many new connections that each socket of a group gets some.
+    pub(crate) fn get_often(&self) {
+        for _ in 0..50 {
+            let mut connection = connect(&self.tls, self.port()).unwrap();
+            post(&mut connection, "/any").unwrap();
+        }
+    }
+
+    pub(crate) fn admin(&self, path: &str) -> String {
+        let mut stream = UnixStream::connect(self.path("admin.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+fn configure(dir: &TempDir, workers: usize, more: &str) {
+    let text = "[service]\nadmin = \"unix:DIR/admin.sock\"\n[listen]\nhttps = \"127.0.0.1:0\"\n\
+                workers = WORKERS\n[[certificates]]\ncert = \"DIR/cert.pem\"\nkey = \"DIR/key.pem\"\n\
+                [[upstreams]]\nname = \"counter\"\naddresses = [\"unix:DIR/upstream.sock\"]\n\
+                [[routes]]\npath_prefix = \"/\"\nupstream = \"counter\"\n";
+    let text = text.replace("DIR", dir.path().to_str().unwrap()).replace("WORKERS", &workers.to_string());
+    std::fs::write(dir.path().join("gateway.toml"), format!("{text}{more}\n")).unwrap();
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(i32::try_from(process).unwrap()).unwrap()
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for process in &self.processes {
+            // Most have ended.
+            let _ = kill_process(pid(*process), Signal::KILL);
+        }
+        let _ = self.first.wait();
+    }
+}
