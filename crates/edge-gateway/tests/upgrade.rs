@@ -13,22 +13,23 @@ mod load;
 use fleet::Fleet;
 use rustix::process::Signal;
 
-/// Requests of the test; `cargo xtask bench gateway-upgrade` has the million.
-const REQUESTS: usize = 20_000;
-
 #[test]
 fn requests_pass_reloads_upgrades_and_an_upstreams_restart_unharmed() {
+    let requests = load::requests();
     let mut fleet = Fleet::start();
-    let load = fleet.load(REQUESTS);
+    let load = fleet.load(requests);
     for quarter in 1..4 {
-        load.wait_for(REQUESTS * quarter / 4);
+        load.wait_for(requests * quarter / 4);
         fleet.signal(Signal::HUP);
         fleet.upstream.restart();
         fleet.upgrade();
     }
     let failures = load.finish();
     assert!(failures.is_empty(), "{} failed: {:?}\n{}", failures.len(), failures.first(), fleet.log());
-    fleet.upstream.ensure_each_once(REQUESTS);
+    fleet.upstream.ensure_each_once(requests);
+    println!(
+        "{requests} requests, 3 reloads, 3 upgrades, 3 restarts of the upstream: none failed, none done twice"
+    );
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// Measure the binaries in this directory, such as target/dist, instead of a release build.
     #[arg(long)]
     bin_dir: Option<PathBuf>,
+    /// How many requests `gateway-upgrade` sends.
+    #[arg(long, default_value_t = 1_000_000)]
+    requests: u32,
     /// Arguments of the suite.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
@@ -32,6 +35,8 @@ enum Suite {
     Fleet,
     /// The edge gateway beside nginx, HAProxy and Caddy.
     Gateway,
+    /// Requests that must not be done twice, through reloads, upgrades in place and restarts of their upstream.
+    GatewayUpgrade,
 }
 
 impl Suite {
@@ -39,6 +44,7 @@ impl Suite {
         match self {
             Self::Fleet => "fleet",
             Self::Gateway => "gateway",
+            Self::GatewayUpgrade => "gateway-upgrade",
         }
     }
 
@@ -46,12 +52,12 @@ impl Suite {
     fn binaries(self, given: Option<&Path>) -> anyhow::Result<PathBuf> {
         match (self, given) {
             (Self::Fleet, None) => build::binaries(Profile::Release),
-            (Self::Gateway, None) => release_build_of_the_gateway(),
+            (Self::Gateway | Self::GatewayUpgrade, None) => release_build_of_the_gateway(),
             (Self::Fleet, Some(given)) => {
                 build::all_present(given)?;
                 Ok(std::path::absolute(given)?)
             }
-            (Self::Gateway, Some(given)) => {
+            (Self::Gateway | Self::GatewayUpgrade, Some(given)) => {
                 ensure!(given.join(GATEWAY).is_file(), "--bin-dir: {} holds no {GATEWAY}", given.display());
                 Ok(std::path::absolute(given)?)
             }
@@ -67,7 +73,18 @@ fn release_build_of_the_gateway() -> anyhow::Result<PathBuf> {
     Ok(workspace::target().join("release"))
 }
 
+/// The crate's own test of upgrades with more requests, in a release build. It has no figures, so that there is no report.
+fn upgrade(requests: u32) -> anyhow::Result<()> {
+    let mut command = workspace::cargo();
+    command.args(["test", "--locked", "--release", "--package", GATEWAY, "--test", "upgrade", "--"]);
+    command.args(["requests_pass", "--nocapture"]).env("QUINTET_UPGRADE_REQUESTS", requests.to_string());
+    process::run(&mut command)
+}
+
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    if options.suite == Suite::GatewayUpgrade {
+        return upgrade(options.requests);
+    }
     let suite = options.suite.name();
     let mut command = workspace::cargo();
     command.args(["run", "--locked", "--release", "--quiet", "--package", "benches", "--", suite]);

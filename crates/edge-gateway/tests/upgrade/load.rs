@@ -15,6 +15,12 @@ const CLIENTS: usize = 8;
 /// Requests after which a client opens a new connection, so that queues of listeners are used throughout.
 const PER_CONNECTION: usize = 40;
 
+/// Requests of the test; `cargo xtask bench gateway-upgrade` asks for a million.
+pub(crate) fn requests() -> usize {
+    let given = std::env::var_os("QUINTET_UPGRADE_REQUESTS");
+    given.map_or(20_000, |count| count.to_str().unwrap().parse().unwrap())
+}
+
 type Connection = StreamOwned<ClientConnection, TcpStream>;
 
 pub(crate) fn connect(config: &Arc<ClientConfig>, port: u16) -> std::io::Result<Connection> {
@@ -68,9 +74,13 @@ impl Load {
 
     /// Waits until so many requests have been sent and come to something.
     pub(crate) fn wait_for(&self, count: usize) {
-        let began = Instant::now();
-        while self.answered.load(Ordering::Relaxed) < count {
-            assert!(began.elapsed() < PATIENCE, "the load stands still");
+        let (mut moved, mut seen) = (Instant::now(), 0);
+        while seen < count {
+            let now = self.answered.load(Ordering::Relaxed);
+            if now != seen {
+                (moved, seen) = (Instant::now(), now);
+            }
+            assert!(moved.elapsed() < PATIENCE, "the load stands still");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
