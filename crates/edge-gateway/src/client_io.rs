@@ -197,9 +197,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
             this.closed = true;
         }
-        // Closing with unread bytes makes the kernel send a reset, which can overtake the answer.
+        // Closing with unread bytes makes the kernel send a reset, which can overtake the answer. hyper answers a head
+        // that it refuses by itself, before it is read to its end.
+        let refused_head = this.state.head_began().is_some();
         let mut scratch = [0u8; 4096];
-        while this.state.linger.load(Ordering::Relaxed) && this.lingered < LINGER_BYTES {
+        while (refused_head || this.state.linger.load(Ordering::Relaxed)) && this.lingered < LINGER_BYTES {
             let mut buffer = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => this.lingered += buffer.filled().len(),

@@ -128,10 +128,16 @@ impl Own {
     }
 }
 
+/// Bytes of an answer that hyper reads ahead of a slow client, and the most that its head may have.
+const READ_AHEAD: usize = 64 * 1024;
+
 /// An answer may have as many headers as hyper takes by itself, 100: so many have their place on the stack, while a
 /// higher limit means two allocations for each answer.
 pub(crate) fn builder() -> hyper::client::conn::http1::Builder {
-    hyper::client::conn::http1::Builder::new()
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    // Unless set, 400 KB for each slow client.
+    builder.max_buf_size(READ_AHEAD);
+    builder
 }
 
 /// Whether the upstream says that it did nothing with the request (RFC 9113 section 8.7): its stream was refused, or
