@@ -2,7 +2,7 @@
 //!
 //! A line looks exactly like that of an event with the target `access` at level `info`, and goes to the same places
 //! under the same filter. What differs is the way: lines are formatted straight into a buffer that belongs to one
-//! thread, and leave it together, when [`BATCH`] is reached or the owner calls [`AccessLog::flush`]. A change
+//! thread, and leave it together, when `BATCH` is reached or the owner calls [`AccessLog::flush`]. A change
 //! of the log level counts from the next flush on. A process that is killed loses what was not flushed.
 
 use std::cell::{Cell, RefCell};
