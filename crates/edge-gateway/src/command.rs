@@ -1,4 +1,4 @@
-//! The commands besides serving: `explain`, `why` and `import`.
+//! The commands besides serving: `explain`, `why`, `top` and `import`.
 
 use std::io::Write;
 
@@ -8,6 +8,7 @@ use quintet_service::Code;
 use crate::config::Config;
 use crate::explain::{self, Explain};
 use crate::import::{self, Import};
+use crate::top::{self, Top};
 use crate::why::{self, Why};
 
 #[derive(Debug, Subcommand)]
@@ -16,6 +17,8 @@ enum Command {
     Explain(Explain),
     /// Say why the running gateway refused a request or failed it
     Why(Why),
+    /// Watch what the running gateway does
+    Top(Top),
     /// Convert a configuration of another program
     Import(Import),
 }
@@ -28,6 +31,7 @@ pub(crate) fn run(config: &Config, matches: &ArgMatches, output: &mut dyn Write)
     match Command::from_arg_matches(matches)? {
         Command::Explain(request) => explain::run(config, &request, output),
         Command::Why(question) => why::run(config, &question, output),
+        Command::Top(view) => top::run(config, &view, output),
         Command::Import(source) => import::run(&source, output),
     }
 }

@@ -280,6 +280,7 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
             return;
         }
     };
+    state.worker.gateway.metrics.handshakes.increment(1);
     let (_, session) = stream.get_ref();
     let http1 = session.alpn_protocol() != Some(b"h2");
     state.handshake_done(http1, session.server_name());

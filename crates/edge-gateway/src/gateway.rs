@@ -39,6 +39,7 @@ use crate::config::{Config, Plan};
 use crate::limits::{Connections, RateLimiter};
 use crate::metrics::Metrics;
 use crate::tls::Certificates;
+use crate::top;
 use crate::upstream::{Upstream, upkeep};
 use crate::why::{self, Recent};
 
@@ -162,7 +163,8 @@ impl Binary for EdgeGateway {
                 Ok(())
             }
         });
-        cx.serve_admin(why::routes(Arc::clone(&gateway)).merge(cache::routes(Arc::clone(&gateway))));
+        let admin = why::routes(Arc::clone(&gateway)).merge(cache::routes(Arc::clone(&gateway)));
+        cx.serve_admin(admin.merge(top::routes(Arc::clone(&gateway))));
         cx.spawn("certificates", watch_certificates(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("upkeep", upkeep(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("observer", observe(gateway, cx.shutdown()));

@@ -41,6 +41,7 @@ mod tests;
 mod ticks;
 mod tls;
 mod tokens;
+mod top;
 mod trace;
 mod tunnel;
 mod upstream;

@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) connections_open: Gauge,
     connections_parked: Gauge,
     pub(crate) rate_limited: Counter,
+    pub(crate) handshakes: Counter,
     pub(crate) tunnels_open: Gauge,
     pub(crate) accept_errors: Counter,
     pub(crate) reaped: Counter,
@@ -98,6 +99,7 @@ pub(crate) struct UpstreamMetrics {
     checks_failed: Counter,
     pending: Gauge,
     pub(crate) hedges: Counter,
+    pub(crate) ejections: Counter,
     /// By address.
     available: Vec<Gauge>,
 }
@@ -139,6 +141,7 @@ impl UpstreamMetrics {
             connects: counter!("quintet_gateway_upstream_connects_total", "upstream" => name()),
             pending: gauge!("quintet_gateway_upstream_pending", "upstream" => name()),
             hedges: counter!("quintet_gateway_upstream_hedges_total", "upstream" => name()),
+            ejections: counter!("quintet_gateway_upstream_ejections_total", "upstream" => name()),
             checks_passed: checks("passed"),
             checks_failed: checks("failed"),
             available: available.collect(),
@@ -182,6 +185,7 @@ impl Metrics {
             connections_open: gauge!("quintet_gateway_connections_open"),
             connections_parked: gauge!("quintet_gateway_connections_parked"),
             rate_limited: counter!("quintet_gateway_rate_limited_total"),
+            handshakes: counter!("quintet_gateway_tls_handshakes_total"),
             tunnels_open: gauge!("quintet_gateway_tunnels_open"),
             accept_errors: counter!("quintet_gateway_accept_errors_total"),
             reaped: counter!("quintet_gateway_connections_reaped_total"),

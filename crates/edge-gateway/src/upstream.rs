@@ -12,6 +12,7 @@ mod endpoint;
 mod hash;
 mod health;
 mod latency;
+mod status;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -32,6 +33,7 @@ pub(crate) use self::balance::{Affinity, Choice, Policy, Rotation};
 pub(crate) use self::endpoint::Endpoint;
 pub(crate) use self::hash::spread;
 pub(crate) use self::health::Health;
+pub(crate) use self::status::{Condition, EndpointStatus, UpstreamStatus};
 pub(crate) use self::transport::{Protocol, Purpose, Transport};
 pub(crate) use self::upkeep::upkeep;
 use crate::config::HealthSection;
@@ -211,7 +213,11 @@ impl Upstream {
     /// A connection could not be established. Returns for how long this has been so.
     pub(crate) fn connect_failed(&self, at: usize, now: Instant) -> Duration {
         let Some(endpoint) = self.endpoints.get(at) else { return Duration::MAX };
-        Duration::from_millis(endpoint.refused(self.millis(now)))
+        let now = self.millis(now);
+        if endpoint.eject(now) {
+            self.metrics.ejections.increment(1);
+        }
+        Duration::from_millis(endpoint.refused(now))
     }
 
     pub(crate) fn connect_succeeded(&self, at: usize) {
@@ -244,8 +250,8 @@ impl Upstream {
         }
         endpoint.forget_failures();
         let now = self.millis(now);
-        if self.may_eject(now) {
-            endpoint.eject(now);
+        if self.may_eject(now) && endpoint.eject(now) {
+            self.metrics.ejections.increment(1);
         }
     }
 

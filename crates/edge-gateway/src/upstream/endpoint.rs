@@ -125,22 +125,28 @@ impl Endpoint {
         self.ejected_until.load(Ordering::Relaxed) > now
     }
 
-    pub(super) fn eject(&self, now: u64) {
+    /// Ejections since the last answer.
+    pub(super) fn ejections(&self) -> u32 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    /// False where it was already.
+    pub(super) fn eject(&self, now: u64) -> bool {
         // Many requests fail together; they are one failure.
         if self.is_ejected(now) {
-            return;
+            return false;
         }
         let repeat = self.ejections.fetch_add(1, Ordering::Relaxed).min(6);
         let length = (FIRST_EJECTION * 2u32.pow(repeat)).min(LONGEST_EJECTION);
         let until = now.saturating_add(u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
         self.ejected_until.store(until, Ordering::Relaxed);
+        true
     }
 
     /// A connection could not be established. Returns for how many milliseconds this has been so.
     pub(super) fn refused(&self, now: u64) -> u64 {
         let begun = self.refusing_since.compare_exchange(0, now + 1, Ordering::Relaxed, Ordering::Relaxed);
         let since = begun.map_or_else(|earlier| earlier - 1, |_| now);
-        self.eject(now);
         now.saturating_sub(since)
     }
 

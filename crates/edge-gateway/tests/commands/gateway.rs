@@ -34,7 +34,7 @@ impl Gateway {
 
     pub(crate) fn configure(&self, route: &str) {
         let text = "[service]\nadmin = \"unix:DIR/admin.sock\"\n[listen]\nhttps = \"127.0.0.1:0\"\n\
-                    http = \"127.0.0.1:0\"\nworkers = 1\n[[certificates]]\ncert = \"DIR/cert.pem\"\n\
+                    http = \"127.0.0.1:0\"\nhttp_mode = \"proxy\"\nworkers = 1\n[[certificates]]\ncert = \"DIR/cert.pem\"\n\
                     key = \"DIR/key.pem\"\n[[routes]]\nhosts = [\"localhost\"]\n";
         let text = text.replace("DIR", self.dir.path().to_str().unwrap());
         std::fs::write(self.path("gateway.toml"), format!("{text}{route}\n")).unwrap();
@@ -76,16 +76,22 @@ impl Gateway {
         kill_process(Pid::from_raw(pid).unwrap(), Signal::HUP).unwrap();
     }
 
-    /// The id of a request that the plain listener refuses.
-    pub(crate) fn refused_request(&self) -> String {
+    /// Sends a request to the plain listener and reads until it closes.
+    pub(crate) fn exchange(&self, request: &str) -> String {
         let log = self.wait_for_log("\"ready\"");
         let line = log.lines().find(|line| line.contains("\"listener\":\"http\"")).unwrap();
         let address = line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap();
         let mut stream = TcpStream::connect(format!("127.0.0.1:{address}")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// The id of a request that is refused.
+    pub(crate) fn refused_request(&self) -> String {
+        let answer = self.exchange("GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
         let id = answer.split("x-request-id: ").nth(1).unwrap_or_else(|| panic!("{answer}"));
         id.split("\r\n").next().unwrap().to_owned()
     }
