@@ -11,6 +11,7 @@ mod content;
 mod identity;
 mod limits;
 mod listen;
+mod proxy_protocol;
 mod reload;
 mod retries;
 mod route;
@@ -29,6 +30,7 @@ pub(crate) use self::reload::Reload;
 pub(crate) use self::route::RouteSection;
 pub(crate) use self::upstream::{HealthSection, TlsSection as UpstreamTls, Upstream};
 use crate::limits::{Access, Quota};
+use crate::proxy_protocol::Expect;
 use crate::router::Router;
 
 /// The file's sections.
@@ -65,6 +67,8 @@ pub(crate) struct Plan {
     pub(crate) quota: Option<Quota>,
     pub(crate) access: Option<Box<Access>>,
     pub(crate) hsts: Option<HeaderValue>,
+    /// Connections that begin with a PROXY header.
+    pub(crate) proxy_protocol: Option<Box<Expect>>,
     /// Origin of the issuer (`https://host:port`) and its path (`/identity`).
     pub(crate) issuer: Option<Issuer>,
 }
@@ -90,7 +94,8 @@ impl Plan {
         let hsts = (age > 0)
             .then(|| HeaderValue::from_str(&format!("max-age={age}; includeSubDomains")).ok())
             .flatten();
-        Ok(Self { router: router(config)?, quota, access, hsts, issuer })
+        let proxy_protocol = proxy_protocol::expect(&config.listen)?;
+        Ok(Self { router: router(config)?, quota, access, hsts, proxy_protocol, issuer })
     }
 }
 

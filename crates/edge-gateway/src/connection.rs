@@ -32,6 +32,7 @@ use crate::client_auth::{ClientCertificate, Verified};
 use crate::client_io::{ClientIo, IoState};
 use crate::config::Limits;
 use crate::limits::ClientKey;
+use crate::proxy_protocol::Ends;
 use crate::ticks::Tick;
 use crate::worker::Worker;
 
@@ -61,6 +62,8 @@ pub(crate) struct Client {
     pub(crate) forwarded_for: HeaderValue,
     /// `for=` of `Forwarded`, quoted where RFC 7239 asks for it.
     pub(crate) forwarded_node: String,
+    /// Of its connection, kept where an upstream is told them.
+    ends: Option<Rc<Ends>>,
 }
 
 impl Client {
@@ -75,7 +78,17 @@ impl Client {
                 .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             text,
             forwarded_node,
+            ends: None,
         }
+    }
+
+    pub(crate) fn told(self, ends: Option<Ends>) -> Self {
+        Self { ends: ends.map(Rc::new), ..self }
+    }
+
+    /// The ends of its connection. Of one that was open before a reload asked for them only the address is known.
+    pub(crate) fn ends(&self) -> Rc<Ends> {
+        self.ends.clone().unwrap_or_else(|| Rc::new(Ends::new(SocketAddr::new(self.ip, 0), None)))
     }
 
     pub(crate) fn text(&self) -> &str {

@@ -20,6 +20,7 @@ use self::report::{Listener, Refusal, Report, Request};
 use crate::config::{Config, HttpMode, Plan};
 use crate::handler::host_name;
 use crate::path;
+use crate::proxy_protocol::{Expect, Others};
 use crate::router::Head;
 
 /// A request to explain.
@@ -69,7 +70,7 @@ fn report(config: &Config, asked: &Explain) -> anyhow::Result<Report> {
             path: None,
             client: asked.client.to_string(),
         },
-        listener: listener(config, scheme),
+        listener: listener(config, &plan, scheme),
         certificate: None,
         client_certificate: None,
         refused: None,
@@ -128,12 +129,25 @@ fn headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
     Ok(headers)
 }
 
-fn listener(config: &Config, scheme: &str) -> Listener {
+fn listener(config: &Config, plan: &Plan, scheme: &str) -> Listener {
     let (name, listen) = match scheme {
         "http" => ("http", &config.listen.http),
         _ => ("https", &config.listen.https),
     };
-    Listener { name, addresses: listen.addresses().iter().map(ToString::to_string).collect() }
+    let expects = plan.proxy_protocol.as_deref();
+    let covered = |expect: &&Expect| listen.addresses().iter().any(|address| expect.covers(*address));
+    let section = config.listen.proxy_protocol.as_ref();
+    let client = expects.filter(covered).zip(section).map(|(expect, section)| {
+        let others = match expect.others {
+            Others::Refuse => "connections from elsewhere are closed",
+            Others::Direct => "connections from elsewhere are clients of their own",
+        };
+        format!(
+            "named by the PROXY header that connections from {} must begin with; {others}",
+            section.from.join(", ")
+        )
+    });
+    Listener { name, addresses: listen.addresses().iter().map(ToString::to_string).collect(), client }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::head_guard::{Fault, HeadGuard};
 use crate::headers::{cookie, strip_cookies};
 use crate::import::{Load, convert};
 use crate::path;
+use crate::proxy_protocol::{self, Header, Parsed, Version};
 use crate::seal::Sealer;
 use crate::session::{OWN_COOKIES, SESSION_COOKIE, SIGNIN_COOKIE, Session};
 
@@ -115,6 +116,24 @@ pub fn request_cookies(data: &[u8]) {
 static SEALER: LazyLock<Sealer> =
     LazyLock::new(|| Sealer::from_text(&"5a".repeat(32)).expect("sixty-four digits are a key"));
 
+/// A PROXY header is the same however its bytes are cut (first byte), and the same when it is passed on.
+pub fn proxy_header(data: &[u8]) {
+    let Some((&cut, bytes)) = data.split_first() else { return };
+    let whole = proxy_protocol::parse(bytes);
+    let (left, _) = bytes.split_at(usize::from(cut).min(bytes.len()));
+    match (proxy_protocol::parse(left), &whole) {
+        (Ok(Parsed::Incomplete), _) => {}
+        (early, late) => assert_eq!(&early, late, "more bytes changed what was read"),
+    }
+    let Ok(Parsed::Whole(header, length)) = whole else { return };
+    assert!(length <= bytes.len() && length <= proxy_protocol::MAX_HEADER, "a header of {length} bytes");
+    let Header::Proxied(ends) = header else { return };
+    for version in [Version::V1, Version::V2] {
+        let sent = version.header(Some(ends));
+        assert_eq!(proxy_protocol::parse(&sent), Ok(Parsed::Whole(header, sent.len())), "{version:?}");
+    }
+}
+
 /// Nothing that was not sealed here opens; what was, opens for its own name alone.
 pub fn sealed_cookie(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -176,6 +195,11 @@ mod tests {
     #[test]
     fn request_cookies() {
         replay("request_cookies", super::request_cookies);
+    }
+
+    #[test]
+    fn proxy_header() {
+        replay("proxy_header", super::proxy_header);
     }
 
     #[test]

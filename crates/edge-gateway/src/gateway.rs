@@ -151,7 +151,7 @@ impl Binary for EdgeGateway {
         let assembled = assemble::assemble(config, cx.clock(), inherited, from)?;
         for sockets in &assembled.sockets {
             for (name, listeners) in [(HTTPS, &sockets.https), (HTTP, &sockets.http)] {
-                listeners.iter().try_for_each(|listener| cx.pass_on(name, listener))?;
+                listeners.iter().try_for_each(|socket| cx.pass_on(name, &socket.listener))?;
             }
         }
         let gateway = Arc::clone(&assembled.gateway);

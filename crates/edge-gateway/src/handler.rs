@@ -244,6 +244,7 @@ async fn process(
         body_idle: Duration::from_millis(view.limits().body_idle_timeout_ms),
         affinity: pool.upstream.affinity(state.client.key, &parts.headers),
         retries: route.retries,
+        client: pool.upstream.introduced(&state.client),
     };
     if let Some(mut refreshing) = way.take_if(|way| way.at_once.is_some())
         && let Some(stale) = refreshing.at_once.take()
@@ -253,7 +254,7 @@ async fn process(
     }
     if let Some(mirror) = &route.mirror
         && upgrade.is_none()
-        && let Some(copy) = Copy::begin(worker, &view, mirror, route.timeout, &parts)
+        && let Some(copy) = Copy::begin(state, &view, mirror, route.timeout, &parts)
     {
         match &upload {
             Some(upload) => upload.copy_to(copy),

@@ -30,6 +30,7 @@ mod mirror;
 mod path;
 mod pool;
 mod proxy;
+mod proxy_protocol;
 mod ranges;
 mod representation;
 mod router;

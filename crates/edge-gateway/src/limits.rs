@@ -194,18 +194,28 @@ impl Connections {
         self.per_client.store(per_client, Ordering::Relaxed);
     }
 
-    /// Counts a connection in; every success must be followed by one [`Self::close`].
-    pub(crate) fn open(&self, client: ClientKey) -> Result<(), Refusal> {
+    /// Counts in a connection whose client is not known; every success must be followed by one [`Self::release`].
+    pub(crate) fn hold(&self) -> Result<(), Refusal> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed) {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+            self.release();
             return Err(Refusal::Total);
         }
+        Ok(())
+    }
+
+    pub(crate) fn release(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection in; every success must be followed by one [`Self::close`].
+    pub(crate) fn open(&self, client: ClientKey) -> Result<(), Refusal> {
+        self.hold()?;
         if let Some(shard) = self.shards.get(shard_of(self.hasher.hash_one(client))) {
             let mut clients = lock(shard);
             let count = clients.entry(client).or_insert(0);
             if *count >= self.per_client.load(Ordering::Relaxed) {
                 drop(clients);
-                self.open.fetch_sub(1, Ordering::Relaxed);
+                self.release();
                 return Err(Refusal::PerClient);
             }
             *count += 1;
@@ -214,7 +224,7 @@ impl Connections {
     }
 
     pub(crate) fn close(&self, client: ClientKey) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.release();
         if let Some(shard) = self.shards.get(shard_of(self.hasher.hash_one(client))) {
             let mut clients = lock(shard);
             if let Some(count) = clients.get_mut(&client) {

@@ -204,6 +204,11 @@ impl Metrics {
         counter!("quintet_gateway_tls_handshake_failures_total", "reason" => reason).increment(1);
     }
 
+    pub(crate) fn proxy_header_refused(reason: &'static str) {
+        // As above.
+        counter!("quintet_gateway_proxy_headers_refused_total", "reason" => reason).increment(1);
+    }
+
     /// Idle connections that hold no buffers.
     pub(crate) fn parked(&self, connections: usize) {
         self.connections_parked.set(float(connections));

@@ -14,8 +14,10 @@ use http::request::Parts;
 use http_body::Frame;
 
 use crate::body::RequestBody;
+use crate::connection::ConnectionState;
 use crate::pool::Pool;
 use crate::proxy::{Retries, Target, forward, read_out};
+use crate::proxy_protocol::Ends;
 use crate::router::{Mirror, MirrorPermit};
 use crate::upstream::Affinity;
 use crate::worker::{View, Worker};
@@ -38,6 +40,7 @@ struct Pending {
     pieces: Vec<Bytes>,
     /// Bytes that may still come.
     room: usize,
+    client: Option<Rc<Ends>>,
 }
 
 impl std::fmt::Debug for Copy {
@@ -49,12 +52,13 @@ impl std::fmt::Debug for Copy {
 impl Copy {
     /// A copy of the request that goes upstream with `parts`, if the mirror takes one now.
     pub(crate) fn begin(
-        worker: &Rc<Worker>,
+        state: &ConnectionState,
         view: &View,
         mirror: &Mirror,
         timeout: Duration,
         parts: &Parts,
     ) -> Option<Self> {
+        let worker = &state.worker;
         if !mirror.takes(worker.random()) {
             return None;
         }
@@ -68,8 +72,8 @@ impl Copy {
         parts.uri.clone_into(head.uri_mut());
         parts.headers.clone_into(head.headers_mut());
         let worker = Rc::clone(worker);
-        let pending =
-            Pending { worker, pool, timeout, permit, head, pieces: Vec::new(), room: mirror.max_body };
+        let (pieces, room, client) = (Vec::new(), mirror.max_body, pool.upstream.introduced(&state.client));
+        let pending = Pending { worker, pool, timeout, permit, head, pieces, room, client };
         Some(Self { pending: RefCell::new(Some(pending)) })
     }
 
@@ -113,6 +117,7 @@ impl Pending {
             body_idle: self.timeout,
             affinity: Affinity::default(),
             retries: Retries::default(),
+            client: self.client,
         };
         match forward(&self.worker, &target, request, None).await {
             Ok(forwarded) => {

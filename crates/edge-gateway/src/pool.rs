@@ -7,11 +7,13 @@
 //! so a connection can never come back into the pool of another service.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use quintet_http::listen::Address;
 
+use crate::proxy_protocol::Ends;
 use crate::ticks::{Tick, Ticks};
 use crate::upstream::{Affinity, Choice, Endpoint, Rotation, Upstream};
 use crate::wire::{ConnectError, Shared, Wire};
@@ -47,15 +49,16 @@ impl Pool {
         Self { upstream, addresses, shared, ticks, rotation: Rotation::default() }
     }
 
-    /// A connection that is usable as far as can be seen from here.
-    pub(crate) fn take(&self, address: usize) -> Option<Box<Wire>> {
+    /// A connection that is usable as far as can be seen from here; where the upstream is told who the client is, one
+    /// that was made for this `client`.
+    pub(crate) fn take(&self, address: usize, client: Option<&Ends>) -> Option<Box<Wire>> {
         let generation = self.generation(address);
         if let Some(shared) = self.shared.get(address) {
             let stream = shared.take(generation, self.upstream.max_streams)?;
             return Some(Box::new(Wire::Stream(stream)));
         }
         let mut idle = self.addresses.get(address)?.borrow_mut();
-        while let Some(mut candidate) = idle.pop() {
+        while let Some(mut candidate) = pop(&mut idle, client) {
             if candidate.generation == generation
                 && self.ticks.since(candidate.since) < self.upstream.idle_timeout
                 && candidate.wire.is_reusable()
@@ -71,10 +74,12 @@ impl Pool {
         &self,
         at: usize,
         address: &Address,
+        client: Option<&Rc<Ends>>,
     ) -> Result<(Box<Wire>, bool), ConnectError> {
         let upstream = &self.upstream;
         let Some(shared) = self.shared.get(at) else {
-            let wire = Wire::connect(address, &upstream.transport, upstream.connect_timeout).await?;
+            let (transport, timeout) = (&upstream.transport, upstream.connect_timeout);
+            let wire = Wire::connect(address, transport, client.cloned(), timeout).await?;
             return Ok((wire, false));
         };
         // Boxed: only HTTP/2 needs its room in a request's future.
@@ -103,6 +108,10 @@ impl Pool {
     pub(crate) fn give(&self, address: usize, generation: u32, mut wire: Box<Wire>) {
         let Some(idle) = self.addresses.get(address) else { return };
         let mut idle = idle.borrow_mut();
+        // A client's own connections give way to those of clients that came later, which are more likely to be used.
+        if wire.client().is_some() && !idle.is_empty() && idle.len() >= self.upstream.max_idle {
+            idle.remove(0);
+        }
         if idle.len() < self.upstream.max_idle && wire.is_reusable() {
             idle.push(Idle { wire, since: self.ticks.now(), generation });
         }
@@ -127,4 +136,13 @@ impl Pool {
             shared.sweep(self.upstream.idle_timeout);
         }
     }
+}
+
+/// The connection that was used last, of those made for this client where they are told apart.
+fn pop(idle: &mut Vec<Idle>, client: Option<&Ends>) -> Option<Idle> {
+    if client.is_none() {
+        return idle.pop();
+    }
+    let at = idle.iter().rposition(|one| one.wire.client() == client)?;
+    Some(idle.remove(at))
 }

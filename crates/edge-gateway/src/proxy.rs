@@ -30,6 +30,7 @@ use self::retries::Replay;
 pub(crate) use self::retries::{Kept, Retries};
 use crate::body::{RequestBody, Upload, UploadPhase};
 use crate::pool::Pool;
+use crate::proxy_protocol::Ends;
 use crate::upstream::{Affinity, Endpoint};
 use crate::wire::{Wire, is_unprocessed};
 use crate::worker::Worker;
@@ -47,6 +48,8 @@ pub(crate) struct Target {
     pub(crate) body_idle: Duration,
     pub(crate) affinity: Affinity,
     pub(crate) retries: Retries,
+    /// Whom the upstream is told that the request is from, where it is.
+    pub(crate) client: Option<Rc<Ends>>,
 }
 
 /// An upstream's answer, with what is needed to stream it.
@@ -196,13 +199,13 @@ async fn acquire(
         let now = Instant::now();
         let at = upstream.choose(&pool.choice(worker.random(), target.affinity, now, avoid));
         lease.assign(at);
-        if let Some(wire) = pool.take(at) {
+        if let Some(wire) = pool.take(at, target.client.as_deref()) {
             return Ok((wire, true));
         }
         let address = upstream.endpoints.get(at).and_then(Endpoint::address);
         let Some(address) = address else { return Err(Failure::down()) };
         attempts += 1;
-        match pool.connect(at, &address).await {
+        match pool.connect(at, &address, target.client.as_ref()).await {
             Ok((wire, true)) => return Ok((wire, true)),
             Ok((wire, false)) => {
                 upstream.connect_succeeded(at);

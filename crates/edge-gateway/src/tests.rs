@@ -11,6 +11,7 @@ mod limits;
 mod origin;
 mod parking;
 mod plain;
+mod proxy_protocol;
 mod proxying;
 mod raw;
 mod reload;

@@ -41,7 +41,8 @@ pub(crate) async fn request(
     let asked = Instant::now();
     let exchange = async {
         let (transport, timeout) = (&upstream.transport, upstream.connect_timeout);
-        let stream = dial(&address, transport, Purpose::Upgrade, timeout).await?;
+        let client = target.client.as_deref();
+        let stream = dial(&address, transport, Purpose::Upgrade, client, timeout).await?;
         let handshake = builder().handshake(TokioIo::new(stream)).await;
         let failed = |source| ConnectError::Handshake { address: (*address).clone(), source };
         let (mut sender, connection) = handshake.map_err(failed)?;

@@ -18,6 +18,7 @@ mod tests;
 mod transport;
 mod upkeep;
 
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,10 @@ pub(crate) use self::status::{Condition, EndpointStatus, UpstreamStatus};
 pub(crate) use self::transport::{Protocol, Purpose, Transport};
 pub(crate) use self::upkeep::upkeep;
 use crate::config::HealthSection;
+use crate::connection::Client;
 use crate::limits::ClientKey;
 use crate::metrics::UpstreamMetrics;
+use crate::proxy_protocol::Ends;
 
 /// Failed requests in a row after which an address is ejected.
 const FAILURES_BEFORE_EJECTION: u32 = 5;
@@ -155,6 +158,11 @@ impl Upstream {
         let available = self.endpoints.iter().map(|endpoint| endpoint.is_available(now));
         let (limit, pending) = (self.admission.limit(), self.admission.pending());
         self.metrics.observe(self.in_flight(), limit, pending, available);
+    }
+
+    /// What the upstream is told of the client, where it is told anything.
+    pub(crate) fn introduced(&self, client: &Client) -> Option<Rc<Ends>> {
+        self.transport.announces.map(|_| client.ends())
     }
 
     /// What keeps this request with one address.

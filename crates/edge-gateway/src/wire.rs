@@ -12,6 +12,7 @@ mod shared;
 use std::error::Error as _;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(crate) use self::dial::{ConnectError, Io, dial};
 use self::shared::Stream;
 pub(crate) use self::shared::{Shared, http2_builder};
 use crate::body::RequestBody;
+use crate::proxy_protocol::Ends;
 use crate::upstream::{Purpose, Transport};
 
 /// What carries one request at a time.
@@ -42,6 +44,8 @@ pub(crate) struct Own {
     sender: SendRequest<RequestBody>,
     driver: Connection<TokioIo<Io>, RequestBody>,
     closed: bool,
+    /// Whom the upstream takes its requests to be from, where it was told.
+    client: Option<Rc<Ends>>,
 }
 
 impl Wire {
@@ -49,14 +53,15 @@ impl Wire {
     pub(crate) async fn connect(
         address: &Address,
         transport: &Transport,
+        client: Option<Rc<Ends>>,
         timeout: Duration,
     ) -> Result<Box<Self>, ConnectError> {
-        let stream = dial(address, transport, Purpose::Requests, timeout).await?;
+        let stream = dial(address, transport, Purpose::Requests, client.as_deref(), timeout).await?;
         let (sender, driver) = builder()
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|source| ConnectError::Handshake { address: address.clone(), source })?;
-        Ok(Box::new(Self::Own(Own { sender, driver, closed: false })))
+        Ok(Box::new(Self::Own(Own { sender, driver, closed: false, client })))
     }
 
     /// Does the connection's pending I/O, where nothing else does.
@@ -72,6 +77,14 @@ impl Wire {
         let Self::Own(own) = self else { return false };
         own.drive(&mut Context::from_waker(Waker::noop()));
         !own.closed && own.sender.is_ready()
+    }
+
+    /// Whose requests alone it carries.
+    pub(crate) fn client(&self) -> Option<&Ends> {
+        match self {
+            Self::Own(own) => own.client.as_deref(),
+            Self::Stream(_) => None,
+        }
     }
 
     /// Whether its I/O goes on by itself.
@@ -116,7 +129,7 @@ impl Own {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        let Self { sender, driver, closed } = self;
+        let Self { sender, driver, closed, .. } = self;
         let mut answer = pin!(sender.try_send_request(request));
         std::future::poll_fn(move |cx| {
             if !*closed && Pin::new(&mut *driver).poll(cx).is_ready() {

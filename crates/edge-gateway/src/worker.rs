@@ -6,12 +6,13 @@
 //! listeners close, HTTP/2 clients get GOAWAY, and the thread ends with its last request or at the
 //! deadline.
 
+mod proxied;
 mod view;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -66,8 +67,23 @@ impl std::fmt::Debug for Worker {
 /// A worker's own listening sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    pub(crate) https: Vec<StdListener>,
-    pub(crate) http: Vec<StdListener>,
+    pub(crate) https: Vec<OwnSocket>,
+    pub(crate) http: Vec<OwnSocket>,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) struct OwnSocket {
+    /// As it is in the configuration, which may leave the port to the kernel.
+    pub(crate) configured: SocketAddr,
+    pub(crate) listener: StdListener,
+}
+
+/// Where a connection came in.
+#[derive(Debug, Clone, Copy)]
+struct Door {
+    kind: Kind,
+    configured: SocketAddr,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,9 +107,9 @@ pub(crate) fn run(
         let worker = Rc::new(Worker::new(gateway, shutdown));
         let mut accepting = tokio::task::JoinSet::new();
         for (kind, listeners) in [(Kind::Tls, sockets.https), (Kind::Plain, sockets.http)] {
-            for listener in listeners {
+            for OwnSocket { configured, listener } in listeners {
                 let listener = TcpListener::from_std(listener)?;
-                accepting.spawn_local(accept(Rc::clone(&worker), listener, kind));
+                accepting.spawn_local(accept(Rc::clone(&worker), listener, Door { kind, configured }));
             }
         }
         let sweep = tokio::task::spawn_local(sweep_forever(Rc::clone(&worker)));
@@ -164,9 +180,18 @@ impl Worker {
         key
     }
 
-    fn serve(self: &Rc<Self>, stream: TcpStream, peer: std::net::SocketAddr, kind: Kind) {
-        let metrics = &self.gateway.metrics;
-        let client = Client::new(peer);
+    /// Takes an accepted connection.
+    fn take(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, door: Door) {
+        let view = self.view();
+        match &view.proxy_protocol {
+            Some(expect) if expect.covers(door.configured) => self.take_proxied(stream, peer, door, expect),
+            _ => self.take_direct(stream, peer, door),
+        }
+    }
+
+    /// Serves a connection whose client is known.
+    fn serve(self: &Rc<Self>, stream: TcpStream, client: Client, door: Door) {
+        let (kind, metrics) = (door.kind, &self.gateway.metrics);
         if let Err(refusal) = self.gateway.connections.open(client.key) {
             match refusal {
                 Refusal::Total => metrics.refused_total.increment(1),
@@ -262,7 +287,7 @@ impl Drop for EncoderPlace {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener, kind: Kind) {
+async fn accept(worker: Rc<Worker>, listener: TcpListener, door: Door) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -270,7 +295,7 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, kind: Kind) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => worker.serve(stream, peer, kind),
+            Ok((stream, peer)) => worker.take(stream, peer, door),
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {
                 worker.gateway.metrics.accept_errors.increment(1);
@@ -282,7 +307,7 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, kind: Kind) {
     // Closing a listener resets the connections in its queue, so they are taken out first.
     poll_fn(|cx| {
         while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(cx) {
-            worker.serve(stream, peer, kind);
+            worker.take(stream, peer, door);
         }
         Poll::Ready(())
     })

@@ -7,6 +7,7 @@ use quintet_service::Invalid;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::proxy_protocol::ProxyProtocolSection;
 use super::{Config, invalid};
 
 /// Public sockets.
@@ -28,6 +29,8 @@ pub(crate) struct Listen {
     /// `max-age` of Strict-Transport-Security; 0 sends none, for names shared with plain-HTTP sites.
     #[serde(default)]
     pub(crate) hsts_max_age_s: u32,
+    /// Takes the client's address from the header that a proxy in front puts before each connection.
+    pub(crate) proxy_protocol: Option<ProxyProtocolSection>,
 }
 
 /// What plain listeners do with requests.

@@ -16,6 +16,7 @@ pub(crate) use self::place::Place;
 pub(crate) use self::sticky::StickySection;
 pub(crate) use self::tls::TlsSection;
 use super::invalid;
+use crate::proxy_protocol::Version;
 use crate::upstream::{HashKey, Policy, Protocol};
 
 const MAX_ADDRESSES: usize = 256;
@@ -34,6 +35,9 @@ pub(crate) struct Upstream {
     pub(crate) protocol: Protocol,
     /// Speaks TLS and verifies who answers.
     pub(crate) tls: Option<TlsSection>,
+    /// Tells the address of each client by a PROXY header of this version, `"v1"` or `"v2"`, before everything else. A
+    /// connection then serves one client's connection alone.
+    pub(crate) proxy_protocol: Option<Version>,
     /// Requests at once on one HTTP/2 connection, or fewer where the upstream says so; 1 to 1000.
     #[serde(default = "default_max_streams")]
     pub(crate) max_streams: u32,
@@ -161,6 +165,10 @@ pub(super) fn check(upstreams: &[Upstream]) -> Result<(), Invalid> {
         }
         check_addresses(place, upstream)?;
         tls::check(place, upstream)?;
+        if upstream.proxy_protocol.is_some() && upstream.protocol != Protocol::H1 {
+            let message = "needs protocol = \"h1\": an HTTP/2 connection carries requests of many clients";
+            return place.refuse("proxy_protocol", message);
+        }
         check_balance(place, upstream)?;
         place.within("connect_timeout_ms", upstream.connect_timeout_ms, 1, u64::MAX)?;
         place.within("max_pending", upstream.max_pending as u64, 0, 65_536)?;

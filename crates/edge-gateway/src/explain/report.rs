@@ -36,6 +36,8 @@ pub(super) struct Request {
 pub(super) struct Listener {
     pub(super) name: &'static str,
     pub(super) addresses: Vec<String>,
+    /// How the client's address is known, unless it is its connection's.
+    pub(super) client: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,6 +106,9 @@ impl Display for Report {
             writeln!(f, "             host {}, path {path}", request.host)?;
         }
         writeln!(f, "listener     {} on {}", self.listener.name, self.listener.addresses.join(", "))?;
+        if let Some(client) = &self.listener.client {
+            writeln!(f, "             client {client}")?;
+        }
         if let Some(certificate) = &self.certificate {
             write!(f, "certificate  {certificate}")?;
         }

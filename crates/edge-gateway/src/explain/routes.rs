@@ -3,6 +3,7 @@
 use super::report::{Limit, Other, Refusal, Report, Route as RouteReport, Upstream};
 use crate::cache::Policy;
 use crate::config::{Config, Plan, RateLimit, Upstream as UpstreamSection};
+use crate::proxy_protocol::Version;
 use crate::router::{Action, Auth, Head, HeaderEdits, Mismatch, Route, Unmet, Value, Values};
 use crate::upstream::Protocol;
 
@@ -181,11 +182,16 @@ fn action_text(action: &Action, values: &Values<'_>) -> String {
 
 fn speaks(section: &UpstreamSection) -> String {
     let protocol = if section.protocol == Protocol::H1 { "HTTP/1.1" } else { "HTTP/2" };
+    let told = match section.proxy_protocol {
+        None => "",
+        Some(Version::V1) => ", after a PROXY header (v1)",
+        Some(Version::V2) => ", after a PROXY header (v2)",
+    };
     match &section.tls {
-        None => protocol.to_owned(),
+        None => format!("{protocol}{told}"),
         Some(tls) => {
             let name = tls.server_name.as_deref().unwrap_or("its address");
-            format!("{protocol} over TLS, certificate verified for {name}")
+            format!("{protocol} over TLS, certificate verified for {name}{told}")
         }
     }
 }

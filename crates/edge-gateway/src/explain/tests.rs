@@ -10,6 +10,7 @@ const CONFIG: &str = r#"
     [listen]
     https = "0.0.0.0:443"
     http = "0.0.0.0:80"
+    proxy_protocol = { from = ["10.0.0.0/8"], listeners = ["0.0.0.0:443"] }
     [limits]
     rate_limit = { requests = 100, window_ms = 1000 }
     [[certificates]]
@@ -24,6 +25,7 @@ const CONFIG: &str = r#"
     [[upstreams]]
     name = "next"
     addresses = ["127.0.0.1:9000"]
+    proxy_protocol = "v2"
     [[routes]]
     name = "users"
     hosts = ["a.test"]
@@ -92,6 +94,9 @@ fn the_route_its_work_and_why_not_the_others_are_told() {
     assert_eq!(why_not(2), "not for method GET");
     assert!(text.contains("sent as    /u/7/orders?q=1"), "{text}");
     assert!(text.contains("not routes.1"), "{text}");
+    assert!(text.contains("client named by the PROXY header"), "{text}");
+    let (json, _) = ask("GET", "http://a.test/", &[]);
+    assert!(json["listener"]["client"].is_null(), "not on this listener: {json}");
 }
 
 #[test]
@@ -115,5 +120,6 @@ fn prefixes_redirects_and_wildcard_certificates_are_told() {
     assert_eq!(json["certificate"]["why"], "names *.wild.test");
     let (json, text) = ask("GET", "https://c.test/users/7", &["X-Canary: 1"]);
     assert_eq!(json["route"]["upstream_target"], "/7");
+    assert_eq!(json["route"]["upstreams"][0]["speaks"], "HTTP/1.1, after a PROXY header (v2)");
     assert!(json["certificate"]["why"].as_str().unwrap().contains("no certificate names c.test"), "{text}");
 }

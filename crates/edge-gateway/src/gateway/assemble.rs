@@ -21,7 +21,7 @@ use crate::limits::{Connections, RateLimiter};
 use crate::metrics::Metrics;
 use crate::tls::{self, Certificates};
 use crate::why::Recent;
-use crate::worker::{self, Sockets};
+use crate::worker::{self, OwnSocket, Sockets};
 
 /// The names of the public sockets, as systemd and an upgrade pass them.
 pub(crate) const HTTPS: &str = "https";
@@ -89,7 +89,7 @@ fn bind_all(
     name: &str,
     addresses: &[SocketAddr],
     sockets: &mut [Sockets],
-    of: impl Fn(&mut Sockets) -> &mut Vec<TcpListener>,
+    of: impl Fn(&mut Sockets) -> &mut Vec<OwnSocket>,
     inherited: &impl Fn(&str) -> anyhow::Result<Option<Listener>>,
     from: Giver,
 ) -> anyhow::Result<u16> {
@@ -112,7 +112,7 @@ fn bind_all(
         let workers = sockets.len();
         for (at, listener) in listeners.into_iter().enumerate() {
             if let Some(worker) = sockets.get_mut(at % workers) {
-                of(worker).push(listener);
+                of(worker).push(OwnSocket { configured: *address, listener });
             }
         }
     }

@@ -22,6 +22,7 @@ use crate::config::{
 use crate::identity::{BrowserSignIn, Identity};
 use crate::limits::{Access, Quota};
 use crate::metrics::{CacheMetrics, RouteMetrics};
+use crate::proxy_protocol::Expect;
 use crate::router::{Route, Router};
 use crate::seal::Sealer;
 use crate::tls::Certificates;
@@ -41,6 +42,10 @@ pub(crate) struct Snapshot {
     pub(crate) hsts: Option<HeaderValue>,
     /// Port that plain-HTTP requests are sent to.
     pub(crate) https_port: u16,
+    /// Connections that begin with a PROXY header.
+    pub(crate) proxy_protocol: Option<Box<Expect>>,
+    /// Whether any upstream gets PROXY headers.
+    pub(crate) announces: bool,
     /// Whether any route stores answers.
     pub(crate) caches: bool,
     /// By route index.
@@ -105,6 +110,8 @@ impl Snapshot {
         let routes = sections.map(|(route, section)| RouteState::new(route, section, basis, previous));
         Ok(Self {
             caches: plan.router.routes().iter().any(|route| route.cache.is_some()),
+            proxy_protocol: plan.proxy_protocol,
+            announces: config.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some()),
             routes: routes.collect(),
             router: plan.router,
             upstreams: upstreams(&config, basis, previous)?,
@@ -206,7 +213,7 @@ fn upstreams(
                 return Ok(Arc::clone(upstream));
             }
             let sticky = section.sticky.as_ref().map(|sticky| sticky.open(at)).transpose()?;
-            let transport = Transport::new(section.protocol, section.tls.as_ref())
+            let transport = Transport::new(section.protocol, section.tls.as_ref(), section.proxy_protocol)
                 .with_context(|| format!("key `upstreams.{at}.tls`"))?;
             let earlier = earlier.map(|(_, upstream)| &**upstream);
             Ok(Arc::new(Upstream::new(section, sticky, transport, basis.epoch, earlier)))

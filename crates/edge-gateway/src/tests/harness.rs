@@ -102,8 +102,8 @@ impl Fixture {
         let assembled =
             assemble(parse(&base, dir.path(), listen, more), clock.clone(), |_| Ok(None), Giver::Systemd)
                 .unwrap();
-        let https = assembled.sockets[0].https[0].local_addr().unwrap();
-        let http = assembled.sockets[0].http[0].local_addr().unwrap();
+        let https = assembled.sockets[0].https[0].listener.local_addr().unwrap();
+        let http = assembled.sockets[0].http[0].listener.local_addr().unwrap();
         let gateway = Arc::clone(&assembled.gateway);
         let shutdown = CancellationToken::new();
         let running = assembled.run(shutdown.clone()).unwrap();

@@ -137,7 +137,7 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 /// Asks over a connection of its own, which ends with this future.
 async fn exchange(address: &Address, upstream: &Upstream, health: &Health) -> Result<StatusCode, Failed> {
     let transport = &upstream.transport;
-    let stream = dial(address, transport, Purpose::Requests, health.timeout).await?;
+    let stream = dial(address, transport, Purpose::Requests, None, health.timeout).await?;
     let mut driver = JoinSet::new();
     let response = if transport.is_http2() {
         let builder = http2_builder(TokioExecutor::new(), 1);

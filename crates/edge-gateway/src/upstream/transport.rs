@@ -14,6 +14,7 @@ use rustls_pki_types::{IpAddr, ServerName};
 use serde::Deserialize;
 
 use crate::config::UpstreamTls;
+use crate::proxy_protocol::Version;
 use crate::tls::{self, Stamp, TlsError};
 
 /// What an upstream speaks.
@@ -34,6 +35,8 @@ pub(crate) enum Protocol {
 pub(crate) struct Transport {
     protocol: Protocol,
     tls: Option<Tls>,
+    /// The PROXY header that begins each connection.
+    pub(crate) announces: Option<Version>,
 }
 
 #[derive(Debug)]
@@ -62,8 +65,12 @@ pub(crate) enum Purpose {
 
 impl Transport {
     /// Reads the files that the section names.
-    pub(crate) fn new(protocol: Protocol, section: Option<&UpstreamTls>) -> Result<Self, TlsError> {
-        Ok(Self { protocol, tls: section.map(|section| Tls::new(protocol, section)).transpose()? })
+    pub(crate) fn new(
+        protocol: Protocol,
+        section: Option<&UpstreamTls>,
+        announces: Option<Version>,
+    ) -> Result<Self, TlsError> {
+        Ok(Self { protocol, tls: section.map(|section| Tls::new(protocol, section)).transpose()?, announces })
     }
 
     pub(crate) fn is_http2(&self) -> bool {

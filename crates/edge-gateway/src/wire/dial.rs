@@ -6,11 +6,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use quintet_http::listen::{Address, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::proxy_protocol::Ends;
 use crate::upstream::{Purpose, Transport};
 
 /// No connection to an upstream.
@@ -60,17 +61,20 @@ pub(crate) enum Io {
     Tls(Box<TlsStream<Stream>>),
 }
 
-/// Opens a stream to `address`, ready for HTTP.
+/// Opens a stream to `address`, ready for HTTP. Where upstreams are told who the client is, `client` is announced.
 pub(crate) async fn dial(
     address: &Address,
     transport: &Transport,
     purpose: Purpose,
+    client: Option<&Ends>,
     timeout: Duration,
 ) -> Result<Io, ConnectError> {
     let connecting = async {
-        let stream = connect(address)
-            .await
-            .map_err(|source| ConnectError::Refused { address: address.clone(), source })?;
+        let refused = |source| ConnectError::Refused { address: address.clone(), source };
+        let mut stream = connect(address).await.map_err(refused)?;
+        if let Some(version) = transport.announces {
+            stream.write_all(&version.header(client.copied())).await.map_err(refused)?;
+        }
         if transport.is_secure() {
             secure(address, transport, purpose, stream).await
         } else {

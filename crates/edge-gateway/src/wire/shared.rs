@@ -147,7 +147,7 @@ async fn connect(
     ticks: &Ticks,
 ) -> Result<Connection, ConnectError> {
     let transport: &Transport = &upstream.transport;
-    let stream = dial(address, transport, Purpose::Requests, upstream.connect_timeout).await?;
+    let stream = dial(address, transport, Purpose::Requests, None, upstream.connect_timeout).await?;
     let (sender, driver) = http2_builder(LocalExecutor, upstream.max_streams)
         .handshake(TokioIo::new(stream))
         .await

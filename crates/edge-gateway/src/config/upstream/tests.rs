@@ -34,6 +34,11 @@ fn a_mistake_is_named_with_its_key() {
         ("addresses = [\"unix:/a\"]\nprotocol = \"h3\"\n", "h3"),
         ("addresses = [\"unix:/a\"]\nprotocol = \"h2\"\n", "upstreams.0.protocol"),
         ("addresses = [\"1.2.3.4:5\"]\nprotocol = \"h2c\"\ntls = {}\n", "upstreams.0.protocol"),
+        (
+            "addresses = [\"unix:/a\"]\nprotocol = \"h2c\"\nproxy_protocol = \"v1\"\n",
+            "upstreams.0.proxy_protocol",
+        ),
+        ("addresses = [\"unix:/a\"]\nproxy_protocol = \"v3\"\n", "v3"),
         ("addresses = [\"unix:/a\"]\nmax_streams = 0\n", "upstreams.0.max_streams"),
         ("addresses = [\"unix:/a\"]\ntls = {}\n", "upstreams.0.tls.server_name"),
         ("addresses = [\"1.2.3.4:5\"]\ntls = { server_name = \"a b\" }\n", "upstreams.0.tls.server_name"),
