@@ -5,6 +5,7 @@
 //! that a running gateway never meets a configuration error. Files named here are read at start, not at parse.
 //! Sections compare with `==`: a reload keeps what their equals became.
 
+mod access_log;
 mod cache;
 mod client_auth;
 mod content;
@@ -21,6 +22,7 @@ use http::HeaderValue;
 use quintet_service::{Invalid, ServiceSection};
 use serde::Deserialize;
 
+pub(crate) use self::access_log::{AccessLogFormat, AccessLogOutput, AccessLogSection};
 pub(crate) use self::client_auth::{ClientAuthMode, ClientAuthSection, of_host as client_auth_of};
 pub(crate) use self::content::ContentSection;
 pub(crate) use self::identity::{Identity, Issuer};
@@ -58,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     #[serde(default)]
     pub(crate) reload: Reload,
+    #[serde(default)]
+    pub(crate) access_log: AccessLogSection,
 }
 
 /// What the configuration amounts to, checked.
@@ -82,6 +86,7 @@ impl Plan {
         content::check(&config.content)?;
         cache::check(&config.cache)?;
         reload::check(&config.reload)?;
+        access_log::check(&config.access_log)?;
         let issuer = config.identity.as_ref().map(identity::issuer).transpose()?;
         let quota = config
             .limits

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use quintet_http::problem::Problem;
 
+use crate::access_log::{Line, Said};
 use crate::cache::CacheUse;
 use crate::connection::ConnectionState;
 use crate::content::Content;
@@ -44,6 +45,8 @@ pub(crate) struct Exchange {
     /// What the cache did, on a route that has one.
     cache: Option<CacheUse>,
     long_lived: bool,
+    /// What lines of the form `combined` tell beside the rest.
+    said: Option<Box<Said>>,
     span: tracing::Span,
 }
 
@@ -72,7 +75,15 @@ impl Exchange {
             refused: None,
             cache: None,
             long_lived: false,
+            said: None,
             span: tracing::Span::none(),
+        }
+    }
+
+    /// Keeps what the access log tells of the request's head, where its lines do.
+    pub(crate) fn listen<B>(&mut self, request: &Request<B>) {
+        if self.view.access_log.combined().is_some() {
+            self.said = Some(Box::new(Said::new(request.version(), request.headers())));
         }
     }
 
@@ -177,8 +188,20 @@ impl Exchange {
                 self.span.record("otel.status_code", "ERROR");
             }
         }
+        let access_log = self.connection.worker.access_log();
+        if let Some(combined) = access_log.combined() {
+            combined.log(&Line {
+                client: self.connection.client.text(),
+                now: self.connection.worker.gateway.now(),
+                method: &self.method,
+                uri: &self.uri,
+                said: self.said.as_deref(),
+                status,
+                bytes: self.bytes.get(),
+            });
+        }
         let _entered = self.span.enter();
-        self.connection.worker.access.log("request", self.request_id_text(), |fields| {
+        access_log.structured.log("request", self.request_id_text(), |fields| {
             fields.text("method", self.method.as_str());
             fields.text("path", self.uri.path());
             fields.number("status", status.into());

@@ -63,6 +63,7 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     let request_id = trace::request_id(&state.worker);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut exchange = Exchange::new(Rc::clone(&state), started, method, uri, request_id.clone());
+    exchange.listen(&request);
     let mut extra = Extra::default();
     let outcome = if let Some(fault) = fault {
         extra.close = true;

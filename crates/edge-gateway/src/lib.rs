@@ -1,6 +1,7 @@
 //! The edge gateway: TLS termination, rate limiting, request routing and load balancing; the only public
 //! listener of a Quintet machine.
 
+mod access_log;
 mod answer;
 mod auth;
 mod body;

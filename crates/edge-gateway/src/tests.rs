@@ -21,4 +21,4 @@ mod signin;
 mod transport;
 mod upstreams;
 
-pub(crate) use self::harness::{ECHO, Fixture, echo, get, post, write_certificate};
+pub(crate) use self::harness::{ECHO, Fixture, PATIENCE, echo, get, post, write_certificate};

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use quintet_telemetry::access::AccessLog;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
 use tokio::task::AbortHandle;
@@ -26,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::view::View;
+use crate::access_log::AccessLog;
 use crate::connection::{Client, ConnectionState, serve_plain, serve_tls};
 use crate::gateway::Gateway;
 use crate::limits::Refusal;
@@ -43,8 +43,6 @@ pub(crate) struct Worker {
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
     view: RefCell<Rc<View>>,
-    /// Its lines wait for the next sweep, or for a batch of them.
-    pub(crate) access: AccessLog,
     /// What this worker refused or failed lately.
     pub(crate) incidents: Arc<Ring>,
     /// The generation that `view` is of.
@@ -120,6 +118,7 @@ pub(crate) fn run(
         }
         sweep.abort();
         worker.abort_all();
+        worker.access_log().finish();
         Ok(())
     })
 }
@@ -134,7 +133,6 @@ impl Worker {
             seen: Cell::new(gateway.generation()),
             view: RefCell::new(Rc::new(View::new(gateway.snapshot(), None, &ticks))),
             incidents: gateway.recent.ring(),
-            access: AccessLog::new(),
             gateway,
             ticks,
             shutdown,
@@ -152,6 +150,11 @@ impl Worker {
             self.refresh();
         }
         Rc::clone(&self.view.borrow())
+    }
+
+    /// Where lines go now: those of a request that began under an earlier configuration, too.
+    pub(crate) fn access_log(&self) -> Rc<AccessLog> {
+        Rc::clone(&self.view.borrow().access_log)
     }
 
     #[cold]
@@ -219,10 +222,10 @@ impl Worker {
 
     fn sweep(&self) {
         self.ticks.advance();
-        self.access.flush();
         // Asked for on an idle worker as well, so that an old configuration does not linger there.
         let view = self.view();
         view.sweep();
+        view.access_log.flush();
         let limits = view.limits();
         let overdue: Vec<AbortHandle> = self
             .connections

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use quintet_types::{SharedClock, Timestamp};
 use tracing::Level;
 
-use crate::logs::{Record, SpanIds, Stdout, Value, current_span};
+use crate::logs::{Record, Role, SpanIds, Stdout, Value, current_span};
 use crate::otlp::{LogSignal, Queue};
 use crate::settings::{LogFilter, LogFormat};
 
@@ -30,8 +30,42 @@ pub(crate) struct Destination {
     pub(crate) format: LogFormat,
     pub(crate) clock: SharedClock,
     pub(crate) filter: LogFilter,
-    pub(crate) stdout: Stdout,
+    /// None where lines are written in another form, by another.
+    pub(crate) stdout: Option<Stdout>,
     pub(crate) otlp: Option<Queue<LogSignal>>,
+}
+
+/// An output for lines, which takes them without waiting: beyond a bound they are dropped and counted. Clones share it;
+/// what it has taken is written even after the last is dropped, as long as the process lives.
+#[derive(Clone)]
+pub struct Lines(Stdout);
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lines")
+    }
+}
+
+impl Lines {
+    /// Writes to `output` on a thread of its own. What is lost counts under the label `signal`.
+    pub fn to(output: Box<dyn std::io::Write + Send>, signal: &'static str) -> std::io::Result<Self> {
+        Stdout::start_as(output, Role { signal, tells: false }).map(Self)
+    }
+
+    /// Where the process's own lines go; none without telemetry set up.
+    pub fn of_process() -> Option<Self> {
+        PROCESS.get()?.stdout.clone().map(Self)
+    }
+
+    /// Hands on so many lines, all or none; each ends with its line feed.
+    pub fn push(&self, lines: &[u8], count: u64) {
+        self.0.push(lines, count);
+    }
+
+    /// Waits until everything so far is written, for at most `deadline`.
+    pub fn flush(&self, deadline: std::time::Duration) {
+        self.0.flush(deadline);
+    }
 }
 
 impl Destination {
@@ -74,6 +108,26 @@ impl AccessLog {
         Self::to(PROCESS.get().cloned())
     }
 
+    /// A log whose lines go to `lines` instead of standard output, or nowhere; what leaves for the sink is the same.
+    pub fn with_lines(lines: Option<Lines>) -> Self {
+        let destination = PROCESS.get().map(|process| {
+            Arc::new(Destination {
+                service: process.service,
+                format: process.format,
+                clock: process.clock.clone(),
+                filter: process.filter.clone(),
+                stdout: lines.map(|lines| lines.0),
+                otlp: process.otlp.clone(),
+            })
+        });
+        Self::to(destination)
+    }
+
+    /// Whether the log level lets lines through; it does without telemetry set up.
+    pub fn is_wanted(&self) -> bool {
+        self.destination.is_none() || self.enabled.get()
+    }
+
     pub(crate) fn to(destination: Option<Arc<Destination>>) -> Self {
         let log = Self { destination, enabled: Cell::new(false), batch: RefCell::default() };
         log.flush();
@@ -84,6 +138,9 @@ impl AccessLog {
     /// there is one; `fill` says the rest.
     pub fn log(&self, message: &'static str, request_id: &str, fill: impl FnOnce(&mut Fields<'_>)) {
         let Some(destination) = self.destination.as_deref().filter(|_| self.enabled.get()) else { return };
+        if destination.stdout.is_none() && destination.otlp.is_none() {
+            return;
+        }
         let mut batch = self.batch.borrow_mut();
         let now = destination.clock.now();
         let span = current_span();
@@ -96,15 +153,18 @@ impl AccessLog {
             record.request_id = span.map(|_| Arc::from(request_id));
             record.span = span;
             fill(&mut Fields(Form::Record(&mut record)));
-            destination.format.write(&record, destination.service, &mut batch.bytes);
+            if destination.stdout.is_some() {
+                destination.format.write(&record, destination.service, &mut batch.bytes);
+            }
             if let Some(queue) = &destination.otlp {
                 queue.push(record);
             }
         }
+        let Some(stdout) = &destination.stdout else { return };
         batch.bytes.push(b'\n');
         batch.lines += 1;
         if batch.bytes.len() >= BATCH {
-            batch.send(&destination.stdout);
+            batch.send(stdout);
         }
     }
 
@@ -112,7 +172,9 @@ impl AccessLog {
     pub fn flush(&self) {
         let Some(destination) = &self.destination else { return };
         self.enabled.set(destination.filter.admits_event(TARGET, Level::INFO));
-        self.batch.borrow_mut().send(&destination.stdout);
+        if let Some(stdout) = &destination.stdout {
+            self.batch.borrow_mut().send(stdout);
+        }
     }
 }
 

@@ -115,7 +115,7 @@ pub fn init_with(
         format: settings.log_format,
         clock,
         filter: log_filter.clone(),
-        stdout: stdout.clone(),
+        stdout: Some(stdout.clone()),
         otlp: exporter.as_ref().map(Exporter::log_queue),
     }
     .install();

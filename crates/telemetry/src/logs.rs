@@ -22,7 +22,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 pub(crate) use self::record::{Record, SpanIds, Value, cut};
-pub(crate) use self::stdout::Stdout;
+pub(crate) use self::stdout::{Role, Stdout};
 
 use crate::otlp::{LogSignal, Queue};
 use crate::settings::LogFormat;

@@ -15,6 +15,7 @@ use http::HeaderValue;
 use quintet_service::{Secret, SecretFile};
 use quintet_types::SharedClock;
 
+use crate::access_log;
 use crate::client_auth::ClientAuth;
 use crate::config::{
     Config, Identity as IdentitySection, Issuer, Limits, Plan, RouteSection, Upstream as UpstreamSection,
@@ -37,6 +38,8 @@ pub(crate) struct Snapshot {
     /// Hosts whose clients are asked for a certificate.
     pub(crate) client_auth: Option<ClientAuth>,
     pub(crate) quota: Option<Quota>,
+    /// Where the access log goes.
+    pub(crate) access_log: Arc<access_log::Output>,
     pub(crate) access: Option<Box<Access>>,
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) hsts: Option<HeaderValue>,
@@ -121,6 +124,10 @@ impl Snapshot {
                 previous.and_then(|previous| previous.client_auth.as_ref()),
             )?,
             quota: plan.quota,
+            access_log: access_log::Output::open(
+                &config.access_log,
+                previous.map(|previous| &previous.access_log),
+            )?,
             access: plan.access,
             identity,
             hsts: plan.hsts,

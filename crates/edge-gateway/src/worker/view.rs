@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use quintet_http::Client as HttpClient;
 
+use crate::access_log::AccessLog;
 use crate::gateway::{Snapshot, Tally};
 use crate::identity::Identity;
 use crate::pool::Pool;
@@ -23,6 +24,8 @@ pub(crate) struct View {
     pools: Vec<Rc<Pool>>,
     pub(crate) identity: Option<Rc<LocalIdentity>>,
     pub(crate) tally: Arc<Tally>,
+    /// The worker's part of the access log.
+    pub(crate) access_log: Rc<AccessLog>,
 }
 
 /// The identity provider as one worker sees it. Its caches end with the provider's section, so that
@@ -74,7 +77,13 @@ impl View {
                 None => Rc::new(LocalIdentity::new(shared)),
             }
         };
+        let kept = previous.map(|previous| &previous.access_log);
+        let access_log = match kept.filter(|kept| kept.is_of(&snapshot.access_log)) {
+            Some(kept) => Rc::clone(kept),
+            None => Rc::new(AccessLog::new(&snapshot.access_log)),
+        };
         Self {
+            access_log,
             pools: pools.collect(),
             identity: snapshot.identity.as_ref().map(local),
             tally: snapshot.tally(),

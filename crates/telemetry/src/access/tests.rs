@@ -41,10 +41,10 @@ fn destination(format: LogFormat, level: &str) -> (Arc<Destination>, impl Fn() -
         format,
         clock: Arc::new(Fixed),
         filter: LogFilter::new(&level.parse().unwrap()),
-        stdout: Stdout::start(Box::new(memory.clone())).unwrap(),
+        stdout: Some(Stdout::start(Box::new(memory.clone())).unwrap()),
         otlp: None,
     });
-    let stdout = destination.stdout.clone();
+    let stdout = destination.stdout.clone().unwrap();
     let read = move || {
         stdout.flush(Duration::from_secs(10));
         let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
@@ -56,7 +56,8 @@ fn destination(format: LogFormat, level: &str) -> (Arc<Destination>, impl Fn() -
 /// The same request as an event and as a line of the access log, in and out of a span.
 fn both_ways(format: LogFormat) -> Vec<String> {
     let (destination, read) = destination(format, "info");
-    let layer = LogLayer::new("edge-gateway", format, Arc::new(Fixed), destination.stdout.clone(), None);
+    let layer =
+        LogLayer::new("edge-gateway", format, Arc::new(Fixed), destination.stdout.clone().unwrap(), None);
     let provider = SdkTracerProvider::builder().build();
     let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("test")).with_filter(SpanFilter);
     let log = AccessLog::to(Some(Arc::clone(&destination)));
@@ -129,4 +130,52 @@ fn fractions_of_a_second_and_times_before_1970_are_right() {
     ] {
         assert_eq!(second.of(time.parse().unwrap()), text);
     }
+}
+
+struct Broken;
+
+impl io::Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_output_of_its_own_gets_lines_and_outlives_errors() {
+    let memory = Memory::default();
+    let lines = Lines::to(Box::new(memory.clone()), "access_log").unwrap();
+    lines.push(b"one\ntwo\n", 2);
+    lines.flush(Duration::from_secs(10));
+    assert_eq!(*memory.0.lock().unwrap(), b"one\ntwo\n");
+    let broken = Lines::to(Box::new(Broken), "access_log").unwrap();
+    for _ in 0..3 {
+        broken.push(b"lost\n", 1);
+        broken.flush(Duration::from_secs(10));
+    }
+}
+
+struct Sends(std::sync::mpsc::SyncSender<Vec<u8>>);
+impl io::Write for Sends {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_an_output_has_taken_is_written_after_its_last_handle_is_gone() {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(8);
+    let lines = Lines::to(Box::new(Sends(sender)), "access_log").unwrap();
+    lines.push(b"last\n", 1);
+    drop(lines);
+    assert_eq!(receiver.recv().unwrap(), b"last\n");
+    receiver.recv().unwrap_err();
 }

@@ -147,7 +147,7 @@ impl Write for Gate {
 fn gated() -> (SyncSender<()>, Memory, Stdout) {
     let (open, wait) = sync_channel(16);
     let memory = Memory::default();
-    let stdout = Stdout::with_limit(Box::new(Gate(wait, memory.clone())), 10).unwrap();
+    let stdout = Stdout::with_limit(Box::new(Gate(wait, memory.clone())), stdout::PROCESS, 10).unwrap();
     (open, memory, stdout)
 }
 
