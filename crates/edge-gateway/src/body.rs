@@ -4,9 +4,11 @@
 //! arrives. [`ResponseBody`] runs from upstream to client; it owns the upstream connection while the
 //! answer streams, does its I/O, and gives it back to the pool when the answer is complete.
 
+mod pace;
 mod request;
 mod response;
 
+pub(crate) use self::pace::MinRate;
 pub(crate) use self::request::{RequestBody, Upload, UploadPhase};
 pub(crate) use self::response::{ResponseBody, Streaming};
 
@@ -15,6 +17,8 @@ pub(crate) use self::response::{ResponseBody, Streaming};
 pub(crate) enum BodyError {
     #[error("the request body is larger than the route allows")]
     TooLarge,
+    #[error("the client sends the request body too slowly")]
+    TooSlow,
     #[error("the client's request body broke off")]
     Client(#[source] hyper::Error),
     #[error("the upstream's answer broke off")]

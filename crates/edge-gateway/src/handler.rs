@@ -30,7 +30,7 @@ pub(crate) use self::host::host_name;
 use self::rewrite::rewrite;
 use self::upgrade::{is_upgrade, parts_request, upgraded};
 use crate::auth::{Denied, authorize};
-use crate::body::{RequestBody, ResponseBody, Streaming, Upload, UploadPhase};
+use crate::body::{MinRate, RequestBody, ResponseBody, Streaming, Upload, UploadPhase};
 use crate::cache::Fill;
 use crate::config::HttpMode;
 use crate::connection::ConnectionState;
@@ -223,7 +223,8 @@ async fn process(
         }
     }
     let invalidates = (view.caches && !is_safe(&parts.method)).then(|| caching::key(state, &asked, &parts));
-    let (request_body, upload) = request_body(state, route, body, extra)?;
+    let min_rate = route.min_rate.filter(|_| !view.is_grpc(upstream, &parts.headers));
+    let (request_body, upload) = request_body(state, route, body, min_rate, extra)?;
     if let (Some(room), Some(upload)) = (route.retries.keeps(&parts.method), &upload) {
         upload.keep(room);
     }
@@ -356,6 +357,7 @@ fn request_body(
     state: &Rc<ConnectionState>,
     route: &Route,
     body: Incoming,
+    min_rate: Option<MinRate>,
     extra: &mut Extra,
 ) -> Result<(RequestBody, Option<Rc<Upload>>), Problem> {
     if body.is_end_stream() {
@@ -365,7 +367,7 @@ fn request_body(
         extra.close = true;
         return Err(too_large());
     }
-    let upload = Rc::new(Upload::new(Rc::clone(state), route.max_body));
+    let upload = Rc::new(Upload::new(Rc::clone(state), route.max_body, min_rate));
     Ok((RequestBody::Stream { incoming: body, upload: Rc::clone(&upload) }, Some(upload)))
 }
 

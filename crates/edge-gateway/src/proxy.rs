@@ -111,6 +111,9 @@ async fn attempts(
                 match replay.filter(|one| one.repeats && refused).and_then(|replay| replay.request(upload)) {
                     Some(again) if sends < retries.sends && upstream.may_retry() => again,
                     _ => {
+                        if let Some(upload) = upload {
+                            upload.answered();
+                        }
                         let wire = keep_or_detach(worker, wire, upload);
                         let sticky = upstream.sticky_cookie(target.affinity, endpoint);
                         return Ok(Forwarded { response, wire, lease, waited, sticky });

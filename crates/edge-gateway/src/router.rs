@@ -31,6 +31,7 @@ use self::hosts::HostTable;
 pub(crate) use self::mirror::{Mirror, MirrorPermit};
 pub(crate) use self::pattern::{PathRule, Template};
 pub(crate) use self::text::{Text, Values};
+use crate::body::MinRate;
 use crate::cache::Policy;
 use crate::content::Content;
 use crate::limits::{Access, Quota, QuotaKey};
@@ -71,6 +72,8 @@ pub(crate) struct Route {
     pub(crate) quota: Option<(Quota, QuotaKey)>,
     pub(crate) access: Option<Box<Access>>,
     pub(crate) max_body: u64,
+    /// At which a client has to send a body.
+    pub(crate) min_rate: Option<MinRate>,
     pub(crate) timeout: Duration,
     pub(crate) retries: Retries,
 }

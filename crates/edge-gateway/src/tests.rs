@@ -18,6 +18,7 @@ mod reload;
 mod resilience;
 mod routing;
 mod signin;
+mod slow_bodies;
 mod transport;
 mod upstreams;
 

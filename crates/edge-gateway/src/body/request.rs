@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::BodyError;
+use super::pace::{MinRate, Pace};
 use crate::connection::ConnectionState;
 use crate::mirror::Copy;
 use crate::proxy::Kept;
@@ -25,6 +26,8 @@ pub(crate) struct Upload {
     copy: OnceCell<Copy>,
     /// What has passed, where it may have to be sent again.
     kept: OnceCell<Kept>,
+    /// None where the client may take its time.
+    pace: Option<Pace>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,12 +35,13 @@ pub(crate) enum UploadPhase {
     Running,
     Complete,
     TooLarge,
+    TooSlow,
     /// The client went away or sent rubbish.
     Failed,
 }
 
 impl Upload {
-    pub(crate) fn new(connection: Rc<ConnectionState>, limit: u64) -> Self {
+    pub(crate) fn new(connection: Rc<ConnectionState>, limit: u64, min_rate: Option<MinRate>) -> Self {
         Self {
             connection,
             limit,
@@ -45,6 +49,14 @@ impl Upload {
             phase: Cell::new(UploadPhase::Running),
             copy: OnceCell::new(),
             kept: OnceCell::new(),
+            pace: min_rate.map(Pace::new),
+        }
+    }
+
+    /// The answer has begun: how fast the client goes on is between it and the upstream.
+    pub(crate) fn answered(&self) {
+        if let Some(pace) = &self.pace {
+            pace.end();
         }
     }
 
@@ -110,7 +122,21 @@ impl Body for RequestBody {
             }
             Self::Empty | Self::Whole(_) => return Poll::Ready(None),
         };
-        let frame = std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let frame = match (Pin::new(&mut *incoming).poll_frame(cx), &upload.pace) {
+            (Poll::Ready(frame), None) => frame,
+            (Poll::Pending, None) => return Poll::Pending,
+            (Poll::Ready(frame), Some(pace)) => {
+                pace.arrived();
+                frame
+            }
+            (Poll::Pending, Some(pace)) => {
+                if !pace.is_missed(upload.received.get(), cx) {
+                    return Poll::Pending;
+                }
+                upload.phase.set(UploadPhase::TooSlow);
+                return Poll::Ready(Some(Err(BodyError::TooSlow)));
+            }
+        };
         Poll::Ready(match frame {
             None => {
                 upload.complete();

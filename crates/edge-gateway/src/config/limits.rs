@@ -7,6 +7,7 @@ use quintet_service::Invalid;
 use serde::Deserialize;
 
 use super::invalid;
+use crate::body::MinRate;
 use crate::limits::{Access, Networks, Quota, QuotaKey};
 
 /// Bounds on what clients can make the gateway hold.
@@ -24,6 +25,11 @@ pub(crate) struct Limits {
     pub(crate) keep_alive_timeout_ms: u64,
     /// Longest pause while a request body is being sent.
     pub(crate) body_idle_timeout_ms: u64,
+    /// Bytes a second that a client has to send of a request body, over the time that it is waited for; 0 for none.
+    /// What is slower is answered 408.
+    pub(crate) body_min_rate: u64,
+    /// Time before `body_min_rate` counts.
+    pub(crate) body_min_rate_grace_ms: u64,
     /// Longest pause of a client that does not take its answer.
     pub(crate) write_timeout_ms: u64,
     pub(crate) tunnel_idle_timeout_ms: u64,
@@ -48,6 +54,8 @@ impl Default for Limits {
             header_read_timeout_ms: 10_000,
             keep_alive_timeout_ms: 75_000,
             body_idle_timeout_ms: 30_000,
+            body_min_rate: 500,
+            body_min_rate_grace_ms: 20_000,
             write_timeout_ms: 60_000,
             tunnel_idle_timeout_ms: 600_000,
             max_body: 1024 * 1024,
@@ -98,8 +106,15 @@ pub(super) fn check(limits: &Limits) -> Result<(), Invalid> {
     at_least("header_read_timeout_ms", limits.header_read_timeout_ms, 100)?;
     at_least("keep_alive_timeout_ms", limits.keep_alive_timeout_ms, 100)?;
     at_least("body_idle_timeout_ms", limits.body_idle_timeout_ms, 100)?;
+    at_least("body_min_rate_grace_ms", limits.body_min_rate_grace_ms, 100)?;
     at_least("write_timeout_ms", limits.write_timeout_ms, 100)?;
     at_least("tunnel_idle_timeout_ms", limits.tunnel_idle_timeout_ms, 100)
+}
+
+/// The least rate of a route's request bodies; `rate` is the route's own.
+pub(super) fn min_rate(limits: &Limits, rate: Option<u64>) -> Option<MinRate> {
+    let rate = rate.unwrap_or(limits.body_min_rate);
+    (rate > 0).then(|| MinRate { rate, grace: Duration::from_millis(limits.body_min_rate_grace_ms) })
 }
 
 /// Whom a route's allowance belongs to.

@@ -16,7 +16,7 @@ use self::matching::FieldMatch;
 use self::static_files::StaticFilesSection;
 use super::cache::{self, RouteCacheSection};
 use super::content::{self, CompressSection, CorsSection, SecuritySection, Switch};
-use super::limits::{RateLimit, access, quota, quota_key};
+use super::limits::{self, RateLimit, access, quota, quota_key};
 use super::retries::{self, RetriesSection};
 use super::{Config, invalid};
 use crate::limits::{Quota, QuotaKey};
@@ -99,6 +99,8 @@ pub(crate) struct RouteSection {
     pub(crate) deny: Vec<String>,
     /// Largest request body in bytes; `limits.max_body` where unset.
     pub(crate) max_body: Option<u64>,
+    /// Bytes a second that a client has to send of a request body; `limits.body_min_rate` where unset, 0 for none.
+    pub(crate) body_min_rate: Option<u64>,
     /// Time from the end of the request to the head of the answer.
     #[serde(default = "default_route_timeout_ms")]
     pub(crate) timeout_ms: u64,
@@ -168,6 +170,7 @@ pub(super) fn check(config: &Config, at: usize, section: &RouteSection) -> Resul
         quota: rate_limit(place, section)?,
         access: access(&format!("routes.{at}"), &section.allow, &section.deny)?,
         max_body: section.max_body.unwrap_or(config.limits.max_body),
+        min_rate: limits::min_rate(&config.limits, section.body_min_rate),
         timeout: Duration::from_millis(section.timeout_ms),
         retries: retries::check(
             &format!("routes.{at}"),

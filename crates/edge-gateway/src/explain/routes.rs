@@ -67,6 +67,11 @@ pub(super) fn explain(
         report.limits.push(limit(&format!("routes.{index}.rate_limit"), rate_text(rate)));
     }
     report.limits.push(limit(&format!("routes.{index}.max_body"), route.max_body));
+    let least = route.min_rate.map_or_else(
+        || "none".to_owned(),
+        |min| format!("{} bytes a second after {} ms", min.rate, min.grace.as_millis()),
+    );
+    report.limits.push(limit(&format!("routes.{index}.body_min_rate"), least));
     report.limits.push(limit(&format!("routes.{index}.timeout_ms"), route.timeout.as_millis()));
     let values = Values {
         client_ip: client,

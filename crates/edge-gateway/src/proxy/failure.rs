@@ -75,6 +75,7 @@ impl Failure {
     pub(super) fn of_upload(phase: UploadPhase) -> Option<Self> {
         let (reason, problem) = match phase {
             UploadPhase::TooLarge => ("body_too_large", too_large()),
+            UploadPhase::TooSlow => return Some(Self::slow_body()),
             UploadPhase::Failed => (
                 "client_body",
                 Problem::bad_request("body_broken", "the request body broke off or is malformed"),
@@ -82,6 +83,13 @@ impl Failure {
             UploadPhase::Running | UploadPhase::Complete => return None,
         };
         Some(Self { reason, problem: Box::new(problem), unread: true })
+    }
+
+    /// Below the least rate.
+    fn slow_body() -> Self {
+        let detail = "the request body came more slowly than this address takes it";
+        let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail);
+        Self { reason: "body_too_slow", problem: Box::new(problem), unread: true }
     }
 
     pub(super) fn slow_upload() -> Self {

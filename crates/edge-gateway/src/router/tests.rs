@@ -46,6 +46,7 @@ fn route(path: &str, hosts: &[&str], asks: &[&str]) -> Route {
         quota: None,
         access: None,
         max_body: 0,
+        min_rate: None,
         timeout: Duration::from_secs(1),
         retries: crate::proxy::Retries::default(),
     }

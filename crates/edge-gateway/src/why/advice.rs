@@ -111,6 +111,11 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "The client paused too long while sending its body.",
             "Slow clients need a higher `limits.body_idle_timeout_ms`.",
         ),
+        "body_too_slow" => (
+            "The client sent its body more slowly than `body_min_rate` of the route, or of [limits], for longer than \
+             `limits.body_min_rate_grace_ms`.",
+            "Lower `body_min_rate` of a route whose clients are that slow; 0 for bodies that are streams with pauses.",
+        ),
         "client_body" | "body_broken" => (
             "The client's body broke off or was malformed.",
             "This is the client's doing, or that of a proxy in front of the gateway.",

@@ -7,6 +7,8 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use quintet_http::Client as HttpClient;
 
 use crate::access_log::AccessLog;
@@ -94,6 +96,16 @@ impl View {
     /// The upstream at `index` of the configuration.
     pub(crate) fn pool(&self, index: usize) -> Option<&Rc<Pool>> {
         self.pools.get(index)
+    }
+
+    /// Whether a request to the upstream at `index` is a call of gRPC, whose body is a stream with pauses. What only says
+    /// so is none: gRPC needs HTTP/2 on the way.
+    pub(crate) fn is_grpc(&self, index: usize, headers: &HeaderMap) -> bool {
+        let http2 = self.pools.get(index).is_some_and(|pool| pool.upstream.transport.is_http2());
+        http2
+            && headers
+                .get(CONTENT_TYPE)
+                .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
     }
 
     /// Drops upstream connections that have been idle too long.

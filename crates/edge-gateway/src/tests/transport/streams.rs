@@ -261,3 +261,31 @@ async fn clients_that_do_not_read_hold_up_nobody_else() {
     }
     assert_eq!(origin.accepted(), 1);
 }
+
+#[tokio::test]
+async fn a_grpc_call_may_pause_longer_than_other_bodies() {
+    let origin = scripted(100, |_, (request, mut respond): Incoming| async move {
+        let mut body = request.into_body();
+        while let Some(Ok(data)) = body.data().await {
+            body.flow_control().release_capacity(data.len()).unwrap();
+        }
+        say(&mut respond, "all");
+        Then::Serve
+    })
+    .await;
+    let limits = "[limits]\nbody_min_rate = 1000\nbody_min_rate_grace_ms = 200\n";
+    let fixture =
+        Fixture::start(&format!("{}{limits}", upstream(origin.address, "protocol = \"h2c\""))).await;
+    let mut tasks = JoinSet::new();
+    for (content_type, status) in [("application/grpc", 200), ("application/octet-stream", 408)] {
+        let mut client = frames(&fixture, &mut tasks).await;
+        let mut request = ask(&fixture, "/shop.Orders/Put");
+        request.headers_mut().insert("content-type", http::HeaderValue::from_static(content_type));
+        let (response, mut upload) = client.send_request(request, false).unwrap();
+        upload.send_data(Bytes::from_static(b"first"), false).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+        // Whoever has been answered needs no end.
+        let _ = upload.send_data(Bytes::from_static(b"last"), true);
+        assert_eq!(response.await.unwrap().status().as_u16(), status, "{content_type}");
+    }
+}
