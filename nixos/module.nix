@@ -63,7 +63,7 @@ let
     };
 
   stateDirectories = {
-    edge-gateway = [ ];
+    edge-gateway = [ "quintet/gateway" ];
     core-api = [ "quintet/core" ];
     async-worker = [ "quintet/core" ];
     identity-provider = [ "quintet/identity" ];

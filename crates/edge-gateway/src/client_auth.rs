@@ -15,8 +15,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use tokio::net::TcpStream;
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 pub(crate) use self::certificate::ClientCertificate;
 use crate::config::{ClientAuthMode, ClientAuthSection};
@@ -84,6 +84,15 @@ impl ClientAuth {
         others: &Arc<ServerConfig>,
     ) -> io::Result<(TlsStream<TcpStream>, Option<Verified>)> {
         let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        self.shake_hands(start, others).await
+    }
+
+    /// Goes on with a handshake whose first message has been read.
+    pub(crate) async fn shake_hands(
+        &self,
+        start: StartHandshake<TcpStream>,
+        others: &Arc<ServerConfig>,
+    ) -> io::Result<(TlsStream<TcpStream>, Option<Verified>)> {
         let policy = start.client_hello().server_name().and_then(|name| self.of(name)).cloned();
         let Some(policy) = policy else {
             return start.into_stream(Arc::clone(others)).await.map(|stream| (stream, None));

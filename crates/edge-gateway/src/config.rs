@@ -6,6 +6,7 @@
 //! Sections compare with `==`: a reload keeps what their equals became.
 
 mod access_log;
+mod acme;
 mod cache;
 mod client_auth;
 mod content;
@@ -23,6 +24,7 @@ use quintet_service::{Invalid, ServiceSection};
 use serde::Deserialize;
 
 pub(crate) use self::access_log::{AccessLogFormat, AccessLogOutput, AccessLogSection};
+pub(crate) use self::acme::{AcmeSection, CertificateSource, ChallengeKind, ExternalAccount};
 pub(crate) use self::client_auth::{ClientAuthMode, ClientAuthSection, of_host as client_auth_of};
 pub(crate) use self::content::ContentSection;
 pub(crate) use self::identity::{Identity, Issuer};
@@ -45,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     #[serde(default)]
     pub(crate) certificates: Vec<Certificate>,
+    pub(crate) acme: Option<AcmeSection>,
     #[serde(default)]
     pub(crate) client_auth: Vec<ClientAuthSection>,
     #[serde(default)]
@@ -80,6 +83,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(config: &Config) -> Result<Self, Invalid> {
         listen::check(config)?;
+        acme::check(config)?;
         client_auth::check(&config.client_auth)?;
         upstream::check(&config.upstreams)?;
         limits::check(&config.limits)?;

@@ -275,18 +275,25 @@ impl ConnectionState {
 pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
     let tls = &state.worker.gateway.tls;
     let view = state.worker.view();
+    let challenges = &state.worker.gateway.acme.challenges;
     let accepted = match &view.client_auth {
-        None => Box::pin(TlsAcceptor::from(Arc::clone(tls)).accept(stream)).await,
-        Some(auth) => Box::pin(auth.accept(stream, tls)).await.map(|(stream, verified)| {
-            // There is one handshake.
-            let _ = verified.map(|verified| state.verified.set(verified));
-            stream
-        }),
+        auth if challenges.shakes_hands() => {
+            Box::pin(crate::acme::accept(challenges, stream, auth.as_ref(), tls)).await
+        }
+        None => Box::pin(TlsAcceptor::from(Arc::clone(tls)).accept(stream))
+            .await
+            .map(|stream| Some((stream, None))),
+        Some(auth) => Box::pin(auth.accept(stream, tls)).await.map(Some),
     };
     drop(view);
     let stream = match accepted {
         // Moved from one future's state to another's from here on; boxed, each holds a pointer instead of all of TLS.
-        Ok(stream) => Box::new(stream),
+        Ok(Some((stream, verified))) => {
+            // There is one handshake.
+            let _ = verified.map(|verified| state.verified.set(verified));
+            Box::new(stream)
+        }
+        Ok(None) => return,
         Err(error) => {
             crate::metrics::Metrics::handshake_failed(crate::tls::failure_kind(&error));
             tracing::debug!(client = state.client.text(), %error, "TLS handshake failed");

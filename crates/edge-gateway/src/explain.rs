@@ -17,7 +17,8 @@ use http::{Method, Uri};
 use quintet_service::{Code, OrExit as _, StartError};
 
 use self::report::{Listener, Refusal, Report, Request};
-use crate::config::{Config, HttpMode, Plan};
+use crate::acme::PREFIX;
+use crate::config::{ChallengeKind, Config, HttpMode, Plan};
 use crate::handler::host_name;
 use crate::path;
 use crate::proxy_protocol::{Expect, Others};
@@ -73,6 +74,7 @@ fn report(config: &Config, asked: &Explain) -> anyhow::Result<Report> {
         listener: listener(config, &plan, scheme),
         certificate: None,
         client_certificate: None,
+        acme: acme(config, scheme, &method, uri.path()),
         refused: None,
         limits: routes::connection_limits(config, &plan),
         route: None,
@@ -80,7 +82,7 @@ fn report(config: &Config, asked: &Explain) -> anyhow::Result<Report> {
     };
     match scheme {
         "https" => {
-            report.certificate = Some(certificate::choose(&config.certificates, &host));
+            report.certificate = Some(certificate::choose(&config.certificate_sources(), &host));
             report.client_certificate = certificate::of_client(config, &host);
         }
         "http" if config.listen.http_mode == HttpMode::Redirect => {
@@ -111,6 +113,16 @@ fn report(config: &Config, asked: &Explain) -> anyhow::Result<Report> {
         report.refused = Some(Refusal::new(308, reason));
     }
     Ok(report)
+}
+
+/// Challenges are answered before anything else is done with a request.
+fn acme(config: &Config, scheme: &str, method: &Method, path: &str) -> Option<String> {
+    let section = config.acme.as_ref()?;
+    let asks = scheme == "http" && path.starts_with(PREFIX) && matches!(*method, Method::GET | Method::HEAD);
+    (asks && section.challenge == ChallengeKind::Http).then(|| {
+        let authority = &section.directory;
+        format!("answered here while {authority} verifies a name by this token; otherwise as follows")
+    })
 }
 
 fn usage(message: &str) -> anyhow::Error {

@@ -19,6 +19,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use clap::ArgMatches;
 use quintet_service::{Binary, Code, Common, Context, Invalid};
+use quintet_types::SharedClock;
 use rustls::ServerConfig;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ pub(crate) use self::reload::Verdict;
 pub(crate) use self::reload::{Changes, ReloadError};
 use self::snapshot::Basis;
 pub(crate) use self::snapshot::{Snapshot, Tally};
+use crate::acme::{self, Acme};
 use crate::cache::{self, Cache};
 use crate::command;
 use crate::config::{Config, Plan};
@@ -66,6 +68,7 @@ pub(crate) struct Gateway {
     pub(crate) parked: AtomicUsize,
     pub(crate) metrics: Metrics,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) acme: Acme,
     pub(crate) tls: Arc<ServerConfig>,
 }
 
@@ -79,6 +82,10 @@ impl Gateway {
     /// Seconds since the Unix epoch.
     pub(crate) fn now(&self) -> i64 {
         self.basis.clock.now().as_second()
+    }
+
+    pub(crate) fn clock(&self) -> SharedClock {
+        Arc::clone(&self.basis.clock)
     }
 
     pub(crate) fn now_millis(&self) -> i64 {
@@ -103,6 +110,7 @@ impl Gateway {
         // After the store: who sees the new number finds the new snapshot.
         self.generation.fetch_add(1, Ordering::Release);
         self.installed.notify_one();
+        self.acme.wake();
     }
 
     /// Waits for the next installed snapshot; for one caller.
@@ -165,7 +173,9 @@ impl Binary for EdgeGateway {
         });
         let admin = why::routes(Arc::clone(&gateway)).merge(cache::routes(Arc::clone(&gateway)));
         cx.serve_admin(admin.merge(top::routes(Arc::clone(&gateway))));
+        cx.serve_admin(acme::routes(Arc::clone(&gateway)));
         cx.spawn("certificates", watch_certificates(Arc::clone(&gateway), cx.shutdown()));
+        cx.spawn("acme", acme::run(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("upkeep", upkeep(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("observer", observe(gateway, cx.shutdown()));
         for (number, running) in assembled.run(cx.shutdown())?.into_iter().enumerate() {

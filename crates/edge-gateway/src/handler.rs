@@ -1,6 +1,6 @@
 //! A request's way through the gateway, from its parsed head to its answer.
 //!
-//! Order: what is malformed or ambiguous is refused first, then limits, then the gateway's own pages, then
+//! Order: what is malformed or ambiguous is refused first, then pending ACME challenges are answered, then limits, then the gateway's own pages, then
 //! route, authorization and body size, and only then anything is sent upstream. Every answer, whoever made
 //! it, passes [`finish`].
 
@@ -68,6 +68,10 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     let outcome = if let Some(fault) = fault {
         extra.close = true;
         Err(framing::refused(fault))
+    } else if !state.secure
+        && let Some(response) = state.worker.gateway.acme.challenges.answer(&request)
+    {
+        Ok(Outcome::Local(response))
     } else if state.secure || exchange.view().config.listen.http_mode == HttpMode::Proxy {
         process(&state, request, &mut exchange, &mut extra).await
     } else {

@@ -2,6 +2,7 @@
 //! listener of a Quintet machine.
 
 mod access_log;
+mod acme;
 mod answer;
 mod auth;
 mod body;

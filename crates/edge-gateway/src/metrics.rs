@@ -215,14 +215,21 @@ impl Metrics {
     }
 
     /// Sets the gauges that are read rather than counted.
-    pub(crate) fn observe(&self, connections: usize, upstreams: &[Arc<Upstream>], certificate_expiry: i64) {
+    pub(crate) fn observe(
+        &self,
+        connections: usize,
+        upstreams: &[Arc<Upstream>],
+        certificate_expiry: Option<i64>,
+    ) {
         let now = Instant::now();
         self.connections_open.set(float(connections));
         for upstream in upstreams {
             upstream.observe(now);
         }
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
-        self.certificate_expiry.set(certificate_expiry as f64);
+        if let Some(expiry) = certificate_expiry {
+            #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double exactly")]
+            self.certificate_expiry.set(expiry as f64);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The gateway on real sockets: TLS clients in front, real upstreams on unix sockets behind.
 
+mod acme;
 mod cache;
 mod client_auth;
 mod content;

@@ -4,7 +4,7 @@
 //! replaces the old one: a broken file leaves the running set in place. Resumption is by stateless
 //! tickets whose keys live in this process only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
-use crate::config::Certificate;
+use crate::config::CertificateSource;
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +72,16 @@ pub(crate) enum TlsError {
 /// Certificates by DNS name.
 #[derive(Debug)]
 pub(crate) struct CertificateSet {
-    sources: Vec<Certificate>,
+    sources: Vec<CertificateSource>,
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// `*.example.com` under `example.com`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
-    /// The first one configured, for clients that send no name or an unknown one.
-    default: Arc<CertifiedKey>,
+    /// The first one configured, for clients that send no name or an unknown one; none until the first is issued.
+    default: Option<Arc<CertifiedKey>>,
+    /// Names whose certificate has not been issued yet: their handshakes fail rather than show that of another name.
+    awaited: HashSet<String>,
     /// Earliest expiry, in seconds since the Unix epoch.
-    not_after: i64,
+    not_after: Option<i64>,
 }
 
 /// Chooses certificates for handshakes.
@@ -89,7 +91,7 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    pub(crate) fn load(sources: &[Certificate]) -> Result<Self, TlsError> {
+    pub(crate) fn load(sources: Vec<CertificateSource>) -> Result<Self, TlsError> {
         Ok(Self { current: ArcSwap::from_pointee(load_set(sources)?) })
     }
 
@@ -100,12 +102,12 @@ impl Certificates {
 
     /// Reads the files again; on error the running set stays.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
-        self.install(load_set(&self.current.load().sources)?);
+        self.install(load_set(self.current.load().sources.clone())?);
         Ok(())
     }
 
-    /// Earliest expiry of all certificates, in seconds since the Unix epoch.
-    pub(crate) fn not_after(&self) -> i64 {
+    /// Earliest expiry of all certificates, in seconds since the Unix epoch; none where there are no certificates yet.
+    pub(crate) fn not_after(&self) -> Option<i64> {
         self.current.load().not_after
     }
 
@@ -132,50 +134,76 @@ impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let set = self.current.load();
         // rustls has already lower-cased and checked the name.
-        let named = hello
-            .server_name()
-            .and_then(|name| set.exact.get(name).or_else(|| set.wildcard.get(name.split_once('.')?.1)));
-        Some(Arc::clone(named.unwrap_or(&set.default)))
+        let name = hello.server_name();
+        let named =
+            name.and_then(|name| set.exact.get(name).or_else(|| set.wildcard.get(name.split_once('.')?.1)));
+        if named.is_none() && name.is_some_and(|name| set.awaited.contains(name)) {
+            return None;
+        }
+        named.or(set.default.as_ref()).map(Arc::clone)
     }
 }
 
-/// Reads all certificates and keys; any that is not usable is an error.
-pub(crate) fn load_set(sources: &[Certificate]) -> Result<CertificateSet, TlsError> {
-    let mut exact = HashMap::new();
-    let mut wildcard = HashMap::new();
-    let mut default = None;
-    let mut not_after = i64::MAX;
-    for source in sources {
-        let key = Arc::new(load_key(source)?);
-        let leaf = key.cert.first().ok_or_else(|| TlsError::Empty(source.cert.clone()))?;
-        let (names, expires) = describe(leaf).ok_or_else(|| TlsError::Parse(source.cert.clone()))?;
-        not_after = not_after.min(expires);
-        for name in names {
+/// Reads all certificates and keys. A file of the operator's that is not usable is an error; one of the gateway's own is
+/// as good as not issued, and whoever issues it sees why.
+pub(crate) fn load_set(sources: Vec<CertificateSource>) -> Result<CertificateSet, TlsError> {
+    let mut set = CertificateSet {
+        sources: Vec::new(),
+        exact: HashMap::new(),
+        wildcard: HashMap::new(),
+        default: None,
+        awaited: HashSet::new(),
+        not_after: None,
+    };
+    for source in &sources {
+        match load_key(source) {
+            Ok((key, details)) => set.add(&Arc::new(key), details),
+            Err(_) if !source.managed.is_empty() => set.awaited.extend(source.managed.iter().cloned()),
+            Err(error) => return Err(error),
+        }
+    }
+    set.sources = sources;
+    Ok(set)
+}
+
+impl CertificateSet {
+    fn add(&mut self, key: &Arc<CertifiedKey>, details: Details) {
+        self.not_after = Some(self.not_after.unwrap_or(i64::MAX).min(details.not_after));
+        for name in details.names {
             match name.strip_prefix("*.") {
-                Some(parent) => wildcard.entry(parent.to_owned()).or_insert_with(|| Arc::clone(&key)),
-                None => exact.entry(name).or_insert_with(|| Arc::clone(&key)),
+                Some(parent) => self.wildcard.entry(parent.to_owned()).or_insert_with(|| Arc::clone(key)),
+                None => self.exact.entry(name).or_insert_with(|| Arc::clone(key)),
             };
         }
-        default.get_or_insert(key);
+        self.default.get_or_insert_with(|| Arc::clone(key));
     }
-    let default = default.ok_or_else(|| TlsError::Empty(PathBuf::new()))?;
-    Ok(CertificateSet { sources: sources.to_vec(), exact, wildcard, default, not_after })
 }
 
-/// The DNS names of a certificate in lower case, and when it expires in seconds since the Unix epoch.
-pub(crate) fn names(source: &Certificate) -> Result<(Vec<String>, i64), TlsError> {
+/// What a certificate says about itself. Times are seconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Details {
+    /// DNS names in lower case.
+    pub(crate) names: Vec<String>,
+    pub(crate) not_before: i64,
+    pub(crate) not_after: i64,
+}
+
+/// What the certificate in a file says.
+pub(crate) fn details(source: &CertificateSource) -> Result<Details, TlsError> {
     let leaf = CertificateDer::from_pem_file(&source.cert)
         .map_err(|error| TlsError::Certificate { path: source.cert.clone(), source: error })?;
     describe(&leaf).ok_or_else(|| TlsError::Parse(source.cert.clone()))
 }
 
-fn load_key(source: &Certificate) -> Result<CertifiedKey, TlsError> {
+/// Reads a certificate with its key.
+pub(crate) fn load_key(source: &CertificateSource) -> Result<(CertifiedKey, Details), TlsError> {
     let (chain, key) = read_pair(&source.cert, &source.key)?;
-    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| TlsError::Mismatch {
-        cert: source.cert.clone(),
-        key: source.key.clone(),
-        source: error,
-    })
+    let mismatch =
+        |error| TlsError::Mismatch { cert: source.cert.clone(), key: source.key.clone(), source: error };
+    let key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(mismatch)?;
+    let leaf = key.cert.first().ok_or_else(|| TlsError::Empty(source.cert.clone()))?;
+    let details = describe(leaf).ok_or_else(|| TlsError::Parse(source.cert.clone()))?;
+    Ok((key, details))
 }
 
 /// Reads a certificate chain and its key, both PEM.
@@ -214,8 +242,8 @@ pub(crate) fn read_roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// The DNS names of a certificate in lower case, and when it expires.
-fn describe(leaf: &CertificateDer<'_>) -> Option<(Vec<String>, i64)> {
+/// What a certificate says about itself; none where it cannot be parsed.
+pub(crate) fn describe(leaf: &CertificateDer<'_>) -> Option<Details> {
     use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
     let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
     let names = parsed.subject_alternative_name().ok().flatten().map_or_else(Vec::new, |extension| {
@@ -229,7 +257,9 @@ fn describe(leaf: &CertificateDer<'_>) -> Option<(Vec<String>, i64)> {
             })
             .collect()
     });
-    Some((names, parsed.validity().not_after.timestamp()))
+    let validity = parsed.validity();
+    let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    Some(Details { names, not_before, not_after })
 }
 
 /// TLS 1.2 and 1.3 with post-quantum key exchange first; ALPN h2 and http/1.1.

@@ -86,12 +86,17 @@ impl<'de> Visitor<'de> for AddressVisitor {
     }
 }
 
-/// A certificate chain and its key, both PEM; served for the DNS names in the certificate.
+/// A certificate: files with its chain and key, or names that the gateway gets one for. Served for the DNS names in it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Certificate {
-    pub(crate) cert: PathBuf,
-    pub(crate) key: PathBuf,
+    /// PEM file with the chain.
+    pub(crate) cert: Option<PathBuf>,
+    /// PEM file with the key.
+    pub(crate) key: Option<PathBuf>,
+    /// In place of files: DNS names of a certificate that the gateway gets and renews by `[acme]`.
+    #[serde(default)]
+    pub(crate) acme: Vec<String>,
 }
 
 pub(super) fn check(config: &Config) -> Result<(), Invalid> {
@@ -99,7 +104,10 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
         return invalid("listen.https", "needs at least one address, such as \"0.0.0.0:8443\"");
     }
     if config.certificates.is_empty() {
-        return invalid("certificates", "needs at least one [[certificates]] section with `cert` and `key`");
+        return invalid(
+            "certificates",
+            "needs at least one [[certificates]] section with `cert` and `key`, or with `acme`",
+        );
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ pub(super) struct Report {
     pub(super) certificate: Option<Certificate>,
     /// Whether the host asks clients for a certificate.
     pub(super) client_certificate: Option<String>,
+    /// What ACME may make of the request.
+    pub(super) acme: Option<String>,
     /// Why the request gets no further than the gateway.
     pub(super) refused: Option<Refusal>,
     pub(super) limits: Vec<Limit>,
@@ -114,6 +116,9 @@ impl Display for Report {
         }
         if let Some(asked) = &self.client_certificate {
             writeln!(f, "client       {asked}")?;
+        }
+        if let Some(acme) = &self.acme {
+            writeln!(f, "acme         {acme}")?;
         }
         for limit in &self.limits {
             writeln!(f, "limit        {} = {}", limit.key, limit.value)?;

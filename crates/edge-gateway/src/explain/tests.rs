@@ -52,10 +52,15 @@ const CONFIG: &str = r#"
 "#;
 
 fn ask(method: &str, url: &str, headers: &[&str]) -> (Value, String) {
+    ask_of("", method, url, headers)
+}
+
+/// Of a configuration with further sections.
+fn ask_of(more: &str, method: &str, url: &str, headers: &[&str]) -> (Value, String) {
     let dir = tempfile::TempDir::new().unwrap();
     crate::tests::write_certificate(dir.path(), "a", &["a.test"]);
     crate::tests::write_certificate(dir.path(), "b", &["*.wild.test"]);
-    let text = CONFIG.replace("DIR", dir.path().to_str().unwrap());
+    let text = format!("{CONFIG}{more}").replace("DIR", dir.path().to_str().unwrap());
     let config: Config = toml::from_str(&text).unwrap();
     let mut request = Explain {
         method: method.to_owned(),
@@ -111,6 +116,20 @@ fn what_gets_no_route_is_told_with_its_status() {
     assert_eq!(refused("GET", "https://a.test/a//b").0, 400);
     assert_eq!(refused("GET", "http://a.test/").0, 308);
     assert!(refused("GET", "https://a.test/.auth/login").0.is_null());
+}
+
+#[test]
+fn what_acme_makes_of_a_request_is_told() {
+    let acme = "[[certificates]]\nacme = [\"new.test\"]\n[acme]\ndirectory = \"https://ca.test/dir\"\n\
+        terms_of_service_agreed = true\nstorage = \"/nonexistent\"\n";
+    let (json, text) = ask_of(acme, "GET", "http://new.test/.well-known/acme-challenge/token", &[]);
+    assert!(json["acme"].as_str().unwrap().contains("https://ca.test/dir"), "{text}");
+    assert_eq!(json["refused"]["status"], 308, "{text}");
+    let (json, text) = ask_of(acme, "GET", "https://new.test/", &[]);
+    assert!(json["acme"].is_null());
+    assert!(json["certificate"]["why"].as_str().unwrap().contains("waits for its certificate"), "{text}");
+    let (json, _) = ask("GET", "http://a.test/.well-known/acme-challenge/token", &[]);
+    assert!(json["acme"].is_null(), "nobody asks for it");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::snapshot::{Basis, Snapshot};
+use crate::acme::Acme;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::limits::{Connections, RateLimiter};
@@ -44,7 +45,7 @@ pub(crate) fn assemble(
     inherited: impl Fn(&str) -> anyhow::Result<Option<Listener>>,
     from: Giver,
 ) -> anyhow::Result<Assembled> {
-    let certificates = Arc::new(Certificates::load(&config.certificates).or_exit(Code::Config)?);
+    let certificates = Arc::new(Certificates::load(config.certificate_sources()).or_exit(Code::Config)?);
     let workers = config.listen.workers.map_or_else(default_workers, NonZeroUsize::get);
     let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
     let bound_https_port =
@@ -73,6 +74,7 @@ pub(crate) fn assemble(
         reloads: Mutex::default(),
         basis,
         metrics: Metrics::new(),
+        acme: Acme::default(),
         tls: tls::server_config(Arc::clone(&certificates), None)?,
         certificates,
     };

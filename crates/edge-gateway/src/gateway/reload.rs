@@ -103,7 +103,7 @@ impl Gateway {
         let running = self.snapshot();
         needs_restart(&running.config.listen, &config.listen)?;
         service_needs_restart(&running.config.service, &config.service)?;
-        let certificates = tls::load_set(&config.certificates)?;
+        let certificates = tls::load_set(config.certificate_sources())?;
         let next = Snapshot::build(config, &self.basis, Some(&running)).map_err(ReloadError::Build)?;
         let changes = Changes::between(&running, &next);
         let reload = next.config.reload;
@@ -149,10 +149,11 @@ impl Gateway {
     }
 
     fn restore_certificates(&self, running: &Snapshot, trusted: &Snapshot) {
-        if running.config.certificates == trusted.config.certificates {
+        let sources = trusted.config.certificate_sources();
+        if running.config.certificate_sources() == sources {
             return;
         }
-        match tls::load_set(&trusted.config.certificates) {
+        match tls::load_set(sources) {
             Ok(set) => self.certificates.install(set),
             Err(error) => tracing::error!(
                 error = %crate::proxy::chain(&error),

@@ -177,6 +177,19 @@ impl Fixture {
         read_to_close(&mut stream).await
     }
 
+    /// The same, where it may be refused.
+    pub(crate) async fn try_connect(&self, name: &'static str) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.https).await?;
+        let connector = TlsConnector::from(Arc::new(self.tls(&[b"http/1.1"])));
+        connector.connect(ServerName::try_from(name).unwrap(), stream).await
+    }
+
+    /// Gets and renews certificates until the gateway ends.
+    pub(crate) fn get_certificates(&mut self) {
+        let keeping = crate::acme::run(Arc::clone(&self.gateway), self.shutdown.clone());
+        self.tasks.spawn(async { keeping.await.unwrap() });
+    }
+
     /// An HTTP/2 client on one connection.
     pub(crate) async fn http2(&mut self) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
         let stream = self.connect("localhost", &[b"h2"]).await;

@@ -108,7 +108,7 @@ async fn a_configuration_that_cannot_be_used_leaves_the_old_one() {
     let mut fixture = Fixture::start(&all_to("old")).await;
     fixture.serve("old", saying("old"));
     let mut gone = fixture.config(&all_to("new"));
-    gone.certificates[0].key = fixture.dir.path().join("nowhere.key");
+    gone.certificates[0].key = Some(fixture.dir.path().join("nowhere.key"));
     let refused = fixture.gateway.apply(gone, Instant::now()).unwrap_err();
     assert!(matches!(refused, ReloadError::Certificates(_)), "{refused:?}");
     let mut moved = fixture.config(&all_to("new"));

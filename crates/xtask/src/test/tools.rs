@@ -23,6 +23,8 @@ const TOOLS: &[Tool] = &[
     Tool { package: "npm", present: || process::find("npm").is_some() },
     Tool { package: "chromium", present: || process::find("chromium").is_some() },
     Tool { package: "postgresql", present: postgres::is_installed },
+    // An ACME authority.
+    Tool { package: "pebble", present: || process::find("pebble").is_some() },
     Tool { package: "nix-bin", present: || process::find("nix-instantiate").is_some() },
     Tool { package: "mmdebstrap", present: || process::find("mmdebstrap").is_some() },
     // An SMTP server that is not ours, and a SQLite client.
