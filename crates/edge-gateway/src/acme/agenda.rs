@@ -53,6 +53,13 @@ struct Entry {
     ask_at: i64,
 }
 
+/// What came of a look at a certificate.
+struct Look {
+    /// When to look again.
+    again: i64,
+    ordered: bool,
+}
+
 /// One certificate and what it is dealt with.
 #[derive(Clone, Copy)]
 struct Task<'a> {
@@ -82,9 +89,14 @@ impl Agenda {
         self.show(gateway, &managed);
         let mut next = i64::MAX;
         for task in &managed {
-            next = next.min(self.look_after(*task).await);
-            self.show(gateway, &managed);
+            let look = self.look_after(*task).await;
+            next = next.min(look.again);
+            // Reads every certificate: after an order that is little, but not after each look.
+            if look.ordered {
+                self.show(gateway, &managed);
+            }
         }
+        self.show(gateway, &managed);
         Duration::from_millis(u64::try_from(next.saturating_sub(gateway.now_millis())).unwrap_or(0))
     }
 
@@ -93,8 +105,8 @@ impl Agenda {
         gateway.acme.statuses.set(managed.iter().map(status).collect());
     }
 
-    /// Brings one certificate up to date; returns when to look at it again.
-    async fn look_after(&mut self, task: Task<'_>) -> i64 {
+    /// Brings one certificate up to date.
+    async fn look_after(&mut self, task: Task<'_>) -> Look {
         if task.section.renewal_info {
             self.ask_for_suggestion(task).await;
         }
@@ -103,19 +115,21 @@ impl Agenda {
         let now = task.gateway.now_millis();
         let Some(why) = task.wanting(held.as_ref(), entry.suggestion) else {
             let due = held.map_or(now, |held| held.due(task.section, entry.suggestion));
-            return if task.section.renewal_info { due.min(entry.ask_at) } else { due };
+            let again = if task.section.renewal_info { due.min(entry.ask_at) } else { due };
+            return Look { again, ordered: false };
         };
         if now < entry.retry_at {
-            return entry.retry_at;
+            return Look { again: entry.retry_at, ordered: false };
         }
         tracing::info!(names = ?task.source.managed, why, directory = task.section.directory, "ordering a certificate");
-        match Box::pin(self.obtain(task)).await {
+        let again = match Box::pin(self.obtain(task)).await {
             Ok(()) => {
                 self.entries.insert(task.source.cert.clone(), Entry::default());
                 now
             }
             Err(error) => self.failed(task, &error),
-        }
+        };
+        Look { again, ordered: true }
     }
 
     /// Asks the authority when it wants a certificate to be renewed. Without an answer the last one holds, and without
