@@ -7,7 +7,7 @@
 //!
 //! On disk, below `acme.storage`, all mode 0600 and replaced by renaming:
 //! - `accounts/<digest of the directory's URL>.json`: the account's URL and key;
-//! - `certificates/<first name>.pem`: the directory's URL, a private key and its chain;
+//! - `certificates/<first name>.pem`: the directory's URL, when it was stored, a private key and its chain;
 //! - `lock`: held while a certificate is ordered, by whichever process does it.
 
 mod account;

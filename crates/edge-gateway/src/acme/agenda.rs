@@ -237,7 +237,8 @@ impl Agenda {
             }
             other => other?,
         };
-        storage::replace(&source.cert, held::bundle(&issued, section, source)?.as_bytes())?;
+        let bundle = held::bundle(&issued, section, source, gateway.clock().now())?;
+        storage::replace(&source.cert, bundle.as_bytes())?;
         gateway.certificates.reload()?;
         tracing::info!(names = ?source.managed, "certificate issued and shown");
         Ok(())

@@ -1,9 +1,9 @@
 //! The certificate that is there, and whether another one is wanted.
 
-use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use instant_acme::CertificateIdentifier;
+use quintet_types::Timestamp;
 use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
@@ -17,6 +17,8 @@ use crate::tls::{self, Details};
 
 /// The line of a certificate's file that says who issued it.
 const ISSUED_BY: &str = "Directory: ";
+/// The line that says when it was stored. The file's own date would change with a backup that is put back.
+const STORED: &str = "Stored: ";
 /// A certificate is not renewed sooner after it was stored, whatever its dates and the authority say: otherwise a wrong
 /// answer would order without end.
 const REST: Duration = Duration::from_hours(1);
@@ -37,8 +39,9 @@ impl Held {
         let (key, details) = tls::load_key(source).ok()?;
         let leaf = key.cert.first()?.clone();
         let text = std::fs::read_to_string(&source.cert).ok()?;
-        let directory = text.lines().find_map(|line| line.strip_prefix(ISSUED_BY)).unwrap_or_default();
-        Some(Self { details, leaf, directory: directory.to_owned(), stored: stored(&source.cert)? })
+        let line = |prefix| text.lines().find_map(|line| line.strip_prefix(prefix)).unwrap_or_default();
+        let stored = line(STORED).parse().map_or(0, |stored: Timestamp| stored.as_millisecond());
+        Some(Self { details, leaf, directory: line(ISSUED_BY).to_owned(), stored })
     }
 
     pub(super) fn is_from(&self, section: &AcmeSection) -> bool {
@@ -75,11 +78,6 @@ impl Held {
     }
 }
 
-fn stored(path: &Path) -> Option<i64> {
-    let modified = std::fs::metadata(path).ok()?.modified().ok()?;
-    Some(millis(modified.duration_since(UNIX_EPOCH).ok()?))
-}
-
 fn is_for(details: &Details, source: &CertificateSource) -> bool {
     details.names.len() == source.managed.len()
         && source.managed.iter().all(|name| details.names.contains(name))
@@ -90,6 +88,7 @@ pub(super) fn bundle(
     issued: &Issued,
     section: &AcmeSection,
     source: &CertificateSource,
+    now: Timestamp,
 ) -> Result<String, AcmeError> {
     let unusable = |why: String| AcmeError::Certificate(why);
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(issued.chain.as_bytes())
@@ -104,5 +103,6 @@ pub(super) fn bundle(
         PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).map_err(|error| unusable(error.to_string()))?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
         .map_err(|error| unusable(error.to_string()))?;
-    Ok(format!("{ISSUED_BY}{}\n{}{}", section.directory, issued.key, issued.chain))
+    let directory = &section.directory;
+    Ok(format!("{ISSUED_BY}{directory}\n{STORED}{now}\n{}{}", issued.key, issued.chain))
 }

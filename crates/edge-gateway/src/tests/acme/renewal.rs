@@ -101,6 +101,11 @@ async fn the_authoritys_suggestion_is_followed_and_the_old_certificate_named() {
     clock.advance(HOUR * 2);
     fixture.gateway.acme.wake();
     renewed(&fixture, &pebble, &root, &first).await;
+    // An authority whose suggestion stays in the past does not make the gateway order without end.
+    let asked = suggesting.seen.lock().unwrap().asked.clone();
+    until(&fixture, &pebble, |_| suggesting.seen.lock().unwrap().asked.last() != asked.first()).await;
+    fixture.gateway.acme.wake();
+    issued(&fixture, &pebble).await;
     let seen = suggesting.seen.lock().unwrap();
     assert_eq!(seen.replaced.first(), seen.asked.first(), "the order names the old certificate");
     assert_eq!(seen.replaced.len(), 1, "refused once, then ordered without");
