@@ -32,7 +32,7 @@ pub(crate) use self::limits::{Limits, RateLimit};
 pub(crate) use self::listen::{Certificate, HttpMode, Listen};
 pub(crate) use self::reload::Reload;
 pub(crate) use self::route::RouteSection;
-pub(crate) use self::upstream::{HealthSection, TlsSection as UpstreamTls, Upstream};
+pub(crate) use self::upstream::{HostPort, Place, Site, TlsSection as UpstreamTls, Upstream};
 use crate::limits::{Access, Quota};
 use crate::proxy_protocol::Expect;
 use crate::router::Router;

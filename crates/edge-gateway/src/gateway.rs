@@ -42,7 +42,7 @@ use crate::limits::{Connections, RateLimiter};
 use crate::metrics::Metrics;
 use crate::tls::Certificates;
 use crate::top;
-use crate::upstream::{Upstream, upkeep};
+use crate::upstream::{SystemResolver, Upstream, upkeep};
 use crate::why::{self, Recent};
 
 /// How often certificate files are looked at for changes.
@@ -176,7 +176,7 @@ impl Binary for EdgeGateway {
         cx.serve_admin(acme::routes(Arc::clone(&gateway)));
         cx.spawn("certificates", watch_certificates(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("acme", acme::run(Arc::clone(&gateway), cx.shutdown()));
-        cx.spawn("upkeep", upkeep(Arc::clone(&gateway), cx.shutdown()));
+        cx.spawn("upkeep", upkeep(Arc::clone(&gateway), SystemResolver, cx.shutdown()));
         cx.spawn("observer", observe(gateway, cx.shutdown()));
         for (number, running) in assembled.run(cx.shutdown())?.into_iter().enumerate() {
             cx.spawn("worker", async move {

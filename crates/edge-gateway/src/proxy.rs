@@ -206,7 +206,17 @@ async fn acquire(
             return Ok((wire, true));
         }
         let address = upstream.endpoints.get(at).and_then(Endpoint::address);
-        let Some(address) = address else { return Err(Failure::down()) };
+        let Some(address) = address else {
+            // It has just left its name, or none has been found yet.
+            if upstream.addresses() == 0 {
+                if upstream.nowhere_for(now) >= upstream.restart_patience {
+                    return Err(Failure::unresolved());
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            continue;
+        };
         attempts += 1;
         match pool.connect(at, &address, target.client.as_ref()).await {
             Ok((wire, true)) => return Ok((wire, true)),
@@ -225,7 +235,7 @@ async fn acquire(
                     return Err(Failure::of_connect(&error));
                 }
                 avoid = Some(at);
-                let others = attempts < upstream.endpoints.len();
+                let others = attempts < upstream.addresses();
                 if !others && (refusing_for >= upstream.restart_patience || error.is_lasting()) {
                     return Err(Failure::of_connect(&error));
                 }

@@ -9,6 +9,7 @@ mod edge;
 mod files;
 mod harness;
 mod limits;
+mod names;
 mod origin;
 mod parking;
 mod plain;

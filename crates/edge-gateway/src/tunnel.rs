@@ -37,7 +37,7 @@ pub(crate) async fn request(
     let at = upstream.choose(&target.pool.choice(worker.random(), target.affinity, Instant::now(), None));
     lease.assign(at);
     let address = upstream.endpoints.get(at).and_then(Endpoint::address);
-    let Some(address) = address else { return Err(Failure::down()) };
+    let Some(address) = address else { return Err(Failure::unresolved()) };
     let asked = Instant::now();
     let exchange = async {
         let (transport, timeout) = (&upstream.transport, upstream.connect_timeout);

@@ -12,6 +12,8 @@ mod endpoint;
 mod hash;
 mod health;
 mod latency;
+mod names;
+mod resolve;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -34,10 +36,11 @@ pub(crate) use self::balance::{Affinity, Choice, Policy, Rotation};
 pub(crate) use self::endpoint::Endpoint;
 pub(crate) use self::hash::spread;
 pub(crate) use self::health::Health;
+use self::names::Named;
+pub(crate) use self::resolve::{Resolve, SystemResolver};
 pub(crate) use self::status::{Condition, EndpointStatus, UpstreamStatus};
 pub(crate) use self::transport::{Protocol, Purpose, Transport};
 pub(crate) use self::upkeep::upkeep;
-use crate::config::HealthSection;
 use crate::connection::Client;
 use crate::limits::ClientKey;
 use crate::metrics::UpstreamMetrics;
@@ -53,7 +56,9 @@ const RETRY_RESERVE: i64 = 50 * RETRY_SHARE;
 /// A service behind the gateway.
 pub(crate) struct Upstream {
     pub(crate) name: String,
+    /// Those with a configured address, then places for the addresses of each name.
     pub(crate) endpoints: Vec<Endpoint>,
+    names: Vec<Named>,
     pub(crate) transport: Transport,
     /// Requests at once on one HTTP/2 connection.
     pub(crate) max_streams: usize,
@@ -62,6 +67,8 @@ pub(crate) struct Upstream {
     pub(crate) idle_timeout: Duration,
     pub(crate) max_idle: usize,
     health: Option<Health>,
+    resolve_interval: Duration,
+    made: Instant,
     /// Its upkeep has begun.
     upkept: AtomicBool,
     policy: Policy,
@@ -93,18 +100,22 @@ impl Upstream {
         epoch: Instant,
         previous: Option<&Self>,
     ) -> Self {
-        let endpoints =
-            section.addresses.iter().map(|place| Endpoint::new(Some(place.address.clone()), place.weight));
+        let fixed = section.fixed().map(|(address, weight)| Endpoint::new(Some(address.clone()), weight));
+        let mut endpoints: Vec<Endpoint> = fixed.collect();
+        let names = section.names().map(|name| Named::new(section, name, &mut endpoints)).collect();
         let upstream = Self {
             name: section.name.clone(),
-            endpoints: endpoints.collect(),
+            endpoints,
+            names,
+            resolve_interval: Duration::from_millis(section.resolve_interval_ms),
+            made: Instant::now(),
             transport,
             max_streams: usize::try_from(section.max_streams).unwrap_or(usize::MAX),
             connect_timeout: Duration::from_millis(section.connect_timeout_ms),
             restart_patience: Duration::from_millis(section.restart_patience_ms),
             idle_timeout: Duration::from_millis(section.idle_timeout_ms),
             max_idle: section.max_idle,
-            health: section.health.as_ref().and_then(HealthSection::plan),
+            health: section.health(),
             upkept: AtomicBool::new(false),
             policy: section.balance,
             hash_key: section.hash_key(),
@@ -122,7 +133,7 @@ impl Upstream {
             epoch,
             metrics: UpstreamMetrics::new(
                 &section.name,
-                section.addresses.iter().map(|place| place.address.to_string()),
+                section.fixed().map(|(address, _)| address.to_string()),
             ),
         };
         if let Some(previous) = previous {
@@ -134,7 +145,13 @@ impl Upstream {
     /// Addresses that stay keep what is known of them; those that are new join now.
     fn take_over(&self, previous: &Self, now: Instant) {
         self.admission.inherit(&previous.admission);
-        for endpoint in &self.endpoints {
+        for named in &self.names {
+            if let Some(earlier) = previous.names.iter().find(|earlier| earlier.name == named.name) {
+                let known = earlier.addresses(&previous.endpoints);
+                named.settle(&self.endpoints, &known, self.millis(now));
+            }
+        }
+        for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.is_active()) {
             let identity = endpoint.identity();
             match previous.endpoints.iter().find(|other| other.identity() == identity) {
                 Some(earlier) => endpoint.inherit(earlier),
@@ -152,12 +169,25 @@ impl Upstream {
         !self.upkept.swap(true, Ordering::Relaxed)
     }
 
+    /// Addresses that requests can go to, whatever their health.
+    pub(crate) fn addresses(&self) -> usize {
+        self.endpoints.iter().filter(|endpoint| endpoint.is_active()).count()
+    }
+
+    /// For how long no name has had an address.
+    pub(crate) fn nowhere_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.made)
+    }
+
     /// Sets the gauges.
     pub(crate) fn observe(&self, now: Instant) {
         let now = self.millis(now);
         let available = self.endpoints.iter().map(|endpoint| endpoint.is_available(now));
         let (limit, pending) = (self.admission.limit(), self.admission.pending());
         self.metrics.observe(self.in_flight(), limit, pending, available);
+        for named in &self.names {
+            named.observe(&self.endpoints, now);
+        }
     }
 
     /// What the upstream is told of the client, where it is told anything.

@@ -6,18 +6,19 @@ mod place;
 mod sticky;
 mod tls;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
+use quintet_http::listen::Address;
 use quintet_service::Invalid;
 use serde::Deserialize;
 
 pub(crate) use self::adaptive::AdaptiveSection;
 pub(crate) use self::health::HealthSection;
-pub(crate) use self::place::Place;
+pub(crate) use self::place::{HostPort, Place, Site};
 pub(crate) use self::sticky::StickySection;
 pub(crate) use self::tls::TlsSection;
 use super::invalid;
 use crate::proxy_protocol::Version;
-use crate::upstream::{HashKey, Policy, Protocol};
+use crate::upstream::{HashKey, Health, Policy, Protocol};
 
 const MAX_ADDRESSES: usize = 256;
 const MAX_SLOW_START_MS: u64 = 3_600_000;
@@ -27,9 +28,15 @@ const MAX_SLOW_START_MS: u64 = 3_600_000;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Upstream {
     pub(crate) name: String,
-    /// Where it listens: `"10.0.0.1:8080"`, `"unix:/run/app.sock"`, or
-    /// `{ address = "10.0.0.1:8080", weight = 3 }`. At most 256.
+    /// Where it listens: `"10.0.0.1:8080"`, `"unix:/run/app.sock"`, `"app.internal:8080"` for all addresses that the
+    /// DNS name has, or `{ address = "10.0.0.1:8080", weight = 3 }`. At most 256.
     pub(crate) addresses: Vec<Place>,
+    /// Time between two look-ups of the DNS names among `addresses`, a tenth more or less; 100 to 3600000.
+    #[serde(default = "default_resolve_interval_ms")]
+    pub(crate) resolve_interval_ms: u64,
+    /// Addresses that one DNS name may have, others are left out; 1 to 64.
+    #[serde(default = "default_max_resolved")]
+    pub(crate) max_resolved: usize,
     /// What is spoken there: `"h1"`, `"h2"` (needs `tls`) or `"h2c"` (HTTP/2 without TLS).
     #[serde(default)]
     pub(crate) protocol: Protocol,
@@ -85,6 +92,12 @@ pub(crate) struct Upstream {
     pub(crate) pending_timeout_ms: u64,
 }
 
+const fn default_resolve_interval_ms() -> u64 {
+    10_000
+}
+const fn default_max_resolved() -> usize {
+    16
+}
 const fn default_max_streams() -> u32 {
     100
 }
@@ -116,6 +129,44 @@ const fn default_pending_timeout_ms() -> u64 {
 }
 
 impl Upstream {
+    /// The name that all of its addresses have, where they have one.
+    fn only_name(&self) -> Option<&HostPort> {
+        let (first, _) = self.names().next()?;
+        let same = self.names().filter(|(name, _)| name.host == first.host).count();
+        (same == self.addresses.len()).then_some(first)
+    }
+
+    /// DNS names, with their weights.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&HostPort, u32)> {
+        self.addresses.iter().filter_map(|place| match &place.address {
+            Site::Name(name) => Some((name, place.weight)),
+            Site::Address(_) => None,
+        })
+    }
+
+    /// Addresses, with their weights.
+    pub(crate) fn fixed(&self) -> impl Iterator<Item = (&Address, u32)> {
+        self.addresses.iter().filter_map(|place| match &place.address {
+            Site::Address(address) => Some((address, place.weight)),
+            Site::Name(_) => None,
+        })
+    }
+
+    /// TLS with the name to verify, where it is that of `addresses`.
+    pub(crate) fn tls(&self) -> Option<TlsSection> {
+        let tls = self.tls.clone()?;
+        let server_name = tls.server_name.or_else(|| self.only_name().map(|name| name.host.clone()));
+        Some(TlsSection { server_name, ..tls })
+    }
+
+    /// The checks of its health.
+    pub(crate) fn health(&self) -> Option<Health> {
+        let mut health = self.health.as_ref()?.plan()?;
+        let name = || self.only_name().and_then(|name| HeaderValue::from_str(&name.to_string()).ok());
+        health.host = health.host.or_else(name);
+        Some(health)
+    }
+
     /// What is hashed, where the policy hashes.
     pub(crate) fn hash_key(&self) -> Option<HashKey> {
         let by_hash = self.balance == Policy::Hash;
@@ -170,6 +221,8 @@ pub(super) fn check(upstreams: &[Upstream]) -> Result<(), Invalid> {
             return place.refuse("proxy_protocol", message);
         }
         check_balance(place, upstream)?;
+        place.within("resolve_interval_ms", upstream.resolve_interval_ms, 100, 3_600_000)?;
+        place.within("max_resolved", upstream.max_resolved as u64, 1, 64)?;
         place.within("connect_timeout_ms", upstream.connect_timeout_ms, 1, u64::MAX)?;
         place.within("max_pending", upstream.max_pending as u64, 0, 65_536)?;
         place.within("pending_timeout_ms", upstream.pending_timeout_ms, 1, 60_000)?;

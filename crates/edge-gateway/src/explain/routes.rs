@@ -1,8 +1,10 @@
 //! The route of a request and what it does, and why the others do not take it.
 
+use std::net::ToSocketAddrs as _;
+
 use super::report::{Limit, Other, Refusal, Report, Route as RouteReport, Upstream};
 use crate::cache::Policy;
-use crate::config::{Config, Plan, RateLimit, Upstream as UpstreamSection};
+use crate::config::{Config, Place, Plan, RateLimit, Site, Upstream as UpstreamSection};
 use crate::proxy_protocol::Version;
 use crate::router::{Action, Auth, Head, HeaderEdits, Mismatch, Route, Unmet, Value, Values};
 use crate::upstream::Protocol;
@@ -185,6 +187,16 @@ fn action_text(action: &Action, values: &Values<'_>) -> String {
     }
 }
 
+/// An address, or a name with the addresses that it has here and now.
+fn address_text(place: &Place) -> String {
+    let Site::Name(name) = &place.address else { return place.to_string() };
+    let found = match (name.host.as_str(), name.port).to_socket_addrs() {
+        Ok(found) => found.map(|one| one.to_string()).collect::<Vec<_>>().join(" "),
+        Err(error) => format!("no address: {error}"),
+    };
+    format!("{place} -> {found}")
+}
+
 fn speaks(section: &UpstreamSection) -> String {
     let protocol = if section.protocol == Protocol::H1 { "HTTP/1.1" } else { "HTTP/2" };
     let told = match section.proxy_protocol {
@@ -205,7 +217,7 @@ fn speaks(section: &UpstreamSection) -> String {
 fn candidates(config: &Config, action: &Action, head: &Head<'_>) -> Vec<Upstream> {
     let upstream = |at: usize, weight| {
         let section = config.upstreams.get(at)?;
-        let addresses = section.addresses.iter().map(ToString::to_string).collect();
+        let addresses = section.addresses.iter().map(address_text).collect();
         Some(Upstream { name: section.name.clone(), addresses, speaks: speaks(section), weight })
     };
     match action {

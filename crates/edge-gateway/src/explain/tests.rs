@@ -24,7 +24,7 @@ const CONFIG: &str = r#"
     addresses = ["unix:/run/shop.sock"]
     [[upstreams]]
     name = "next"
-    addresses = ["127.0.0.1:9000"]
+    addresses = ["127.0.0.1:9000", "localhost:9001"]
     proxy_protocol = "v2"
     [[routes]]
     name = "users"
@@ -139,6 +139,10 @@ fn prefixes_redirects_and_wildcard_certificates_are_told() {
     assert_eq!(json["certificate"]["why"], "names *.wild.test");
     let (json, text) = ask("GET", "https://c.test/users/7", &["X-Canary: 1"]);
     assert_eq!(json["route"]["upstream_target"], "/7");
+    let addresses = &json["route"]["upstreams"][0]["addresses"];
+    let localhost = addresses[1].as_str().unwrap();
+    assert!(addresses[0] == "127.0.0.1:9000" && localhost.starts_with("localhost:9001 -> "), "{addresses}");
+    assert!(localhost.contains(":9001 ") || localhost.ends_with(":9001"), "{addresses}");
     assert_eq!(json["route"]["upstreams"][0]["speaks"], "HTTP/1.1, after a PROXY header (v2)");
     assert!(json["certificate"]["why"].as_str().unwrap().contains("no certificate names c.test"), "{text}");
 }

@@ -220,7 +220,7 @@ fn upstreams(
                 return Ok(Arc::clone(upstream));
             }
             let sticky = section.sticky.as_ref().map(|sticky| sticky.open(at)).transpose()?;
-            let transport = Transport::new(section.protocol, section.tls.as_ref(), section.proxy_protocol)
+            let transport = Transport::new(section.protocol, section.tls().as_ref(), section.proxy_protocol)
                 .with_context(|| format!("key `upstreams.{at}.tls`"))?;
             let earlier = earlier.map(|(_, upstream)| &**upstream);
             Ok(Arc::new(Upstream::new(section, sticky, transport, basis.epoch, earlier)))

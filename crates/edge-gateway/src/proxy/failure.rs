@@ -35,6 +35,11 @@ impl Failure {
         Self::unavailable("upstream_down", "the service behind this address is not available")
     }
 
+    /// The upstream is known by names alone, and they have had no address since the gateway knows them.
+    pub(crate) fn unresolved() -> Self {
+        Self::unavailable("upstream_unresolved", "the service behind this address is not available")
+    }
+
     /// No connection for this reason.
     pub(crate) fn of_connect(error: &ConnectError) -> Self {
         if !error.is_distrust() {

@@ -33,7 +33,7 @@ pub(super) async fn race(
     if let Ok(answer) = tokio::time::timeout(after, first.as_mut()).await {
         return answer;
     }
-    if upstream.endpoints.len() < 2 || !upstream.may_retry() {
+    if upstream.addresses() < 2 || !upstream.may_retry() {
         return first.await;
     }
     upstream.metrics.hedges.increment(1);

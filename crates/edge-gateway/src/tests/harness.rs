@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,12 +40,50 @@ pub(crate) struct Fixture {
     pub(crate) http: SocketAddr,
     pub(crate) issuer: Arc<TestIssuer>,
     pub(crate) gateway: Arc<Gateway>,
+    /// What DNS knows.
+    pub(crate) names: Names,
     /// The configuration before what a test adds; `LISTEN` stands for further keys of `[listen]`.
     base: String,
     pub(crate) shutdown: CancellationToken,
     roots: RootCertStore,
     running: Vec<tokio::sync::oneshot::Receiver<std::io::Result<()>>>,
     tasks: JoinSet<()>,
+}
+
+/// Addresses of names, as a test says they are; other names have none.
+#[derive(Clone, Default)]
+pub(crate) struct Names {
+    known: Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Names {
+    pub(crate) fn set(&self, name: &str, addresses: &[SocketAddr]) {
+        self.known.lock().unwrap().insert(name.to_owned(), addresses.to_vec());
+    }
+
+    /// Look-ups so far.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits until there were so many look-ups.
+    pub(crate) async fn asked_again(&self, times: usize) {
+        let enough = async {
+            while self.asked() < times {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, enough).await.unwrap();
+    }
+}
+
+impl crate::upstream::Resolve for Names {
+    async fn resolve(&self, host: &str, _: u16) -> std::io::Result<Vec<SocketAddr>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let found = self.known.lock().unwrap().get(host).cloned();
+        found.ok_or_else(|| std::io::Error::other("no such name"))
+    }
 }
 
 /// Makes a certificate for `names` that signs itself, and writes it where the configuration looks.
@@ -111,9 +150,10 @@ impl Fixture {
         issuer.issuer = ISSUER.to_owned();
         let issuer = Arc::new(issuer);
         let mut tasks = JoinSet::new();
-        let upkept = crate::upstream::upkeep(Arc::clone(&gateway), shutdown.clone());
+        let names = Names::default();
+        let upkept = crate::upstream::upkeep(Arc::clone(&gateway), names.clone(), shutdown.clone());
         tasks.spawn(async { upkept.await.unwrap() });
-        Self { dir, https, http, issuer, gateway, base, shutdown, roots, running, tasks }
+        Self { dir, https, http, issuer, gateway, names, base, shutdown, roots, running, tasks }
     }
 
     /// The configuration that ends with `more`, beside the sections that all have.

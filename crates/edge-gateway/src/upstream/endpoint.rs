@@ -71,7 +71,8 @@ impl Endpoint {
     }
 
     pub(crate) fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Relaxed)
+        // Who sees the new number sees the new address.
+        self.generation.load(Ordering::Acquire)
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -177,6 +178,18 @@ impl Endpoint {
 
     pub(super) fn forget_failures(&self) {
         self.failures.store(0, Ordering::Relaxed);
+    }
+
+    /// Stands for another address, or none, from now on; nothing is known of it.
+    pub(super) fn settle(&self, address: Option<Address>, now: u64) {
+        let identity = address.as_ref().map_or(0, identity);
+        self.inherit(&Self::new(None, self.weight));
+        self.failures.store(0, Ordering::Relaxed);
+        self.join(now);
+        self.address.store(address.map(Arc::new));
+        self.identity.store(identity, Ordering::Relaxed);
+        // Last: a connection that is put away under the new number was made to the new address.
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     /// Takes over what is known of the same address in an earlier configuration.

@@ -1,22 +1,30 @@
-//! What upstreams need besides requests: health checks, once for the process.
+//! What upstreams need besides requests, once for the process: health checks, and the addresses of their names.
 
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::health;
+use super::{Resolve, health, resolve};
 use crate::gateway::Gateway;
 
 /// Starts what each upstream needs when it is first configured. The tasks end by themselves with their
 /// upstream, and all of them with this future.
-pub(crate) async fn upkeep(gateway: Arc<Gateway>, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn upkeep(
+    gateway: Arc<Gateway>,
+    resolver: impl Resolve,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     loop {
         for upstream in &gateway.snapshot().upstreams {
-            if let Some(checks) = &upstream.health
-                && upstream.claim_upkeep()
-            {
+            if !upstream.claim_upkeep() {
+                continue;
+            }
+            if upstream.has_names() {
+                tasks.spawn(resolve::run(Arc::downgrade(upstream), resolver.clone()));
+            }
+            if let Some(checks) = &upstream.health {
                 tasks.spawn(health::run(Arc::downgrade(upstream), checks.clone()));
             }
         }

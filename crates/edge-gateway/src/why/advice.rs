@@ -34,6 +34,11 @@ fn upstream(word: &str) -> Option<(&'static str, &'static str)> {
              [[upstreams]] section with the certificate that the service shows; with protocol = \"h2\" it must \
              offer h2 by ALPN.",
         ),
+        "upstream_unresolved" => (
+            "No DNS name of the upstream has had an address since the gateway knows it.",
+            "The log line `name not resolved` has the reason. Look the name up on this machine (`getent hosts NAME`) and \
+             compare it with `addresses` of the [[upstreams]] section.",
+        ),
         "upstream_full" => (
             "The upstream already had as many requests in flight as it may.",
             "Find out why its answers are slow; raise `max_in_flight` of its [[upstreams]] section only if the \

@@ -16,7 +16,7 @@ use crate::upstream::Health;
 pub(crate) struct HealthSection {
     /// Path and query of the GET request.
     pub(crate) path: String,
-    /// `Host` of the request; the address where unset.
+    /// `Host` of the request; the name or address in `addresses` where unset.
     pub(crate) host: Option<String>,
     /// Time between two checks of an address, a tenth more or less; 100 to 3600000.
     #[serde(default = "default_interval_ms")]

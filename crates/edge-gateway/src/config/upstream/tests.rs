@@ -14,8 +14,9 @@ fn refusal(upstream: &str) -> String {
 
 #[test]
 fn addresses_are_texts_or_tables_with_a_weight() {
-    let taken = "addresses = [\"10.0.0.1:80\", { address = \"10.0.0.2:80\", weight = 3 }, \"unix:/a\"]\n";
+    let taken = "addresses = [\"10.0.0.1:80\", { address = \"10.0.0.2:80\", weight = 3 }, \"unix:/a\", \"app.internal:80\"]\n";
     assert_eq!(refusal(taken), "taken");
+    assert_eq!(refusal("addresses = [\"app:80\", \"app:81\"]\nmax_resolved = 64\ntls = {}\n"), "taken");
 }
 
 #[test]
@@ -26,6 +27,17 @@ fn a_mistake_is_named_with_its_key() {
         ("addresses = [{ address = \"10.0.0.1:80\", weight = 0 }]\n", "upstreams.0.addresses.0.weight"),
         ("addresses = [{ address = \"10.0.0.1:80\", wieght = 1 }]\n", "wieght"),
         ("addresses = [\"10.0.0.1\"]\n", "IP:PORT"),
+        ("addresses = [\"10.0.0.256:80\"]\n", "NAME:PORT"),
+        ("addresses = [\"app.internal\"]\n", "NAME:PORT"),
+        ("addresses = [\"app.internal:0\"]\n", "NAME:PORT"),
+        ("addresses = [\"app..internal:80\"]\n", "NAME:PORT"),
+        ("addresses = [\"-app:80\"]\n", "NAME:PORT"),
+        ("addresses = [\"http://app:80\"]\n", "NAME:PORT"),
+        ("addresses = [\"App:80\", \"app:80\"]\n", "upstreams.0.addresses.1"),
+        ("addresses = [\"app:80\"]\nmax_resolved = 65\n", "upstreams.0.max_resolved"),
+        ("addresses = [\"app:80\"]\nresolve_interval_ms = 99\n", "upstreams.0.resolve_interval_ms"),
+        ("addresses = [\"app:80\", \"api:80\"]\ntls = {}\n", "upstreams.0.tls.server_name"),
+        ("addresses = [\"app:80\", \"10.0.0.1:80\"]\ntls = {}\n", "upstreams.0.tls.server_name"),
         ("addresses = [\"unix:/a\"]\nbalance = \"random\"\n", "random"),
         ("addresses = [\"unix:/a\"]\nhash_key = \"ip\"\n", "upstreams.0.hash_key"),
         ("addresses = [\"unix:/a\"]\nbalance = \"hash\"\nhash_key = \"query:a\"\n", "upstreams.0.hash_key"),

@@ -7,7 +7,7 @@ use quintet_service::Invalid;
 use rustls_pki_types::ServerName;
 use serde::Deserialize;
 
-use super::{At, Upstream};
+use super::{At, Site, Upstream};
 use crate::upstream::Protocol;
 
 const MAX_STREAMS: u64 = 1_000;
@@ -16,7 +16,8 @@ const MAX_STREAMS: u64 = 1_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TlsSection {
-    /// Name that the upstream's certificate must have, and that is sent as SNI; the IP address where unset.
+    /// Name that the upstream's certificate must have, and that is sent as SNI; the name or IP address in
+    /// `addresses` where unset.
     pub(crate) server_name: Option<String>,
     /// PEM file with the authorities that may have signed it; the public ones (Mozilla's list) where unset.
     pub(crate) ca_file: Option<PathBuf>,
@@ -52,9 +53,14 @@ pub(super) fn check(place: At, upstream: &Upstream) -> Result<(), Invalid> {
     if tls.server_name.is_some() && tls.server_name().is_none() {
         return place.refuse("tls.server_name", "must be a host name such as \"app.internal\"");
     }
-    let unnamed = upstream.addresses.iter().any(|one| matches!(one.address, Address::Unix(_)));
+    let unnamed = upstream.addresses.iter().any(|one| matches!(one.address, Site::Address(Address::Unix(_))));
     if tls.server_name.is_none() && unnamed {
         return place.refuse("tls.server_name", "is needed for a unix socket, which has no name to verify");
+    }
+    let named = upstream.addresses.iter().any(|one| matches!(one.address, Site::Name(_)));
+    if tls.server_name.is_none() && named && upstream.only_name().is_none() {
+        let message = "is needed where `addresses` have more than one name, or a name beside addresses";
+        return place.refuse("tls.server_name", message);
     }
     match (&tls.cert_file, &tls.key_file) {
         (Some(_), None) => place.refuse("tls.key_file", "is needed with `cert_file`"),
