@@ -12,6 +12,10 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 const BACKLOG: i32 = 4_096;
+/// Bytes of a connection that the kernel takes before the client has room for them. Without it a client that reads slowly
+/// ties up its whole send buffer, megabytes that grow with the bandwidth it once had, and a few hundred such clients
+/// use up the memory of TCP for all. What is on its way is not counted, so fast clients are not slowed.
+const UNSENT: u32 = 128 * 1024;
 /// Delay after running out of descriptors or memory: accepting again at once would only spin.
 pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -64,6 +68,8 @@ fn socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     }
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
+    // Connections inherit it: it costs no system call of each.
+    socket.set_tcp_notsent_lowat(UNSENT)?;
     Ok(socket)
 }
 
@@ -73,7 +79,11 @@ fn socket(address: SocketAddr, only_v6: bool) -> io::Result<Socket> {
 pub(crate) fn share(inherited: Vec<TcpListener>, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
     let mut all = inherited;
     for listener in &all {
-        SockRef::from(listener).set_nonblocking(true).map_err(ListenError::Inherited)?;
+        let socket = SockRef::from(listener);
+        socket
+            .set_nonblocking(true)
+            .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT))
+            .map_err(ListenError::Inherited)?;
     }
     let own = all.len();
     for at in own..workers {
@@ -90,4 +100,25 @@ pub(crate) fn is_connection_error(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unsent_of_a_connection_of(listener: &TcpListener) -> u32 {
+        SockRef::from(listener).set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        SockRef::from(&stream).tcp_notsent_lowat().unwrap()
+    }
+
+    #[test]
+    fn connections_inherit_the_bound_on_what_a_slow_client_ties_up() {
+        let own = bind(SocketAddr::from(([127, 0, 0, 1], 0)), false, 1).unwrap();
+        let inherited = share(vec![TcpListener::bind(("127.0.0.1", 0)).unwrap()], 2).unwrap();
+        for listener in own.iter().chain(&inherited) {
+            assert_eq!(unsent_of_a_connection_of(listener), UNSENT);
+        }
+    }
 }
