@@ -16,6 +16,7 @@ mod latency;
 mod load;
 mod plan;
 mod proxy;
+mod slow_readers;
 mod syscalls;
 mod tools;
 mod upstream;
@@ -86,6 +87,7 @@ impl Suite<'_> {
             let figures = match case {
                 Case::TlsSmallLogged => self.throughput(case, &logging)?,
                 Case::Idle => self.idle()?,
+                Case::SlowReaders => self.slow_readers()?,
                 Case::Handshakes => self.handshakes(&silent)?,
                 Case::Syscalls => self.syscalls(&silent)?,
                 Case::Latency => self.latency(&silent, &all)?,
@@ -188,6 +190,15 @@ impl Suite<'_> {
         let all: Vec<&Running> = fresh.iter().collect();
         Figures::interleave(case.name(), case.what(), &all, 1, |running| {
             idle::measure(running, &self.client, self.plan.idle_connections)
+        })
+    }
+
+    fn slow_readers(&self) -> anyhow::Result<Figures> {
+        let case = Case::SlowReaders;
+        let fresh = self.start("slow-readers", AccessLog::Off)?;
+        let all: Vec<&Running> = fresh.iter().filter(|it| slow_readers::can_take_part(it)).collect();
+        Figures::interleave(case.name(), case.what(), &all, 1, |running| {
+            slow_readers::measure(running, &self.client, self.plan.slow_readers)
         })
     }
 

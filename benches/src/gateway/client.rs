@@ -4,7 +4,7 @@
 //! that each does the same cryptographic work.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +13,15 @@ use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 /// The name in every certificate, SNI and Host.
 pub(super) const HOST: &str = "localhost";
 /// No answer here takes longer unless the proxy has failed.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Receive buffer of a client that wants little at a time: without it the kernel would take megabytes for each.
+const NARROW: usize = 16 * 1024;
 
 /// Key exchange that is offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +61,18 @@ impl Client {
 
     /// Connects and completes the handshake.
     pub(super) fn connect(&self, port: u16) -> io::Result<Connection> {
-        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        self.handshake(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    /// The same with so small a receive buffer that most of an answer stays at the proxy.
+    pub(super) fn connect_narrowly(&self, port: u16) -> io::Result<Connection> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_recv_buffer_size(NARROW)?;
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+        self.handshake(socket.into())
+    }
+
+    fn handshake(&self, mut socket: TcpStream) -> io::Result<Connection> {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from(HOST).map_err(io::Error::other)?;
@@ -90,6 +105,22 @@ impl Connection {
                 return Ok(body);
             }
         }
+    }
+
+    /// Sends one GET whose answer is taken piece by piece.
+    pub(super) fn ask(&mut self, path: &str) -> io::Result<()> {
+        self.0.write_all(format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes())?;
+        let mut status = [0; 13];
+        self.0.read_exact(&mut status)?;
+        if &status == b"HTTP/1.1 200 " {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("the proxy answered `{}`", String::from_utf8_lossy(&status))))
+    }
+
+    /// Takes so many bytes of what was asked for.
+    pub(super) fn take(&mut self, bytes: usize) -> io::Result<()> {
+        self.0.read_exact(&mut vec![0; bytes])
     }
 
     /// Says goodbye and waits until the other side has too, so that it has done all of its work.

@@ -3,11 +3,14 @@
 use super::figures::Figures;
 use super::plan::Case;
 use super::proxy::Proxy;
-use super::{idle, syscalls};
+use super::{idle, slow_readers, syscalls};
 use crate::report::Report;
 
 const CPU: &str = "cpu_us_per_request";
 const HANDSHAKES: &str = "handshakes_per_cpu_second";
+/// 64 KB read ahead, up to 128 KB in hyper's queue, which takes another piece while it holds less than 64, 64 KB
+/// encrypted, and what a connection holds on both sides.
+const SLOW_READER: f64 = 288.0 * 1024.0;
 
 /// Records every bar. One whose figures are missing is recorded as not measured, which is not met.
 pub(super) fn judge(all: &[Figures], report: &mut Report) {
@@ -32,6 +35,11 @@ pub(super) fn judge(all: &[Figures], report: &mut Report) {
             1.0,
         );
     }
+    report.at_most_or(
+        "bytes a client may hold that takes 1 GB slowly",
+        find(Case::SlowReaders).ours(slow_readers::EACH),
+        SLOW_READER,
+    );
     report.at_most_or(
         "system calls per HTTP/1.1 request over TLS",
         find(Case::Syscalls).ours(syscalls::PER_REQUEST),
@@ -65,7 +73,7 @@ mod tests {
         judge(&[], &mut report);
         let json = serde_json::to_value(&report).unwrap();
         let bars = json["bars"].as_array().unwrap();
-        assert_eq!(bars.len(), 6);
+        assert_eq!(bars.len(), 7);
         assert!(bars.iter().all(|bar| bar["met"] == false && bar["reason"] == "the case was not run"));
     }
 }

@@ -35,11 +35,12 @@ pub(super) enum Case {
     Syscalls,
     Latency,
     Idle,
+    SlowReaders,
 }
 
 impl Case {
     /// In this order; the latency wants to know what [`Self::TlsSmall`] found.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::PlainSmall,
         Self::PlainLarge,
         Self::TlsSmall,
@@ -50,6 +51,7 @@ impl Case {
         Self::Syscalls,
         Self::Latency,
         Self::Idle,
+        Self::SlowReaders,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -64,6 +66,7 @@ impl Case {
             Self::Syscalls => "syscalls",
             Self::Latency => "latency",
             Self::Idle => "idle",
+            Self::SlowReaders => "slow-readers",
         }
     }
 
@@ -79,6 +82,7 @@ impl Case {
             Self::Syscalls => "system calls in tls-small",
             Self::Latency => "open loop over TLS 1.3 at half of the slowest peer's most",
             Self::Idle => "idle TLS 1.3 connections that have had one answer",
+            Self::SlowReaders => "TLS 1.3 clients that take an answer of 1 GB slowly",
         }
     }
 
@@ -105,6 +109,7 @@ pub(super) struct Plan {
     pub(super) latency_rounds: usize,
     pub(super) latency_window: Duration,
     pub(super) idle_connections: usize,
+    pub(super) slow_readers: usize,
     cases: Vec<Case>,
     proxies: Vec<Proxy>,
 }
@@ -124,6 +129,7 @@ impl Plan {
                 latency_rounds: 1,
                 latency_window: ms(2_000),
                 idle_connections: 1_000,
+                slow_readers: 200,
                 cases,
                 proxies,
             };
@@ -135,6 +141,7 @@ impl Plan {
             latency_rounds: 3,
             latency_window: ms(5_000),
             idle_connections: 10_000,
+            slow_readers: 2_000,
             cases,
             proxies,
         }
@@ -158,7 +165,7 @@ impl Plan {
         for case in &self.cases {
             match case {
                 Case::H2Small => tools.push(tools::H2LOAD),
-                Case::Handshakes | Case::Idle => {}
+                Case::Handshakes | Case::Idle | Case::SlowReaders => {}
                 Case::Syscalls => tools.extend([tools::WRK, tools::PERF]),
                 _ => tools.push(tools::WRK),
             }
@@ -175,6 +182,7 @@ impl Plan {
             "latency_rounds": self.latency_rounds,
             "latency_window_s": self.latency_window.as_secs_f64(),
             "idle_connections": self.idle_connections,
+            "slow_readers": self.slow_readers,
             "cases": self.cases.iter().map(|case| case.name()).collect::<Vec<_>>(),
         })
     }

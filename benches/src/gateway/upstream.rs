@@ -1,4 +1,4 @@
-//! What stands behind every proxy: a server with two fixed answers, which counts the requests it got.
+//! What stands behind every proxy: a server with three fixed answers, which counts the requests it got.
 //!
 //! It costs one read and one write a request, less than any proxy does, so that the proxy is what a
 //! measurement is about. It understands no more of HTTP/1.1 than where a GET request ends.
@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 pub(super) const SMALL: usize = 50;
 pub(super) const LARGE: usize = 64 * 1024;
+/// In pieces of [`LARGE`].
+const HUGE: usize = 1 << 30;
 /// Longer heads than any proxy makes of the requests here.
 const HEAD: usize = 16 * 1024;
 
@@ -46,7 +49,7 @@ impl Upstream {
 
 async fn serve(listener: std::net::TcpListener, served: Arc<AtomicU64>) -> std::io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let answers = Arc::new(Answers { small: answer(SMALL), large: answer(LARGE) });
+    let answers = Arc::new(Answers { small: answer(SMALL), large: answer(LARGE), piece: vec![b'x'; LARGE] });
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await?;
@@ -58,12 +61,15 @@ async fn serve(listener: std::net::TcpListener, served: Arc<AtomicU64>) -> std::
 struct Answers {
     small: Vec<u8>,
     large: Vec<u8>,
+    piece: Vec<u8>,
+}
+
+fn head(length: usize) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n").into_bytes()
 }
 
 fn answer(length: usize) -> Vec<u8> {
-    let mut answer =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n")
-            .into_bytes();
+    let mut answer = head(length);
     answer.resize(answer.len() + length, b'x');
     answer
 }
@@ -77,9 +83,18 @@ async fn converse(
     let mut heads = Vec::with_capacity(HEAD);
     while stream.read_buf(&mut heads).await? > 0 {
         while let Some(end) = end_of_head(&heads) {
-            let answer = if heads.starts_with(b"GET /large ") { &answers.large } else { &answers.small };
             served.fetch_add(1, Ordering::Relaxed);
-            stream.write_all(answer).await?;
+            if heads.starts_with(b"GET /huge ") {
+                // What is measured is how much a proxy takes, not how much the kernel keeps for this end.
+                SockRef::from(&stream).set_send_buffer_size(LARGE)?;
+                stream.write_all(&head(HUGE)).await?;
+                for _ in 0..HUGE / LARGE {
+                    stream.write_all(&answers.piece).await?;
+                }
+            } else {
+                let large = heads.starts_with(b"GET /large ");
+                stream.write_all(if large { &answers.large } else { &answers.small }).await?;
+            }
             heads.drain(..end);
         }
     }

@@ -62,6 +62,8 @@ key = "{key}"
 name = "upstream"
 addresses = ["{upstream}"]
 max_idle = 256
+# Slow readers stay in flight all at once.
+max_in_flight = 4096
 
 [[routes]]
 path_prefix = "/"
