@@ -73,17 +73,23 @@ fn release_build_of_the_gateway() -> anyhow::Result<PathBuf> {
     Ok(workspace::target().join("release"))
 }
 
-/// The crate's own test of upgrades with more requests, in a release build. It has no figures, so that there is no report.
-fn upgrade(requests: u32) -> anyhow::Result<()> {
+/// The crate's own test of upgrades with more requests, in a release build. It has no figures, so that there is no
+/// report. With binaries given, only the test itself is built, as tests are.
+fn upgrade(requests: u32, given: Option<&Path>) -> anyhow::Result<()> {
     let mut command = workspace::cargo();
-    command.args(["test", "--locked", "--release", "--package", GATEWAY, "--test", "upgrade", "--"]);
-    command.args(["requests_pass", "--nocapture"]).env("QUINTET_UPGRADE_REQUESTS", requests.to_string());
+    command.args(["test", "--locked", "--package", GATEWAY, "--test", "upgrade"]);
+    match given {
+        None => command.arg("--release"),
+        Some(_) => command.env("QUINTET_E2E_BIN_DIR", Suite::GatewayUpgrade.binaries(given)?),
+    };
+    command.args(["--", "requests_pass", "--nocapture"]);
+    command.env("QUINTET_UPGRADE_REQUESTS", requests.to_string());
     process::run(&mut command)
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if options.suite == Suite::GatewayUpgrade {
-        return upgrade(options.requests);
+        return upgrade(options.requests, options.bin_dir.as_deref());
     }
     let suite = options.suite.name();
     let mut command = workspace::cargo();

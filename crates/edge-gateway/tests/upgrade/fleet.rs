@@ -39,7 +39,7 @@ impl Fleet {
         notifications.set_read_timeout(Some(PATIENCE)).unwrap();
         configure(&dir, 2, "");
         let log = File::create(dir.path().join("log")).unwrap();
-        let first = Command::new(env!("CARGO_BIN_EXE_edge-gateway"))
+        let first = Command::new(program())
             .arg("--config")
             .arg(dir.path().join("gateway.toml"))
             .env("NOTIFY_SOCKET", dir.path().join("notify.sock"))
@@ -140,6 +140,13 @@ impl Fleet {
         stream.read_to_string(&mut answer).unwrap();
         answer
     }
+}
+
+/// The gateway that is upgraded: of the directory that `QUINTET_E2E_BIN_DIR` names, else of this build.
+fn program() -> PathBuf {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_edge-gateway"));
+    std::env::var_os("QUINTET_E2E_BIN_DIR")
+        .map_or_else(built, |directory| PathBuf::from(directory).join("edge-gateway"))
 }
 
 fn configure(dir: &TempDir, workers: usize, more: &str) {
