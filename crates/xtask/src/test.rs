@@ -5,6 +5,7 @@
 
 mod postgres;
 mod runner;
+mod suites;
 mod tools;
 
 use std::path::PathBuf;
@@ -43,7 +44,8 @@ enum When {
     Always,
     /// Not with `--quick`.
     Slow,
-    /// Only when `--only` names it: building what ships a second time takes as long as all else together.
+    /// Only when `--only` names it: building what ships a second time takes as long as all else together, and the
+    /// suites of others are fetched and need what no distribution has.
     Named,
 }
 
@@ -67,6 +69,7 @@ const GROUPS: &[Group] = &[
     Group { name: "story", when: When::Slow, run: story },
     Group { name: "browser", when: When::Slow, run: browser },
     Group { name: "reproducible", when: When::Named, run: |_| dist::reproducible() },
+    Group { name: "suites", when: When::Named, run: suites::run },
 ];
 
 /// Both groups of tests build the same set of packages, so that cargo resolves features and compiles once.
