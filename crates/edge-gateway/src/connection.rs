@@ -31,7 +31,7 @@ use self::parking::Parking;
 use crate::client_auth::{ClientCertificate, Verified};
 use crate::client_io::{ClientIo, IoState};
 use crate::config::Limits;
-use crate::limits::ClientKey;
+use crate::limits::{Account, ClientKey, Share};
 use crate::proxy_protocol::Ends;
 use crate::ticks::Tick;
 use crate::worker::Worker;
@@ -101,6 +101,8 @@ impl Client {
 pub(crate) struct ConnectionState {
     pub(crate) worker: Rc<Worker>,
     pub(crate) client: Client,
+    /// Its part of the client's memory.
+    share: Share,
     /// The client speaks TLS.
     pub(crate) secure: bool,
     pub(crate) io: Arc<IoState>,
@@ -125,7 +127,7 @@ pub(crate) struct ConnectionState {
 }
 
 impl ConnectionState {
-    pub(crate) fn new(worker: Rc<Worker>, client: Client, secure: bool) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, client: Client, account: Arc<Account>, secure: bool) -> Self {
         let ticks = worker.ticks.clone();
         Self {
             idle_since: Cell::new(ticks.now()),
@@ -133,6 +135,7 @@ impl ConnectionState {
             io: Arc::new(IoState::new(ticks)),
             worker,
             client,
+            share: Share::new(account, H2_CONNECTION_WINDOW as usize),
             secure,
             sni: RefCell::default(),
             verified: OnceCell::new(),
@@ -162,6 +165,33 @@ impl ConnectionState {
         self.begun.set(self.begun.get().saturating_add(1));
         self.served.set(true);
         self.parking.left();
+    }
+
+    /// Whether the client's memory has room for the requests that are in progress.
+    pub(crate) fn has_room(&self) -> bool {
+        self.share.holds(self.exchanges.get())
+    }
+
+    /// Reserves what may be read ahead of a body of so many bytes at most; None where there is no room.
+    pub(crate) fn open_window(&self, bytes: u64) -> Option<usize> {
+        if self.http1.get() {
+            return Some(0);
+        }
+        self.share.open_window(usize::try_from(bytes).unwrap_or(usize::MAX).min(H2_STREAM_WINDOW as usize))
+    }
+
+    pub(crate) fn close_window(&self, bytes: usize) {
+        self.share.close_window(bytes);
+    }
+
+    /// The memory of the client, for what is kept of its requests.
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        self.share.account()
+    }
+
+    /// Gives back memory that requests no longer use.
+    pub(crate) fn settle(&self) {
+        self.share.shrink(self.exchanges.get());
     }
 
     /// The client left before the head of its answer.

@@ -104,7 +104,7 @@ impl Gateway {
 
     fn install(&self, snapshot: Arc<Snapshot>) {
         let limits = snapshot.limits();
-        self.connections.resize(limits.connections, limits.connections_per_ip);
+        self.connections.resize(limits.connections, limits.connections_per_ip, limits.memory_per_ip);
         self.cache.resize(snapshot.config.cache.max_bytes);
         self.current.store(snapshot);
         // After the store: who sees the new number finds the new snapshot.
@@ -239,6 +239,7 @@ async fn observe(gateway: Arc<Gateway>, shutdown: CancellationToken) -> anyhow::
         gateway.metrics.parked(gateway.parked.load(Ordering::Relaxed));
         gateway.metrics.observe(open, &snapshot.upstreams, gateway.certificates.not_after());
         gateway.cache.observe();
+        gateway.metrics.client_memory(gateway.connections.memory());
         match gateway.judge(Instant::now()) {
             Verdict::Open => {}
             Verdict::Kept => tracing::info!("the new configuration has proved itself"),

@@ -47,7 +47,7 @@ use crate::{answer, path, trace};
 
 /// Longest silence of an upstream in the middle of an answer; event streams send something more often.
 const ANSWER_IDLE: Duration = Duration::from_mins(5);
-/// For a client whose connection is about to be closed because it cancels its requests.
+/// For a client that cancels its requests or has too many of them.
 const CANCELLED_RETRY: Duration = Duration::from_secs(1);
 /// Bucket of the limit over all routes; each route has one of its own.
 const GLOBAL_BUCKET: u32 = 0;
@@ -146,6 +146,9 @@ async fn process(
     let (mut parts, body) = request.into_parts();
     if state.cancels_too_much() {
         return Err(Problem::too_many(CANCELLED_RETRY));
+    }
+    if !state.has_room() {
+        return Err(no_room(state));
     }
     if !body.is_end_stream() {
         framing::check(&mut parts, &body)?;
@@ -308,6 +311,13 @@ fn check_access(state: &ConnectionState, access: Option<&Access>) -> Result<(), 
     }
 }
 
+/// The client's requests hold all of the memory that it may have.
+fn no_room(state: &ConnectionState) -> Problem {
+    state.worker.gateway.metrics.memory_limited.increment(1);
+    let detail = "your network has too many requests in progress at the same time";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "client_memory", detail).with_retry_after(CANCELLED_RETRY)
+}
+
 /// Whose allowance a request takes from; None where that is known only after authorization.
 fn quota_client(state: &ConnectionState, key: &QuotaKey, headers: &HeaderMap) -> Option<ClientKey> {
     match key {
@@ -371,7 +381,9 @@ fn request_body(
         extra.close = true;
         return Err(too_large());
     }
-    let upload = Rc::new(Upload::new(Rc::clone(state), route.max_body, min_rate));
+    let most = body.size_hint().upper().unwrap_or(route.max_body);
+    let window = state.open_window(most).ok_or_else(|| no_room(state))?;
+    let upload = Rc::new(Upload::new(Rc::clone(state), window, route.max_body, min_rate));
     Ok((RequestBody::Stream { incoming: body, upload: Rc::clone(&upload) }, Some(upload)))
 }
 

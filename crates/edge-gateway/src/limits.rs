@@ -1,21 +1,23 @@
-//! What one client may take: requests per time (GCRA) and connections.
+//! What one client may take: requests per time (GCRA), connections, and memory ([`memory`]).
 //!
 //! State is shared by all workers, so that a client's allowance does not depend on which worker its
 //! connections land on. It is sharded to keep locks short, keyed by address (IPv6 by /64, the smallest
 //! block a client is handed) and bounded: a full shard first forgets clients whose allowance is whole
 //! again, which loses nothing, and then lets strangers in unmetered rather than grow.
 
+mod memory;
 mod networks;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::HeaderName;
 
+pub(crate) use self::memory::{Account, Share};
 pub(crate) use self::networks::{Access, Networks};
 
 const SHARDS: usize = 32;
@@ -166,8 +168,10 @@ pub(crate) struct Connections {
     limit: AtomicUsize,
     per_client: AtomicUsize,
     open: AtomicUsize,
+    /// Bytes of memory that a client may have reserved.
+    memory: Arc<AtomicUsize>,
     hasher: RandomState,
-    shards: Vec<Mutex<HashMap<ClientKey, usize>>>,
+    shards: Vec<Mutex<HashMap<ClientKey, Arc<Account>>>>,
 }
 
 /// Why a connection is refused.
@@ -178,8 +182,10 @@ pub(crate) enum Refusal {
 }
 
 impl Connections {
-    pub(crate) fn new(limit: usize, per_client: usize) -> Self {
+    /// `memory` is of one client, 0 for no bound.
+    pub(crate) fn new(limit: usize, per_client: usize, memory: usize) -> Self {
         Self {
+            memory: Arc::new(AtomicUsize::new(bound(memory))),
             limit: AtomicUsize::new(limit),
             per_client: AtomicUsize::new(per_client),
             open: AtomicUsize::new(0),
@@ -189,7 +195,8 @@ impl Connections {
     }
 
     /// Changes the bounds; connections beyond a lowered one stay.
-    pub(crate) fn resize(&self, limit: usize, per_client: usize) {
+    pub(crate) fn resize(&self, limit: usize, per_client: usize, memory: usize) {
+        self.memory.store(bound(memory), Ordering::Relaxed);
         self.limit.store(limit, Ordering::Relaxed);
         self.per_client.store(per_client, Ordering::Relaxed);
     }
@@ -208,37 +215,52 @@ impl Connections {
     }
 
     /// Counts a connection in; every success must be followed by one [`Self::close`].
-    pub(crate) fn open(&self, client: ClientKey) -> Result<(), Refusal> {
+    pub(crate) fn open(&self, client: ClientKey) -> Result<Arc<Account>, Refusal> {
         self.hold()?;
-        if let Some(shard) = self.shards.get(shard_of(self.hasher.hash_one(client))) {
-            let mut clients = lock(shard);
-            let count = clients.entry(client).or_insert(0);
-            if *count >= self.per_client.load(Ordering::Relaxed) {
-                drop(clients);
-                self.release();
-                return Err(Refusal::PerClient);
-            }
-            *count += 1;
+        let new = || Arc::new(Account::new(&self.memory));
+        let Some(shard) = self.shards.get(shard_of(self.hasher.hash_one(client))) else { return Ok(new()) };
+        let mut clients = lock(shard);
+        let account = clients.entry(client).or_insert_with(new);
+        if account.connections.load(Ordering::Relaxed) >= self.per_client.load(Ordering::Relaxed) {
+            drop(clients);
+            self.release();
+            return Err(Refusal::PerClient);
         }
-        Ok(())
+        account.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::clone(account))
     }
 
     pub(crate) fn close(&self, client: ClientKey) {
         self.release();
         if let Some(shard) = self.shards.get(shard_of(self.hasher.hash_one(client))) {
             let mut clients = lock(shard);
-            if let Some(count) = clients.get_mut(&client) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    clients.remove(&client);
-                }
+            if let Some(account) = clients.get(&client)
+                && account.connections.fetch_sub(1, Ordering::Relaxed) <= 1
+            {
+                clients.remove(&client);
             }
         }
+    }
+
+    /// Bytes that all clients have reserved, and the most that one has.
+    pub(crate) fn memory(&self) -> (usize, usize) {
+        let mut of_shards = (0, 0);
+        for shard in &self.shards {
+            for account in lock(shard).values() {
+                let bytes = account.bytes();
+                of_shards = (of_shards.0 + bytes, of_shards.1.max(bytes));
+            }
+        }
+        of_shards
     }
 
     pub(crate) fn count(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
+}
+
+fn bound(memory: usize) -> usize {
+    if memory == 0 { usize::MAX } else { memory }
 }
 
 #[cfg(test)]
@@ -287,15 +309,15 @@ mod tests {
 
     #[test]
     fn connections_are_bounded_in_all_and_per_client() {
-        let connections = Connections::new(3, 2);
+        let connections = Connections::new(3, 2, 0);
         let (a, b) = (client("192.0.2.1"), client("192.0.2.2"));
-        assert_eq!(connections.open(a), Ok(()));
-        assert_eq!(connections.open(a), Ok(()));
-        assert_eq!(connections.open(a), Err(Refusal::PerClient));
-        assert_eq!(connections.open(b), Ok(()));
-        assert_eq!(connections.open(b), Err(Refusal::Total));
+        assert!(connections.open(a).is_ok());
+        assert!(connections.open(a).is_ok());
+        assert_eq!(connections.open(a).err(), Some(Refusal::PerClient));
+        assert!(connections.open(b).is_ok());
+        assert_eq!(connections.open(b).err(), Some(Refusal::Total));
         connections.close(a);
-        assert_eq!(connections.open(b), Ok(()));
+        assert!(connections.open(b).is_ok());
         assert_eq!(connections.count(), 3);
     }
 

@@ -24,6 +24,9 @@ pub(crate) struct Metrics {
     pub(crate) connections_open: Gauge,
     connections_parked: Gauge,
     pub(crate) rate_limited: Counter,
+    /// Requests beyond their client's memory.
+    pub(crate) memory_limited: Counter,
+    client_memory: [Gauge; 2],
     pub(crate) handshakes: Counter,
     pub(crate) tunnels_open: Gauge,
     pub(crate) accept_errors: Counter,
@@ -185,6 +188,11 @@ impl Metrics {
             connections_open: gauge!("quintet_gateway_connections_open"),
             connections_parked: gauge!("quintet_gateway_connections_parked"),
             rate_limited: counter!("quintet_gateway_rate_limited_total"),
+            memory_limited: counter!("quintet_gateway_client_memory_refused_total"),
+            client_memory: [
+                gauge!("quintet_gateway_client_memory_bytes"),
+                gauge!("quintet_gateway_client_memory_largest_bytes"),
+            ],
             handshakes: counter!("quintet_gateway_tls_handshakes_total"),
             tunnels_open: gauge!("quintet_gateway_tunnels_open"),
             accept_errors: counter!("quintet_gateway_accept_errors_total"),
@@ -207,6 +215,13 @@ impl Metrics {
     pub(crate) fn proxy_header_refused(reason: &'static str) {
         // As above.
         counter!("quintet_gateway_proxy_headers_refused_total", "reason" => reason).increment(1);
+    }
+
+    /// Bytes that clients have reserved: all together, and the one with the most.
+    pub(crate) fn client_memory(&self, (all, largest): (usize, usize)) {
+        let [of_all, of_largest] = &self.client_memory;
+        of_all.set(float(all));
+        of_largest.set(float(largest));
     }
 
     /// Idle connections that hold no buffers.

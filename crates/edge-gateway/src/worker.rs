@@ -195,17 +195,16 @@ impl Worker {
     /// Serves a connection whose client is known.
     fn serve(self: &Rc<Self>, stream: TcpStream, client: Client, door: Door) {
         let (kind, metrics) = (door.kind, &self.gateway.metrics);
-        if let Err(refusal) = self.gateway.connections.open(client.key) {
-            match refusal {
-                Refusal::Total => metrics.refused_total.increment(1),
-                Refusal::PerClient => metrics.refused_per_client.increment(1),
-            }
-            return;
-        }
+        let account = match self.gateway.connections.open(client.key) {
+            Ok(account) => account,
+            Err(Refusal::Total) => return metrics.refused_total.increment(1),
+            Err(Refusal::PerClient) => return metrics.refused_per_client.increment(1),
+        };
         metrics.connections_accepted.increment(1);
         // Fails only on a connection that is already gone; serving it will find out.
         let _ = stream.set_nodelay(true);
-        let state = Rc::new(ConnectionState::new(Rc::clone(self), client, matches!(kind, Kind::Tls)));
+        let state =
+            Rc::new(ConnectionState::new(Rc::clone(self), client, account, matches!(kind, Kind::Tls)));
         let key = self.key();
         let registered = Registered { worker: Rc::clone(self), key, client: state.client.key };
         let task_state = Rc::clone(&state);
@@ -234,6 +233,7 @@ impl Worker {
             .filter_map(|(state, task)| {
                 let Some(reason) = state.overdue(limits) else {
                     state.park_if_idle();
+                    state.settle();
                     return None;
                 };
                 tracing::debug!(client = state.client.text(), reason, "connection exceeded a time limit");

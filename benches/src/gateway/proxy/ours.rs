@@ -73,6 +73,7 @@ upstream = "upstream"
 [limits]
 connections = 20000
 connections_per_ip = 20000
+memory_per_ip = 0
 header_read_timeout_ms = 600000
 keep_alive_timeout_ms = 600000
 "#,

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -28,6 +29,14 @@ pub(crate) struct Upload {
     kept: OnceCell<Kept>,
     /// None where the client may take its time.
     pace: Option<Pace>,
+    /// Reserved of the client's memory.
+    window: usize,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.connection.close_window(self.window);
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +50,15 @@ pub(crate) enum UploadPhase {
 }
 
 impl Upload {
-    pub(crate) fn new(connection: Rc<ConnectionState>, limit: u64, min_rate: Option<MinRate>) -> Self {
+    /// `window` was reserved by [`ConnectionState::open_window`].
+    pub(crate) fn new(
+        connection: Rc<ConnectionState>,
+        window: usize,
+        limit: u64,
+        min_rate: Option<MinRate>,
+    ) -> Self {
         Self {
+            window,
             connection,
             limit,
             received: Cell::new(0),
@@ -69,7 +85,7 @@ impl Upload {
     /// Keeps the body while it has no more than so many bytes; before the first piece has passed.
     pub(crate) fn keep(&self, room: usize) {
         // A request has one body.
-        let _ = self.kept.set(Kept::new(room));
+        let _ = self.kept.set(Kept::new(room, Arc::clone(self.connection.account())));
     }
 
     pub(crate) fn kept(&self) -> Option<&Kept> {

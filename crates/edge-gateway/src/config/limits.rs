@@ -16,6 +16,9 @@ use crate::limits::{Access, Networks, Quota, QuotaKey};
 pub(crate) struct Limits {
     pub(crate) connections: usize,
     pub(crate) connections_per_ip: usize,
+    /// Bytes that the requests of one client address (IPv6 by /64) may hold of the gateway's memory; 0 for no bound.
+    /// What is beyond is answered 429.
+    pub(crate) memory_per_ip: usize,
     /// Bytes of a request head; more is answered 431.
     pub(crate) header_bytes: u32,
     pub(crate) header_count: usize,
@@ -47,6 +50,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             connections_per_ip: 1_024,
+            memory_per_ip: 256 * 1024 * 1024,
             header_bytes: 32 * 1024,
             header_count: 100,
             h2_streams: 100,
@@ -99,6 +103,9 @@ pub(super) fn check(limits: &Limits) -> Result<(), Invalid> {
     }
     at_least("connections", limits.connections as u64, 1)?;
     at_least("connections_per_ip", limits.connections_per_ip as u64, 1)?;
+    if limits.memory_per_ip > 0 {
+        at_least("memory_per_ip", limits.memory_per_ip as u64, 1024 * 1024)?;
+    }
     at_least("header_bytes", u64::from(limits.header_bytes), 8_192)?;
     at_least("header_count", limits.header_count as u64, 16)?;
     at_least("h2_streams", u64::from(limits.h2_streams), 1)?;

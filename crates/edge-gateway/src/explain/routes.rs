@@ -18,6 +18,7 @@ pub(super) fn connection_limits(config: &Config, plan: &Plan) -> Vec<Limit> {
     let mut list = vec![
         limit("limits.connections", limits.connections),
         limit("limits.connections_per_ip", limits.connections_per_ip),
+        limit("limits.memory_per_ip", limits.memory_per_ip),
         limit("limits.header_bytes", limits.header_bytes),
     ];
     if plan.quota.is_some() {

@@ -66,7 +66,7 @@ pub(crate) fn assemble(
         recent: Recent::default(),
         rate_limiter: RateLimiter::new(epoch),
         cache: Arc::new(Cache::new(snapshot.config.cache.max_bytes)),
-        connections: Connections::new(limits.connections, limits.connections_per_ip),
+        connections: Connections::new(limits.connections, limits.connections_per_ip, limits.memory_per_ip),
         parked: AtomicUsize::new(0),
         current: ArcSwap::from_pointee(snapshot),
         generation: AtomicU64::new(0),

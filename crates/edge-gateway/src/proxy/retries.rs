@@ -1,6 +1,7 @@
 //! When a request is sent again, and the bodies that are kept for it.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use http::{Method, Request};
 use http_body::Body as _;
 
 use crate::body::{RequestBody, Upload, UploadPhase};
+use crate::limits::Account;
 
 /// When a route's requests are sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,20 +66,31 @@ pub(crate) struct Kept(RefCell<Option<Pieces>>);
 struct Pieces {
     all: Vec<Bytes>,
     room: usize,
+    /// Whose memory the pieces are, and how many bytes of it.
+    account: Arc<Account>,
+    held: usize,
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        self.account.give(self.held);
+    }
 }
 
 impl Kept {
-    pub(crate) fn new(room: usize) -> Self {
-        Self(RefCell::new(Some(Pieces { all: Vec::new(), room })))
+    pub(crate) fn new(room: usize, account: Arc<Account>) -> Self {
+        Self(RefCell::new(Some(Pieces { all: Vec::new(), room, account, held: 0 })))
     }
 
     /// Takes a piece as it passes.
     pub(crate) fn push(&self, piece: &Bytes) {
         let mut slot = self.0.borrow_mut();
         let Some(pieces) = slot.as_mut() else { return };
-        match pieces.room.checked_sub(piece.len()) {
+        // What does not fit is not sent again, but it is sent.
+        match pieces.room.checked_sub(piece.len()).filter(|_| pieces.account.take(piece.len())) {
             Some(room) => {
                 pieces.room = room;
+                pieces.held += piece.len();
                 pieces.all.push(piece.clone());
             }
             None => *slot = None,

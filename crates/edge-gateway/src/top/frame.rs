@@ -60,6 +60,8 @@ pub(super) struct Connections {
 #[expect(clippy::struct_field_names, reason = "in JSON the unit belongs to the name")]
 pub(super) struct LimitsHit {
     pub(super) rate_limited_per_s: f64,
+    /// Requests beyond their client's memory.
+    pub(super) memory_limited_per_s: f64,
     pub(super) connections_refused_per_s: f64,
     /// Connections that were ended because a client was too slow.
     pub(super) connections_reaped_per_s: f64,
@@ -244,6 +246,7 @@ impl Frame {
             },
             limits: LimitsHit {
                 rate_limited_per_s: total("quintet_gateway_rate_limited_total"),
+                memory_limited_per_s: total("quintet_gateway_client_memory_refused_total"),
                 connections_refused_per_s: total("quintet_gateway_connections_refused_total"),
                 connections_reaped_per_s: total("quintet_gateway_connections_reaped_total"),
             },

@@ -39,8 +39,10 @@ pub(super) fn summary(frame: &Frame) -> Vec<Line> {
     let plain = |text| Line::new(Tone::Plain, text);
     let (requests, connections, cache, limits) =
         (&frame.requests, &frame.connections, &frame.cache, &frame.limits);
-    let refused =
-        limits.rate_limited_per_s + limits.connections_refused_per_s + limits.connections_reaped_per_s;
+    let refused = limits.rate_limited_per_s
+        + limits.memory_limited_per_s
+        + limits.connections_refused_per_s
+        + limits.connections_reaped_per_s;
     vec![
         plain(format!(
             "edge-gateway {}   {}   up {}   cpu {:.0} %   memory {}   files {:.0}   reloads {}",
@@ -75,7 +77,7 @@ pub(super) fn summary(frame: &Frame) -> Vec<Line> {
             if refused > 0.0 { Tone::Bad } else { Tone::Plain },
             format!(
                 "limits       429 {}/s   connections refused {}/s, ended {}/s",
-                count(limits.rate_limited_per_s),
+                count(limits.rate_limited_per_s + limits.memory_limited_per_s),
                 count(limits.connections_refused_per_s),
                 count(limits.connections_reaped_per_s),
             ),

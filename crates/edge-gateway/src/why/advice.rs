@@ -116,6 +116,11 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "The client paused too long while sending its body.",
             "Slow clients need a higher `limits.body_idle_timeout_ms`.",
         ),
+        "client_memory" => (
+            "The requests of the client's address that were in progress held all of the memory that one address may have.",
+            "Raise `limits.memory_per_ip` where many people share an address; behind another proxy let it announce its \
+             clients (`listen.proxy_protocol`).",
+        ),
         "body_too_slow" => (
             "The client sent its body more slowly than `body_min_rate` of the route, or of [limits], for longer than \
              `limits.body_min_rate_grace_ms`.",
