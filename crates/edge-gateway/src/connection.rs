@@ -4,97 +4,43 @@
 //! The sweep of the worker asks [`ConnectionState::overdue`] and ends connections that exceed a time limit;
 //! no connection has timers of its own.
 
+mod client;
 mod http1;
+mod http2;
 mod parking;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderValue, Request};
-use hyper::body::Incoming;
-use hyper::rt::Executor;
-use hyper::service::service_fn;
+use http::HeaderValue;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
+pub(crate) use self::client::Client;
 use self::parking::Parking;
 use crate::client_auth::{ClientCertificate, Verified};
 use crate::client_io::{ClientIo, IoState};
 use crate::config::Limits;
-use crate::limits::{Account, ClientKey, Share};
-use crate::proxy_protocol::Ends;
+use crate::limits::{Account, Share};
 use crate::ticks::Tick;
 use crate::worker::Worker;
 
-/// Per stream and connection, so that one client cannot make the gateway hold much.
-const H2_STREAM_WINDOW: u32 = 256 * 1024;
-const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-const H2_SEND_BUFFER: usize = 64 * 1024;
 /// At drain, how long a connection without a request yet may take to send one.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 /// At drain, how long an idle HTTP/1.1 connection may take to bring the request whose answer closes it.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// An idle HTTP/1.1 connection is parked after this time: a client that has more to ask at once does so sooner.
 const PARK_AFTER: Duration = Duration::from_secs(1);
-/// Streams that a client may reset before it is cut off (CVE-2023-44487, CVE-2025-8671).
-const H2_RESETS: usize = 50;
 /// Requests that a client may cancel before they are answered, and as long as they are less than half of its requests.
 /// What was accepted before its reset is in no count of hyper's, but has cost the upstream a connection.
 const CANCELLED: u32 = 200;
-
-/// The client's address in the forms that requests need.
-#[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) ip: IpAddr,
-    pub(crate) key: ClientKey,
-    text: String,
-    /// Value of `X-Forwarded-For`.
-    pub(crate) forwarded_for: HeaderValue,
-    /// `for=` of `Forwarded`, quoted where RFC 7239 asks for it.
-    pub(crate) forwarded_node: String,
-    /// Of its connection, kept where an upstream is told them.
-    ends: Option<Rc<Ends>>,
-}
-
-impl Client {
-    pub(crate) fn new(peer: SocketAddr) -> Self {
-        let ip = peer.ip().to_canonical();
-        let text = ip.to_string();
-        let forwarded_node = if ip.is_ipv6() { format!("\"[{text}]\"") } else { text.clone() };
-        Self {
-            ip,
-            key: ip.into(),
-            forwarded_for: HeaderValue::from_str(&text)
-                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
-            text,
-            forwarded_node,
-            ends: None,
-        }
-    }
-
-    pub(crate) fn told(self, ends: Option<Ends>) -> Self {
-        Self { ends: ends.map(Rc::new), ..self }
-    }
-
-    /// The ends of its connection. Of one that was open before a reload asked for them only the address is known.
-    pub(crate) fn ends(&self) -> Rc<Ends> {
-        self.ends.clone().unwrap_or_else(|| Rc::new(Ends::new(SocketAddr::new(self.ip, 0), None)))
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-}
 
 /// What the requests of one connection share.
 #[derive(Debug)]
@@ -135,7 +81,7 @@ impl ConnectionState {
             io: Arc::new(IoState::new(ticks)),
             worker,
             client,
-            share: Share::new(account, H2_CONNECTION_WINDOW as usize),
+            share: Share::new(account, http2::CONNECTION_WINDOW as usize),
             secure,
             sni: RefCell::default(),
             verified: OnceCell::new(),
@@ -177,7 +123,8 @@ impl ConnectionState {
         if self.http1.get() {
             return Some(0);
         }
-        self.share.open_window(usize::try_from(bytes).unwrap_or(usize::MAX).min(H2_STREAM_WINDOW as usize))
+        self.share
+            .open_window(usize::try_from(bytes).unwrap_or(usize::MAX).min(http2::STREAM_WINDOW as usize))
     }
 
     pub(crate) fn close_window(&self, bytes: usize) {
@@ -338,7 +285,7 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
     let outcome = if http1 {
         http1::serve(&state, io).await
     } else {
-        Box::pin(serve_http2(&state, TokioIo::new(io))).await
+        Box::pin(http2::serve(&state, TokioIo::new(io))).await
     };
     if let Err(error) = outcome {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
@@ -352,34 +299,6 @@ pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
     if let Err(error) = http1::serve(&state, io).await {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
     }
-}
-
-async fn serve_http2(
-    state: &Rc<ConnectionState>,
-    io: TokioIo<ClientIo<Box<TlsStream<TcpStream>>>>,
-) -> Result<(), hyper::Error> {
-    let view = state.worker.view();
-    let limits = view.limits();
-    let service_state = Rc::clone(state);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let state = Rc::clone(&service_state);
-        async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) }
-    });
-    let connection = hyper::server::conn::http2::Builder::new(LocalExecutor(Rc::clone(&state.worker)))
-        .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(limits.header_bytes)
-        .max_pending_accept_reset_streams(H2_RESETS)
-        .max_local_error_reset_streams(H2_RESETS)
-        .initial_stream_window_size(H2_STREAM_WINDOW)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW)
-        .max_send_buf_size(H2_SEND_BUFFER)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    if let Some(outcome) = until_drain(state, connection.as_mut()).await {
-        return outcome;
-    }
-    connection.as_mut().graceful_shutdown();
-    connection.await
 }
 
 /// Runs a connection. None when it is to end gracefully from now on.
@@ -398,14 +317,4 @@ async fn until_drain<F: Future>(state: &ConnectionState, mut connection: Pin<&mu
         drain.as_mut().poll(cx).map(|()| None)
     })
     .await
-}
-
-/// Runs hyper's HTTP/2 streams on this worker, counted so that drain waits for them.
-#[derive(Clone)]
-struct LocalExecutor(Rc<Worker>);
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        self.0.tasks.spawn_local(future);
-    }
 }

@@ -2,13 +2,15 @@
 //!
 //! Order: what is malformed or ambiguous is refused first, then pending ACME challenges are answered, then limits, then the gateway's own pages, then
 //! route, authorization and body size, and only then anything is sent upstream. Every answer, whoever made
-//! it, passes [`finish`].
+//! it, passes [`finish()`].
 
 mod caching;
 mod files;
+mod finish;
 mod framing;
 mod host;
 mod https_redirect;
+mod limits;
 mod preflight;
 mod rewrite;
 mod routing;
@@ -17,38 +19,34 @@ mod upgrade;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::header::{ALLOW, CONNECTION, HeaderValue, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use quintet_http::problem::Problem;
 
 use self::caching::{Question, Verdict};
+use self::finish::{Extra, finish, stream};
 use self::host::Asked;
 pub(crate) use self::host::host_name;
+use self::limits::{RETRY_AFTER, check_access, no_room, quota_client, take_quota};
 use self::rewrite::rewrite;
 use self::upgrade::{is_upgrade, parts_request, upgraded};
 use crate::auth::{Denied, authorize};
-use crate::body::{MinRate, RequestBody, ResponseBody, Streaming, Upload, UploadPhase};
-use crate::cache::Fill;
+use crate::body::{MinRate, RequestBody, ResponseBody, Upload, UploadPhase};
 use crate::config::HttpMode;
 use crate::connection::ConnectionState;
-use crate::content::{self, Wanted};
+use crate::content;
 use crate::exchange::Exchange;
-use crate::headers::{X_REQUEST_ID, is_safe, strip_response};
-use crate::limits::{Access, ClientKey, Decision, Quota, QuotaKey};
+use crate::headers::is_safe;
+use crate::limits::QuotaKey;
 use crate::mirror::Copy;
 use crate::proxy::{Failure, Forwarded, Target, forward, too_large};
 use crate::representation::Reading;
-use crate::router::{Action, Auth, Edits, Route};
+use crate::router::{Action, Auth, Route};
 use crate::worker::View;
 use crate::{answer, path, trace};
 
-/// Longest silence of an upstream in the middle of an answer; event streams send something more often.
-const ANSWER_IDLE: Duration = Duration::from_mins(5);
-/// For a client that cancels its requests or has too many of them.
-const CANCELLED_RETRY: Duration = Duration::from_secs(1);
 /// Bucket of the limit over all routes; each route has one of its own.
 const GLOBAL_BUCKET: u32 = 0;
 
@@ -107,25 +105,6 @@ pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming
     response
 }
 
-/// What is added to the answer, whoever makes it.
-#[derive(Default)]
-struct Extra {
-    set_cookie: Option<HeaderValue>,
-    rate_limit: Option<(Quota, Decision)>,
-    /// The connection must not serve another request.
-    close: bool,
-    /// The request was read to its end.
-    read: bool,
-    /// What the route does to the headers of its answers.
-    edits: Option<Box<Edits>>,
-    /// What the request asked of the content, where the route does something to it.
-    wanted: Option<Box<Wanted>>,
-    /// Methods that the address takes, for a 405.
-    allow: Option<HeaderValue>,
-    /// Stores the answer as it passes.
-    fill: Option<Box<Fill>>,
-}
-
 enum Outcome {
     Local(Response<ResponseBody>),
     Upstream(Forwarded),
@@ -145,7 +124,7 @@ async fn process(
     let view = Rc::clone(exchange.view());
     let (mut parts, body) = request.into_parts();
     if state.cancels_too_much() {
-        return Err(Problem::too_many(CANCELLED_RETRY));
+        return Err(Problem::too_many(RETRY_AFTER));
     }
     if !state.has_room() {
         return Err(no_room(state));
@@ -301,55 +280,6 @@ async fn process(
     }
 }
 
-fn check_access(state: &ConnectionState, access: Option<&Access>) -> Result<(), Problem> {
-    match access {
-        Some(access) if !access.permits(state.client.ip) => {
-            let detail = "this address is not open to your network";
-            Err(Problem::new(StatusCode::FORBIDDEN, "network_denied", detail))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The client's requests hold all of the memory that it may have.
-fn no_room(state: &ConnectionState) -> Problem {
-    state.worker.gateway.metrics.memory_limited.increment(1);
-    let detail = "your network has too many requests in progress at the same time";
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "client_memory", detail).with_retry_after(CANCELLED_RETRY)
-}
-
-/// Whose allowance a request takes from; None where that is known only after authorization.
-fn quota_client(state: &ConnectionState, key: &QuotaKey, headers: &HeaderMap) -> Option<ClientKey> {
-    match key {
-        QuotaKey::Ip => Some(state.client.key),
-        QuotaKey::Route => Some(ClientKey::EVERYONE),
-        QuotaKey::Subject => None,
-        QuotaKey::Header(name) => Some(
-            headers
-                .get(name)
-                .map_or(state.client.key, |value| state.worker.gateway.rate_limiter.key_of(value.as_bytes())),
-        ),
-    }
-}
-
-fn take_quota(
-    state: &ConnectionState,
-    client: ClientKey,
-    bucket: u32,
-    quota: &Quota,
-    now: Instant,
-    extra: &mut Extra,
-) -> Result<(), Problem> {
-    let gateway = &state.worker.gateway;
-    let decision = gateway.rate_limiter.take(client, bucket, quota, now);
-    extra.rate_limit = Some((*quota, decision));
-    if decision.allowed {
-        return Ok(());
-    }
-    gateway.metrics.rate_limited.increment(1);
-    Err(Problem::too_many(decision.retry_after))
-}
-
 async fn own_page(
     state: &ConnectionState,
     view: &View,
@@ -385,71 +315,4 @@ fn request_body(
     let window = state.open_window(most).ok_or_else(|| no_room(state))?;
     let upload = Rc::new(Upload::new(Rc::clone(state), window, route.max_body, min_rate));
     Ok((RequestBody::Stream { incoming: body, upload: Rc::clone(&upload) }, Some(upload)))
-}
-
-/// Passes an upstream's answer on.
-fn stream(
-    state: &Rc<ConnectionState>,
-    forwarded: Forwarded,
-    mut exchange: Exchange,
-    mut extra: Extra,
-) -> Response<ResponseBody> {
-    let (mut head, incoming) = forwarded.response.into_parts();
-    strip_response(&mut head.headers);
-    if let Some(cookie) = forwarded.sticky {
-        head.headers.append(SET_COOKIE, cookie);
-    }
-    head.version = Version::HTTP_11;
-    let fill = extra.fill.take();
-    let wanted = extra.wanted.take();
-    if let Some(wanted) = &wanted {
-        content::add_headers(wanted, &exchange, &mut head.headers);
-    }
-    let mut response = finish(state, Response::from_parts(head, ResponseBody::Empty), &mut exchange, extra);
-    let compressor = wanted.and_then(|wanted| content::compress(&wanted, &exchange, &mut response));
-    let mut body = Streaming::new(incoming, forwarded.wire, forwarded.lease, exchange, ANSWER_IDLE);
-    body.store_in(fill);
-    let body = ResponseBody::Streaming(Box::new(body));
-    *response.body_mut() = match compressor {
-        Some(compressor) => compressor.around(body),
-        None => body,
-    };
-    response
-}
-
-/// What every answer gets.
-fn finish(
-    state: &ConnectionState,
-    mut response: Response<ResponseBody>,
-    exchange: &mut Exchange,
-    extra: Extra,
-) -> Response<ResponseBody> {
-    exchange.set_head(&response);
-    let headers = response.headers_mut();
-    if let Some(allow) = extra.allow {
-        headers.insert(ALLOW, allow);
-    }
-    if let Some(edits) = extra.edits {
-        edits.apply(headers);
-    }
-    headers.insert(X_REQUEST_ID, exchange.request_id().clone());
-    // A browser ignores it where it came in the clear (RFC 6797 section 7.2).
-    if let Some(hsts) = &exchange.view().hsts
-        && state.secure
-    {
-        headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
-    }
-    if let Some((quota, decision)) = &extra.rate_limit {
-        answer::add_rate_limit(headers, quota, decision);
-    }
-    if let Some(cookie) = extra.set_cookie {
-        headers.append(SET_COOKIE, cookie);
-    }
-    if (extra.close || state.is_draining()) && state.http1.get() {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    if extra.close && state.http1.get() {
-        state.io.linger();
-    }
-    response
 }
