@@ -87,7 +87,8 @@ async fn bearer(
     let principal = if let Some(known) = identity.tokens.find(token, now) {
         known
     } else {
-        let principal = Rc::new(identity.verifier.verify(token).await?);
+        let principal = // Boxed, as all that is large and rare on a request's way: its future is made and moved for each request.
+        Rc::new(Box::pin(identity.verifier.verify(token)).await?);
         identity.tokens.store(token, Rc::clone(&principal), now);
         principal
     };
@@ -194,7 +195,7 @@ pub(crate) async fn session_of(
     let turn = browser.refreshes.turn(refresh_token, now);
     let mut outcome = turn.outcome.lock().await;
     if outcome.is_none() {
-        match identity.refresh(&identity.client, browser, &opened.session, now).await {
+        match Box::pin(identity.refresh(&identity.client, browser, &opened.session, now)).await {
             Ok(refreshed) => *outcome = Some(refreshed),
             Err(error) => {
                 tracing::warn!(error = %crate::proxy::chain(&error), "session not renewed");

@@ -11,6 +11,7 @@ mod response;
 pub(crate) use self::pace::MinRate;
 pub(crate) use self::request::{RequestBody, Upload, UploadPhase};
 pub(crate) use self::response::{ResponseBody, Streaming};
+use crate::wire::WireError;
 
 /// What goes wrong in a body.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,7 @@ pub(crate) enum BodyError {
     #[error("the client's request body broke off")]
     Client(#[source] hyper::Error),
     #[error("the upstream's answer broke off")]
-    Upstream(#[source] hyper::Error),
+    Upstream(#[source] WireError),
     #[error("the upstream stopped sending")]
     Stalled,
     #[error("the file broke off")]

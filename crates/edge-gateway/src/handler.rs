@@ -251,7 +251,7 @@ async fn process(
     }
     let request = Request::from_parts(parts, request_body);
     if let (Some(protocol), Some(client)) = (upgrade, client_upgrade) {
-        return upgraded(state, target, request, protocol, client, exchange, extra).await;
+        return Box::pin(upgraded(state, target, request, protocol, client, exchange, extra)).await;
     }
     let forwarded = forward(worker, &target, request, upload.clone())
         .await
@@ -288,7 +288,7 @@ async fn own_page(
 ) -> Result<Option<Response<ResponseBody>>, Problem> {
     let path = asked.path.as_str();
     if path.starts_with("/.auth/") {
-        return crate::signin::handle(state, view, asked.host_text(), parts, path).await.map(Some);
+        return Box::pin(crate::signin::handle(state, view, asked.host_text(), parts, path)).await.map(Some);
     }
     match path {
         "/.gateway/healthz" => Ok(Some(answer::json(StatusCode::OK, &serde_json::json!({ "status": "ok" })))),
@@ -315,4 +315,18 @@ fn request_body(
     let window = state.open_window(most).ok_or_else(|| no_room(state))?;
     let upload = Rc::new(Upload::new(Rc::clone(state), window, route.max_body, min_rate));
     Ok((RequestBody::Stream { incoming: body, upload: Rc::clone(&upload) }, Some(upload)))
+}
+
+#[cfg(test)]
+mod tests {
+    fn size<A, B, F>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// It is made and moved for each request, and all that are in flight have to fit into the processor's caches.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        let size = size(super::handle);
+        assert!(size <= 3584, "it has {size} bytes; put what is large and rare on its way into a box");
+    }
 }

@@ -16,7 +16,7 @@ use quintet_http::listen::Address;
 use crate::proxy_protocol::Ends;
 use crate::ticks::{Tick, Ticks};
 use crate::upstream::{Affinity, Choice, Endpoint, Rotation, Upstream};
-use crate::wire::{ConnectError, Shared, Wire};
+use crate::wire::{ConnectError, Http1, Shared, Wire};
 
 /// An upstream as one worker sees it, with the worker's idle connections by address.
 pub(crate) struct Pool {
@@ -29,7 +29,7 @@ pub(crate) struct Pool {
 }
 
 struct Idle {
-    wire: Box<Wire>,
+    connection: Box<Http1>,
     since: Tick,
     /// Of the address it was made to.
     generation: u32,
@@ -51,19 +51,19 @@ impl Pool {
 
     /// A connection that is usable as far as can be seen from here; where the upstream is told who the client is, one
     /// that was made for this `client`.
-    pub(crate) fn take(&self, address: usize, client: Option<&Ends>) -> Option<Box<Wire>> {
+    pub(crate) fn take(&self, address: usize, client: Option<&Ends>) -> Option<Wire> {
         let generation = self.generation(address);
         if let Some(shared) = self.shared.get(address) {
             let stream = shared.take(generation, self.upstream.max_streams)?;
-            return Some(Box::new(Wire::Stream(stream)));
+            return Some(Wire::Place(stream));
         }
         let mut idle = self.addresses.get(address)?.borrow_mut();
         while let Some(mut candidate) = pop(&mut idle, client) {
             if candidate.generation == generation
                 && self.ticks.since(candidate.since) < self.upstream.idle_timeout
-                && candidate.wire.is_reusable()
+                && candidate.connection.is_reusable()
             {
-                return Some(candidate.wire);
+                return Some(Wire::Own(candidate.connection));
             }
         }
         None
@@ -75,7 +75,7 @@ impl Pool {
         at: usize,
         address: &Address,
         client: Option<&Rc<Ends>>,
-    ) -> Result<(Box<Wire>, bool), ConnectError> {
+    ) -> Result<(Wire, bool), ConnectError> {
         let upstream = &self.upstream;
         let Some(shared) = self.shared.get(at) else {
             let (transport, timeout) = (&upstream.transport, upstream.connect_timeout);
@@ -85,7 +85,7 @@ impl Pool {
         // Boxed: only HTTP/2 needs its room in a request's future.
         let opening = Box::pin(shared.open(upstream, address, self.generation(at), &self.ticks));
         let (stream, found) = opening.await?;
-        Ok((Box::new(Wire::Stream(stream)), found))
+        Ok((Wire::Place(stream), found))
     }
 
     /// What the upstream needs to choose an address for a request of this worker.
@@ -105,15 +105,15 @@ impl Pool {
     }
 
     /// Takes back a connection whose answer has been read, if another request can use it.
-    pub(crate) fn give(&self, address: usize, generation: u32, mut wire: Box<Wire>) {
+    pub(crate) fn give(&self, address: usize, generation: u32, mut connection: Box<Http1>) {
         let Some(idle) = self.addresses.get(address) else { return };
         let mut idle = idle.borrow_mut();
         // A client's own connections give way to those of clients that came later, which are more likely to be used.
-        if wire.client().is_some() && !idle.is_empty() && idle.len() >= self.upstream.max_idle {
+        if connection.client().is_some() && !idle.is_empty() && idle.len() >= self.upstream.max_idle {
             idle.remove(0);
         }
-        if idle.len() < self.upstream.max_idle && wire.is_reusable() {
-            idle.push(Idle { wire, since: self.ticks.now(), generation });
+        if idle.len() < self.upstream.max_idle && connection.is_reusable() {
+            idle.push(Idle { connection, since: self.ticks.now(), generation });
         }
     }
 
@@ -143,6 +143,6 @@ fn pop(idle: &mut Vec<Idle>, client: Option<&Ends>) -> Option<Idle> {
     if client.is_none() {
         return idle.pop();
     }
-    let at = idle.iter().rposition(|one| one.wire.client() == client)?;
+    let at = idle.iter().rposition(|one| one.connection.client() == client)?;
     Some(idle.remove(at))
 }

@@ -1,6 +1,6 @@
 //! Sends a request to an upstream and brings its answer back, streaming both ways.
 //!
-//! A request is sent again only where that is harmless: hyper hands it back unsent, or its method is
+//! A request is sent again only where that is harmless: nothing of it was written, or its method is
 //! idempotent and all of its body is still there; and only under the upstream's retry budget. A refused
 //! connection means that nothing was sent, so the request waits out a short restart of the upstream. Timeouts run from the end of
 //! the upload to the head of the answer; while a client uploads, only its pauses are limited.
@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 pub(crate) use self::failure::{Failure, too_large};
 pub(crate) use self::lease::{Lease, admit};
@@ -32,7 +31,7 @@ use crate::body::{RequestBody, Upload, UploadPhase};
 use crate::pool::Pool;
 use crate::proxy_protocol::Ends;
 use crate::upstream::{Affinity, Endpoint};
-use crate::wire::{Wire, is_unprocessed};
+use crate::wire::{AnswerBody, Wire, WireError};
 use crate::worker::Worker;
 
 /// Times that a request is sent which every time comes back unsent.
@@ -54,13 +53,20 @@ pub(crate) struct Target {
 
 /// An upstream's answer, with what is needed to stream it.
 pub(crate) struct Forwarded {
-    pub(crate) response: Response<Incoming>,
-    /// None when the connection runs in a task of its own.
-    pub(crate) wire: Option<Box<Wire>>,
+    pub(crate) response: Response<AnswerBody>,
     pub(crate) lease: Lease,
     pub(crate) waited: Duration,
     /// Keeps the client at the address that answered.
     pub(crate) sticky: Option<HeaderValue>,
+}
+
+impl Forwarded {
+    /// Puts the connection back, if the answer has been read to its end.
+    pub(crate) fn give_back(mut self) {
+        if let Some(connection) = self.response.body_mut().take_connection() {
+            self.lease.give_back(connection);
+        }
+    }
 }
 
 /// Sends `request` and waits for the head of the answer.
@@ -70,9 +76,10 @@ pub(crate) async fn forward(
     request: Request<RequestBody>,
     upload: Option<Rc<Upload>>,
 ) -> Result<Forwarded, Failure> {
+    // In a box: its future has a place for it in each of its parts.
     let request = match &target.pool.upstream.transport {
-        transport if transport.is_http2() => http2::request(request, transport.is_secure())?,
-        _ => request,
+        transport if transport.is_http2() => Box::new(http2::request(request, transport.is_secure())?),
+        _ => Box::new(request),
     };
     match target.retries.hedge_after {
         Some(after) if hedge::can_hedge(&request) => {
@@ -87,7 +94,7 @@ pub(crate) async fn forward(
 async fn attempts(
     worker: &Rc<Worker>,
     target: &Target,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     upload: Option<Rc<Upload>>,
     last: &Cell<Option<usize>>,
 ) -> Result<Forwarded, Failure> {
@@ -97,28 +104,29 @@ async fn attempts(
     let mut deadline = Deadline::default();
     let mut sends = 0;
     loop {
-        let (mut wire, reused) = acquire(worker, target, &mut lease, last.get()).await?;
+        let (wire, reused) = acquire(worker, target, &mut lease, last.get()).await?;
         let endpoint = lease.endpoint.unwrap_or_default();
         last.set(Some(endpoint));
         sends += 1;
         let replay = Replay::of(&request, upload, retries, upstream.transport.is_http2());
         let asked = Instant::now();
-        let again = match send(&mut wire, request, target, upload, &mut deadline).await {
-            Some(Ok(response)) => {
+        let again = match send(wire, &mut request, target, upload, &mut deadline).await {
+            Some(Ok(mut response)) => {
                 let waited = asked.elapsed();
                 upstream.answered(endpoint, response.status(), waited, asked);
                 let refused = retries.on_503 && response.status() == StatusCode::SERVICE_UNAVAILABLE;
-                match replay.filter(|one| one.repeats && refused).and_then(|replay| replay.request(upload)) {
-                    Some(again) if sends < retries.sends && upstream.may_retry() => again,
-                    _ => {
-                        if let Some(upload) = upload {
-                            upload.answered();
-                        }
-                        let wire = keep_or_detach(worker, wire, upload);
-                        let sticky = upstream.sticky_cookie(target.affinity, endpoint);
-                        return Ok(Forwarded { response, wire, lease, waited, sticky });
+                let again = replay
+                    .filter(|one| one.repeats && refused)
+                    .and_then(|replay| replay.restore(&mut request, upload));
+                if again.is_none() || sends >= retries.sends || !upstream.may_retry() {
+                    if let Some(upload) = upload {
+                        upload.answered();
                     }
+                    detach_upload(worker, &mut response, upload);
+                    let sticky = upstream.sticky_cookie(target.affinity, endpoint);
+                    return Ok(Forwarded { response, lease, waited, sticky });
                 }
+                again
             }
             None => {
                 upstream.failed(endpoint, Instant::now());
@@ -127,15 +135,10 @@ async fn attempts(
                 }
                 let again = replay
                     .filter(|one| one.repeats && retries.on_reset)
-                    .and_then(|replay| replay.request(upload));
-                match again {
-                    Some(again) if sends < retries.sends && !deadline.is_over() && upstream.may_retry() => {
-                        again
-                    }
-                    _ => return Err(Failure::timeout()),
-                }
+                    .and_then(|replay| replay.restore(&mut request, upload));
+                again.filter(|()| sends < retries.sends && !deadline.is_over() && upstream.may_retry())
             }
-            Some(Err(mut error)) => {
+            Some(Err(error)) => {
                 if let Some(failure) = upload.and_then(|upload| Failure::of_upload(upload.phase())) {
                     return Err(failure);
                 }
@@ -144,31 +147,28 @@ async fn attempts(
                     target.pool.discard(endpoint);
                 }
                 // What was never sent puts no load on the upstream, so it costs no budget.
-                if let Some(unsent) = error.take_message().filter(|_| sends < MAX_SENDS) {
-                    unsent
-                } else if is_unprocessed(error.error()) {
+                if error.is_unsent() {
+                    (sends < MAX_SENDS).then_some(())
+                } else if error.is_unprocessed() {
                     let again = replay.filter(|_| sends < MAX_SENDS);
-                    match again.and_then(|replay| replay.request(upload)) {
-                        Some(again) => again,
-                        None => return Err(Failure::bad_gateway()),
-                    }
+                    again.and_then(|replay| replay.restore(&mut request, upload))
                 } else {
                     if !reused {
                         upstream.failed(endpoint, Instant::now());
-                        tracing::debug!(upstream = upstream.name, error = %error.error(), "upstream broke off");
+                        let error = chain(&error);
+                        tracing::debug!(upstream = upstream.name, error, "upstream broke off");
                     }
                     let again = replay
                         .filter(|one| one.repeats && retries.on_reset)
-                        .and_then(|replay| replay.request(upload));
-                    match again {
-                        Some(again) if sends < retries.sends && upstream.may_retry() => again,
-                        _ => return Err(Failure::bad_gateway()),
-                    }
+                        .and_then(|replay| replay.restore(&mut request, upload));
+                    again.filter(|()| sends < retries.sends && upstream.may_retry())
                 }
+                .ok_or_else(Failure::bad_gateway)?;
+                Some(())
             }
         };
+        again.ok_or_else(Failure::timeout)?;
         upstream.metrics.retries.increment(1);
-        request = again;
     }
 }
 
@@ -193,7 +193,7 @@ async fn acquire(
     target: &Target,
     lease: &mut Lease,
     mut avoid: Option<usize>,
-) -> Result<(Box<Wire>, bool), Failure> {
+) -> Result<(Wire, bool), Failure> {
     let pool = &target.pool;
     let upstream = &pool.upstream;
     let mut pause = FIRST_PAUSE;
@@ -262,12 +262,12 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// Sends within the time limits. None: no answer in time, or the client paused too long in its upload.
 async fn send(
-    wire: &mut Wire,
-    request: Request<RequestBody>,
+    wire: Wire,
+    request: &mut Request<RequestBody>,
     target: &Target,
     upload: Option<&Upload>,
     deadline: &mut Deadline,
-) -> Option<Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<RequestBody>>>> {
+) -> Option<Result<Response<AnswerBody>, WireError>> {
     let mut sending = pin!(wire.send(request));
     let running = || upload.is_some_and(|upload| upload.phase() == UploadPhase::Running);
     let received = || upload.map(Upload::received);
@@ -301,10 +301,10 @@ async fn send(
 
 /// While the upload still runs the connection must be driven independently of the answer: the client may
 /// read the answer only after it has sent everything.
-fn keep_or_detach(worker: &Worker, wire: Box<Wire>, upload: Option<&Upload>) -> Option<Box<Wire>> {
-    if upload.is_some_and(|upload| upload.phase() == UploadPhase::Running) && !wire.is_driven() {
-        worker.tasks.spawn_local(wire.run());
-        return None;
+fn detach_upload(worker: &Worker, response: &mut Response<AnswerBody>, upload: Option<&Upload>) {
+    if upload.is_some_and(|upload| upload.phase() == UploadPhase::Running)
+        && let Some(task) = response.body_mut().detach()
+    {
+        worker.tasks.spawn_local(task);
     }
-    Some(wire)
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::BodyError;
@@ -16,10 +15,7 @@ use crate::content::Encoded;
 use crate::exchange::Exchange;
 use crate::proxy::Lease;
 use crate::representation::LocalBody;
-use crate::wire::Wire;
-
-/// Passes of [`Streaming::poll_frame`] over connection and body before it waits.
-const PASSES: usize = 2;
+use crate::wire::AnswerBody;
 
 /// An answer's body towards the client.
 #[derive(Debug)]
@@ -35,9 +31,7 @@ pub(crate) enum ResponseBody {
 
 /// An upstream's answer while it passes.
 pub(crate) struct Streaming {
-    incoming: Incoming,
-    /// Gone when the connection runs in a task of its own or has been given back.
-    wire: Option<Box<Wire>>,
+    incoming: AnswerBody,
     lease: Lease,
     exchange: Exchange,
     /// Among the answers of the connection.
@@ -58,17 +52,10 @@ impl std::fmt::Debug for Streaming {
 }
 
 impl Streaming {
-    pub(crate) fn new(
-        incoming: Incoming,
-        wire: Option<Box<Wire>>,
-        lease: Lease,
-        exchange: Exchange,
-        idle_limit: Duration,
-    ) -> Self {
+    pub(crate) fn new(incoming: AnswerBody, lease: Lease, exchange: Exchange, idle_limit: Duration) -> Self {
         let key = exchange.connection().worker.key();
         Self {
             incoming,
-            wire,
             lease,
             exchange,
             key,
@@ -86,11 +73,7 @@ impl Streaming {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        for _ in 0..PASSES {
-            if let Some(wire) = &mut self.wire {
-                wire.drive(cx);
-            }
-            let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else { continue };
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
             self.idle = None;
             self.exchange.connection().answer_polled(self.key, false);
             return Poll::Ready(match frame {
@@ -112,7 +95,7 @@ impl Streaming {
                 }
                 Some(Err(error)) => {
                     self.exchange.fail("upstream_broke_off");
-                    self.wire = None;
+                    self.incoming = AnswerBody::Gone;
                     self.fill = None;
                     Some(Err(BodyError::Upstream(error)))
                 }
@@ -123,7 +106,7 @@ impl Streaming {
         let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         std::task::ready!(idle.as_mut().poll(cx));
         self.exchange.fail("upstream_stalled");
-        self.wire = None;
+        self.incoming = AnswerBody::Gone;
         Poll::Ready(Some(Err(BodyError::Stalled)))
     }
 
@@ -135,8 +118,8 @@ impl Streaming {
         if let Some(fill) = self.fill.take() {
             fill.complete();
         }
-        if let Some(wire) = self.wire.take() {
-            self.lease.give_back(wire);
+        if let Some(connection) = self.incoming.take_connection() {
+            self.lease.give_back(connection);
         }
     }
 }

@@ -13,7 +13,6 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use hyper::body::Body as _;
 
 pub(super) use self::refresh::refresh;
 use self::serve::serve;
@@ -184,15 +183,6 @@ fn fails(answer: &Result<Forwarded, Failure>) -> bool {
     }
 }
 
-/// A 304 has no content: its connection is free.
-fn give_back(mut forwarded: Forwarded) {
-    if forwarded.response.body().is_end_stream()
-        && let Some(wire) = forwarded.wire.take()
-    {
-        forwarded.lease.give_back(wire);
-    }
-}
-
 /// What the client gets when the upstream has answered, or has not.
 pub(super) fn settle(
     state: &Rc<ConnectionState>,
@@ -211,7 +201,8 @@ pub(super) fn settle(
         exchange.set_upstream_time(forwarded.waited);
         exchange.set_cache(CacheUse::Revalidated);
         let head = forwarded.response.headers().clone();
-        give_back(forwarded);
+        // A 304 has no content: its connection is free.
+        forwarded.give_back();
         let object = way.validated(&head, now).ok_or_else(Failure::bad_gateway)?;
         return Ok(Outcome::AtHand(serve(state, &object, &Method::GET, &way.headers, CacheUse::Revalidated)));
     }

@@ -59,7 +59,7 @@ pub(super) fn stream(
     }
     let mut response = finish(state, Response::from_parts(head, ResponseBody::Empty), &mut exchange, extra);
     let compressor = wanted.and_then(|wanted| content::compress(&wanted, &exchange, &mut response));
-    let mut body = Streaming::new(incoming, forwarded.wire, forwarded.lease, exchange, ANSWER_IDLE);
+    let mut body = Streaming::new(incoming, forwarded.lease, exchange, ANSWER_IDLE);
     body.store_in(fill);
     let body = ResponseBody::Streaming(Box::new(body));
     *response.body_mut() = match compressor {

@@ -9,6 +9,7 @@ use quintet_http::problem::Problem;
 use crate::body::RequestBody;
 use crate::head_guard::Fault;
 use crate::proxy::Failure;
+use crate::wire::AnswerBody;
 
 /// The answer to a head that is wrong for the reason the guard found.
 #[cold]
@@ -51,9 +52,9 @@ pub(super) fn announce(headers: &mut HeaderMap, body: &RequestBody) {
     }
 }
 
-/// Whether an answer to a request that asked for no upgrade ends where everybody sees it. hyper reads an encoding that
-/// it does not know to the close of the connection, and passes on a length beside chunks and a 101 that nobody wanted.
-pub(super) fn check_answer(response: &Response<Incoming>) -> Result<(), Failure> {
+/// Whether an answer to a request that asked for no upgrade ends where everybody sees it. An encoding that
+/// is not known is read to the close of the connection, a length beside chunks is ignored, and a 101 may come unwanted.
+pub(super) fn check_answer(response: &Response<AnswerBody>) -> Result<(), Failure> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::ambiguous());
     }

@@ -17,6 +17,7 @@ use crate::exchange::Exchange;
 use crate::headers::strip_response;
 use crate::proxy::{Forwarded, Target};
 use crate::tunnel;
+use crate::wire::AnswerBody;
 
 /// An upgrade that can be tunnelled: HTTP/1.1, asked for in both headers, without a body.
 pub(super) fn is_upgrade(parts: &Parts, body: &Incoming) -> bool {
@@ -51,11 +52,12 @@ pub(super) async fn upgraded(
         })?;
     exchange.set_upstream_time(waited);
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let response = response.map(AnswerBody::Upgrade);
         check_answer(&response).map_err(|failure| {
             exchange.fail(failure.reason);
             *failure.problem
         })?;
-        return Ok(Outcome::Upstream(Forwarded { response, wire: None, lease, waited, sticky: None }));
+        return Ok(Outcome::Upstream(Forwarded { response, lease, waited, sticky: None }));
     }
     let upstream = hyper::upgrade::on(&mut response);
     tunnel::open(state, exchange.view(), lease, client, upstream);

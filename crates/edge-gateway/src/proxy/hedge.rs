@@ -23,11 +23,11 @@ pub(super) fn can_hedge(request: &Request<RequestBody>) -> bool {
 pub(super) async fn race(
     worker: &Rc<Worker>,
     target: &Target,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     after: Duration,
 ) -> Result<Forwarded, Failure> {
     let upstream = &target.pool.upstream;
-    let copy = replica(&request);
+    let copy = Box::new(replica(&request));
     let place = Cell::new(None);
     let mut first = pin!(attempts(worker, target, request, None, &place));
     if let Ok(answer) = tokio::time::timeout(after, first.as_mut()).await {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::Failure;
 use crate::pool::Pool;
 use crate::upstream::Endpoint;
-use crate::wire::Wire;
+use crate::wire::Http1;
 
 /// A request's place among those in flight to an upstream.
 #[derive(Debug)]
@@ -38,9 +38,9 @@ impl Lease {
     }
 
     /// Puts a connection whose answer has been read back into the pool.
-    pub(crate) fn give_back(&self, wire: Box<Wire>) {
+    pub(crate) fn give_back(&self, connection: Box<Http1>) {
         if let Some(endpoint) = self.endpoint {
-            self.pool.give(endpoint, self.generation, wire);
+            self.pool.give(endpoint, self.generation, connection);
         }
     }
 }

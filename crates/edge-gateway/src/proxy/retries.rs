@@ -112,35 +112,40 @@ impl Kept {
     }
 }
 
-/// A request that can be sent again, without its body.
+/// What it takes to send a request again.
 pub(super) struct Replay {
-    head: Request<()>,
+    /// Where sending takes all of the request: HTTP/2.
+    head: Option<Request<()>>,
     /// Sending it twice does no harm. Others are sent again only where the upstream did nothing with them.
     pub(super) repeats: bool,
 }
 
 impl Replay {
-    /// None where it is never sent again, or nothing of its body is kept. `refusable`: the upstream can say that it did
+    /// None where it is never sent again, or nothing of its body is kept. Over HTTP/2 the upstream can say that it did
     /// nothing with a request.
     pub(super) fn of(
         request: &Request<RequestBody>,
         upload: Option<&Upload>,
         retries: &Retries,
-        refusable: bool,
+        http2: bool,
     ) -> Option<Self> {
         let kept = request.body().is_end_stream() || upload.is_some_and(|upload| upload.kept().is_some());
         let repeats = retries.sends > 1 && retries.repeats(request.method());
-        (kept && (repeats || refusable)).then(|| Self { head: head(request), repeats })
+        (kept && (repeats || http2)).then(|| Self { head: http2.then(|| head(request)), repeats })
     }
 
-    /// The request once more, if all of its body has passed and was kept.
-    pub(super) fn request(self, upload: Option<&Upload>) -> Option<Request<RequestBody>> {
+    /// Makes the request whole once more, if all of its body has passed and was kept.
+    pub(super) fn restore(self, request: &mut Request<RequestBody>, upload: Option<&Upload>) -> Option<()> {
         let body = match upload {
             None => RequestBody::Empty,
             Some(upload) if upload.phase() == UploadPhase::Complete => upload.kept()?.body()?,
             Some(_) => return None,
         };
-        Some(self.head.map(|()| body))
+        match self.head {
+            Some(head) => *request = head.map(|()| body),
+            None => *request.body_mut() = body,
+        }
+        Some(())
     }
 }
 

@@ -15,15 +15,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use quintet_http::listen::Address;
 use tokio::sync::Semaphore;
 
-use super::{ConnectError, Io, dial};
+use super::{AnswerBody, ConnectError, Io, WireError, dial};
 use crate::body::RequestBody;
 use crate::ticks::{Tick, Ticks};
 use crate::upstream::{Purpose, Transport, Upstream};
@@ -125,11 +123,21 @@ impl Stream {
     }
 
     pub(super) async fn send(
-        &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        self,
+        request: &mut Request<RequestBody>,
+    ) -> Result<Response<AnswerBody>, WireError> {
         let mut sender = self.0.sender.clone();
-        sender.try_send_request(request).await
+        let taken = std::mem::replace(request, Request::new(RequestBody::Empty));
+        match sender.try_send_request(taken).await {
+            Ok(response) => Ok(response.map(|incoming| AnswerBody::Shared { incoming, _place: self })),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) => {
+                    *request = unsent;
+                    Err(WireError::Returned(error.into_error()))
+                }
+                None => Err(WireError::Hyper(error.into_error())),
+            },
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::Frame;
 
-use super::{Way, give_back};
+use super::Way;
 use crate::body::RequestBody;
 use crate::proxy::{Target, forward, read_out};
 use crate::worker::Worker;
@@ -41,7 +41,7 @@ async fn fetch(worker: &Rc<Worker>, target: Target, request: Request<RequestBody
     let now = worker.gateway.now_millis();
     if forwarded.response.status() == StatusCode::NOT_MODIFIED {
         way.validated(forwarded.response.headers(), now);
-        give_back(forwarded);
+        forwarded.give_back();
         return;
     }
     let Ok(mut fill) = way.fill(&forwarded.response, now) else { return };
