@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use quintet_http::problem::Problem;
 
@@ -131,6 +131,9 @@ async fn process(
     }
     if !body.is_end_stream() {
         framing::check(&mut parts, &body)?;
+    }
+    if parts.version == Version::HTTP_2 {
+        framing::check_values(&parts.headers)?;
     }
     let asked = Asked::read(state, &view, &parts)?;
     check_access(state, view.access.as_deref())?;

@@ -26,6 +26,19 @@ pub(super) fn refused(fault: Fault) -> Problem {
     }
 }
 
+/// Refuses blanks around a value, which HTTP/1.1 takes away and HTTP/2 forbids (RFC 9113 section 8.2.1): upstreams
+/// would not all read the same.
+pub(super) fn check_values(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded =
+        |value: &HeaderValue| is_blank(value.as_bytes().first()) || is_blank(value.as_bytes().last());
+    if headers.values().any(padded) {
+        let detail = "a header's value begins or ends with a blank";
+        return Err(Problem::bad_request("header_value_invalid", detail));
+    }
+    Ok(())
+}
+
 /// Checks the framing of a request with a body and puts its length into one spelling.
 pub(super) fn check(parts: &mut Parts, body: &Incoming) -> Result<(), Problem> {
     let mut encodings = parts.headers.get_all(TRANSFER_ENCODING).iter();

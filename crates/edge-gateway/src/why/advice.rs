@@ -150,6 +150,10 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "The request had both Content-Length and Transfer-Encoding, as in request smuggling.",
             "Fix or block the client.",
         ),
+        "header_value_invalid" => (
+            "A header of the HTTP/2 request began or ended with a blank, which servers read in different ways.",
+            "Fix the client: values come without blanks around them (RFC 9113 section 8.2.1).",
+        ),
         "line_end_invalid" => (
             "A line of the request's head ended in a line feed alone, which servers read in different ways.",
             "Fix the client: each line ends in CR LF.",

@@ -87,6 +87,8 @@ fn what_would_change_its_meaning_as_http1_is_refused() {
         ("upgrade", with(get(), &[("upgrade", "websocket")]), reset, &[]),
         ("te of no trailers", with(get(), &[("te", "chunked")]), reset, &[]),
         ("two hosts", with(get(), &[("host", "evil.test")]), Outcome::Status(400), &[]),
+        ("space before a value", with(get(), &[("x", " a")]), Outcome::Status(400), &[]),
+        ("tab behind a value", with(get(), &[("x", "a\t")]), Outcome::Status(400), &[]),
         (
             "CONNECT",
             headers(1, END_STREAM, &[(":method", "CONNECT"), (":authority", "localhost")]),
