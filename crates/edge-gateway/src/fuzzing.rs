@@ -34,6 +34,18 @@ pub fn request_head(data: &[u8]) {
     assert_eq!(guarded(&[left, right]), whole, "the guard depends on where the bytes are cut");
 }
 
+/// An upstream's answer says the same wherever its bytes are cut (first byte), and its body is never longer than what
+/// was sent.
+pub fn upstream_answer(data: &[u8]) {
+    let Some((&cut, bytes)) = data.split_first() else { return };
+    let whole = crate::wire::read_pieces(&[bytes]).ok();
+    let (left, right) = bytes.split_at(usize::from(cut).min(bytes.len()));
+    assert_eq!(crate::wire::read_pieces(&[left, right]).ok(), whole, "the answer depends on where it is cut");
+    if let Some(Some((_, body))) = whole {
+        assert!(body.len() <= bytes.len(), "the body is longer than what was sent");
+    }
+}
+
 /// What is wrong with the first head, line by line.
 fn first_fault(bytes: &[u8]) -> Option<Fault> {
     let begun = bytes.iter().position(|byte| !b"\r\n".contains(byte))?;
