@@ -200,6 +200,11 @@ mod tests {
     }
 
     #[test]
+    fn upstream_answer() {
+        replay("upstream_answer", super::upstream_answer);
+    }
+
+    #[test]
     fn request_path() {
         replay("request_path", super::request_path);
     }

@@ -20,7 +20,7 @@ use quintet_http::listen::Address;
 pub(crate) use self::answer::AnswerBody;
 pub(crate) use self::dial::{ConnectError, Io, dial};
 pub(crate) use self::http1::Http1;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::http1::read_pieces;
 use self::shared::Stream;
 pub(crate) use self::shared::{Shared, http2_builder};

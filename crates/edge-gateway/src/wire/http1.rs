@@ -8,6 +8,8 @@
 mod chunked;
 mod head;
 mod scratch;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::io;
@@ -193,6 +195,8 @@ impl Http1 {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, WireError>>> {
+        // The upstream may want the rest of the request before it ends its answer.
+        self.drive(cx);
         let outcome = ready!(self.poll_piece(cx));
         if matches!(outcome, Some(Err(_))) {
             self.answer = Answer::Broken;
@@ -270,12 +274,9 @@ impl Http1 {
             });
             let Ok(room) = room.await else { return };
             let mut left = std::pin::pin!(to.closed());
-            let frame = std::future::poll_fn(|cx| {
-                self.drive(cx);
-                match self.poll_frame(cx) {
-                    Poll::Pending => left.as_mut().poll(cx).map(|()| None),
-                    ready @ Poll::Ready(_) => ready,
-                }
+            let frame = std::future::poll_fn(|cx| match self.poll_frame(cx) {
+                Poll::Pending => left.as_mut().poll(cx).map(|()| None),
+                ready @ Poll::Ready(_) => ready,
             });
             match frame.await {
                 Some(frame) => room.send(frame),
@@ -288,13 +289,15 @@ impl Http1 {
 
     /// Writes what can be written of the request. An error is for the answer to show, or for its end.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        let _ = self.sending.poll(&mut self.io, cx);
+        if !self.sending.is_complete() {
+            let _ = self.sending.poll(&mut self.io, cx);
+        }
     }
 }
 
 /// What an answer that arrives in these pieces says: its status and its body as far as it goes. None: not yet all of
 /// its head.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn read_pieces(pieces: &[&[u8]]) -> Result<Option<(u16, Vec<u8>)>, WireError> {
     let mut pieces = pieces.iter();
     let mut input = Bytes::new();
