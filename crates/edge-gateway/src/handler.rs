@@ -1,8 +1,8 @@
 //! A request's way through the gateway, from its parsed head to its answer.
 //!
-//! Order: what is malformed or ambiguous is refused first, then pending ACME challenges are answered, then limits, then the gateway's own pages, then
-//! route, authorization and body size, and only then anything is sent upstream. Every answer, whoever made
-//! it, passes [`finish()`].
+//! Order: what is malformed or ambiguous is refused first, then pending ACME challenges are answered, then limits, then
+//! the gateway's own pages, then route, authorization and body size, and only then anything is sent upstream. Every
+//! answer, whoever made it, passes [`finish()`].
 
 mod caching;
 mod files;

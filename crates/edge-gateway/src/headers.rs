@@ -197,7 +197,7 @@ pub(crate) fn is_safe(method: &Method) -> bool {
 mod tests {
     use super::*;
 
-    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    pub(super) fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for &(name, value) in pairs {
             headers.append(name, HeaderValue::from_static(value));

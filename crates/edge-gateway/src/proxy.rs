@@ -110,15 +110,15 @@ async fn attempts(
         sends += 1;
         let replay = Replay::of(&request, upload, retries, upstream.transport.is_http2());
         let asked = Instant::now();
-        let again = match send(wire, &mut request, target, upload, &mut deadline).await {
+        let may_resend = || sends < retries.sends && upstream.may_retry();
+        match send(wire, &mut request, target, upload, &mut deadline).await {
             Some(Ok(mut response)) => {
                 let waited = asked.elapsed();
                 upstream.answered(endpoint, response.status(), waited, asked);
                 let refused = retries.on_503 && response.status() == StatusCode::SERVICE_UNAVAILABLE;
-                let again = replay
-                    .filter(|one| one.repeats && refused)
-                    .and_then(|replay| replay.restore(&mut request, upload));
-                if again.is_none() || sends >= retries.sends || !upstream.may_retry() {
+                let again = replay.filter(|one| one.repeats && refused);
+                let again = again.and_then(|replay| replay.restore(&mut request, upload));
+                if again.is_none() || !may_resend() {
                     if let Some(upload) = upload {
                         upload.answered();
                     }
@@ -126,17 +126,17 @@ async fn attempts(
                     let sticky = upstream.sticky_cookie(target.affinity, endpoint);
                     return Ok(Forwarded { response, lease, waited, sticky });
                 }
-                again
             }
             None => {
                 upstream.failed(endpoint, Instant::now());
                 if upload.is_some_and(|upload| upload.phase() == UploadPhase::Running) {
                     return Err(Failure::slow_upload());
                 }
-                let again = replay
-                    .filter(|one| one.repeats && retries.on_reset)
-                    .and_then(|replay| replay.restore(&mut request, upload));
-                again.filter(|()| sends < retries.sends && !deadline.is_over() && upstream.may_retry())
+                let again = replay.filter(|one| one.repeats && retries.on_reset);
+                let again = again.and_then(|replay| replay.restore(&mut request, upload));
+                if again.is_none() || deadline.is_over() || !may_resend() {
+                    return Err(Failure::timeout());
+                }
             }
             Some(Err(error)) => {
                 if let Some(failure) = upload.and_then(|upload| Failure::of_upload(upload.phase())) {
@@ -147,7 +147,7 @@ async fn attempts(
                     target.pool.discard(endpoint);
                 }
                 // What was never sent puts no load on the upstream, so it costs no budget.
-                if error.is_unsent() {
+                let again = if error.is_unsent() {
                     (sends < MAX_SENDS).then_some(())
                 } else if error.is_unprocessed() {
                     let again = replay.filter(|_| sends < MAX_SENDS);
@@ -158,16 +158,13 @@ async fn attempts(
                         let error = chain(&error);
                         tracing::debug!(upstream = upstream.name, error, "upstream broke off");
                     }
-                    let again = replay
-                        .filter(|one| one.repeats && retries.on_reset)
-                        .and_then(|replay| replay.restore(&mut request, upload));
-                    again.filter(|()| sends < retries.sends && upstream.may_retry())
-                }
-                .ok_or_else(Failure::bad_gateway)?;
-                Some(())
+                    let again = replay.filter(|one| one.repeats && retries.on_reset);
+                    let again = again.and_then(|replay| replay.restore(&mut request, upload));
+                    again.filter(|()| may_resend())
+                };
+                again.ok_or_else(Failure::bad_gateway)?;
             }
-        };
-        again.ok_or_else(Failure::timeout)?;
+        }
         upstream.metrics.retries.increment(1);
     }
 }

@@ -49,14 +49,7 @@ fn cookie_pairs(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for &(name, value) in pairs {
-            headers.append(name, HeaderValue::from_static(value));
-        }
-        headers
-    }
+    use crate::headers::tests::map;
 
     #[test]
     fn our_cookies_are_taken_out_and_others_stay() {
