@@ -79,6 +79,21 @@ describe("every page", () => {
     await context.close();
   });
 
+  it("hears a key that is pressed before its first paint", async () => {
+    const { context, page } = await newPerson(browser);
+    await signIn(page);
+    await page.addInitScript(() => {
+      document.addEventListener("DOMContentLoaded", () => {
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "/", bubbles: true }));
+      });
+    });
+    for (let loads = 0; loads < 5; loads += 1) {
+      await page.reload();
+      assert.equal(await page.evaluate(() => document.activeElement?.getAttribute("type")), "search");
+    }
+    await context.close();
+  });
+
   it("is delivered in at most 250 KiB, with a policy that lets nothing foreign in", async () => {
     const { context, page } = await newPerson(browser);
     await signIn(page, "/no/such/screen");

@@ -1,7 +1,7 @@
 // Client-side navigation: plain anchors are intercepted, so that every screen is a shareable URL
 // and middle-click, copy link and a reload work as anywhere else.
 
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useLayoutEffect, useState } from "preact/hooks";
 import { href, serverOwns } from "./lib/routes";
 
 const changed = new EventTarget();
@@ -23,7 +23,8 @@ function here(): Place {
 
 export function usePlace(): Place {
   const [place, setPlace] = useState(here);
-  useEffect(() => {
+  // A navigation between the first screen and its paint is heard too.
+  useLayoutEffect(() => {
     const update = (): void => setPlace(here());
     changed.addEventListener("change", update);
     addEventListener("popstate", update);

@@ -153,9 +153,12 @@ function Person() {
   );
 }
 
-/** `/` goes to the search box; `g` and a letter go to a screen. Never while typing. */
+/**
+ * `/` goes to the search box; `g` and a letter go to a screen. Never while typing.
+ * In the same turn as the first screen: an effect runs after the paint, and what is typed before is lost.
+ */
 function useShortcuts(search: { current: HTMLInputElement | null }): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     let leader = 0;
     const onKey = (event: KeyboardEvent): void => {
       const typing =
