@@ -29,10 +29,17 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 const STARTS: usize = 5;
 const MEGABYTE: f64 = 1e6;
 
-pub(crate) async fn measure(rate: u32, seconds: u32) -> anyhow::Result<Report> {
+pub(crate) async fn measure(rate: u32, seconds: u32, database: Option<&str>) -> anyhow::Result<Report> {
     let mut report = Report::new();
+    report
+        .row(json!({ "what": "database", "kind": if database.is_some() { "postgresql" } else { "sqlite" } }));
     sizes(&mut report)?;
-    let fleet = Settings::default().start()?;
+    let settings = Settings::default();
+    let fleet = match database {
+        Some(url) => settings.database(url),
+        None => settings,
+    }
+    .start()?;
     tokio::time::sleep(SETTLE).await;
     memory(&fleet, "idle", Some(150.0), &mut report)?;
     load(&fleet, rate, seconds, &mut report).await?;

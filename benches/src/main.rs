@@ -44,6 +44,9 @@ struct FleetOptions {
     /// Seconds of load that count, after a tenth of them to warm up.
     #[arg(long, default_value_t = 20)]
     seconds: u32,
+    /// Keep the business data and the jobs in this empty PostgreSQL database instead of the embedded one.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,5 +86,5 @@ fn measured(suite: Suite) -> anyhow::Result<ExitCode> {
 
 fn fleet(options: &FleetOptions) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(fleet::measure(options.rate, options.seconds))
+    runtime.block_on(fleet::measure(options.rate, options.seconds, options.database.as_deref()))
 }
