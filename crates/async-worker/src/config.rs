@@ -1,12 +1,16 @@
 //! The worker's configuration file.
 
+mod mail;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use quintet_http::Limits;
 use quintet_jobs::QueueSettings;
-use quintet_service::{Invalid, ListenSection, SecretFile, ServiceSection};
+use quintet_service::{Invalid, ListenSection, ServiceSection};
 use serde::Deserialize;
+
+pub(crate) use self::mail::{Dkim, Mail, Smtp, Tls};
 
 /// `/etc/quintet/async-worker.toml`.
 #[derive(Debug, Deserialize)]
@@ -77,70 +81,9 @@ fn default_queues() -> Vec<Queue> {
     vec![Queue { name: "default".to_owned(), concurrency: 16 }]
 }
 
-/// How mail leaves: exactly one of `smtp` and `maildir`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Mail {
-    /// The sender, such as `Shop <shop@example.com>`.
-    pub(crate) from: String,
-    pub(crate) smtp: Option<Smtp>,
-    pub(crate) maildir: Option<Maildir>,
-}
-
-/// A mail server to hand messages to.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Smtp {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) tls: Tls,
-    pub(crate) username: Option<String>,
-    pub(crate) password_file: Option<SecretFile>,
-    #[serde(default = "default_smtp_timeout_ms")]
-    pub(crate) timeout_ms: u64,
-}
-
-fn default_smtp_timeout_ms() -> u64 {
-    20_000
-}
-
-/// How the connection to the mail server is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Tls {
-    /// TLS from the first byte (port 465).
-    Implicit,
-    /// STARTTLS, required (port 587).
-    Starttls,
-    /// None: for a relay on the same machine.
-    None,
-}
-
-/// A directory that takes the messages instead of a mail server: for development.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Maildir {
-    pub(crate) dir: PathBuf,
-}
-
 impl Config {
     pub(crate) fn validate(&self) -> Result<(), Invalid> {
-        self.mail.from.parse::<lettre::message::Mailbox>().map_err(|error| {
-            Invalid::new("mail.from", format!("{error}; write it as Name <user@example.com>"))
-        })?;
-        match (&self.mail.smtp, &self.mail.maildir) {
-            (Some(smtp), None) => smtp.validate()?,
-            (None, Some(_)) => {}
-            (Some(_), Some(_)) => {
-                return Err(Invalid::new(
-                    "mail.maildir",
-                    "mail.smtp and mail.maildir are both set; keep one",
-                ));
-            }
-            (None, None) => {
-                return Err(Invalid::new("mail", "add [mail.smtp] (or [mail.maildir] for development)"));
-            }
-        }
+        self.mail.validate()?;
         if self.queues.is_empty() {
             return Err(Invalid::new("queues", "name at least one queue, such as default"));
         }
@@ -167,23 +110,6 @@ impl Config {
             drain: self.service.drain_timeout().mul_f64(0.7),
             keep_completed: Duration::from_hours(self.worker.keep_completed_hours),
             keep_discarded: Duration::from_hours(self.worker.keep_discarded_hours),
-        }
-    }
-}
-
-impl Smtp {
-    fn validate(&self) -> Result<(), Invalid> {
-        match (&self.username, &self.password_file) {
-            (Some(_), Some(file)) => {
-                // A wrong secret is found before the binary is deployed, not at the first mail.
-                file.read("mail.smtp.password_file")
-                    .map(|_| ())
-                    .map_err(|error| Invalid::new("mail.smtp.password_file", error.to_string()))
-            }
-            (None, None) => Ok(()),
-            _ => {
-                Err(Invalid::new("mail.smtp.username", "set username and password_file together, or neither"))
-            }
         }
     }
 }

@@ -1,92 +1,74 @@
-//! The job `email.send`: renders a template and hands the message to a transport.
+//! The job `email.send`: renders a template, signs the message and hands it to a transport.
 //!
 //! At-least-once, made harmless: a message's `Message-ID` is a function of its `message_key`, so
 //! that a second delivery is recognised as the same message by the recipient's server, and the
 //! maildir transport files a message once.
 
+mod api;
+mod compose;
+mod dkim;
 mod maildir;
+mod smtp;
+mod suppressions;
 mod templates;
 mod transport;
 
 use async_trait::async_trait;
-use lettre::Message;
-use lettre::message::{Mailbox, MultiPart, SinglePart, header};
+use lettre::message::Mailbox;
 use quintet_jobs::{Handler, HandlerError, Job};
-use serde::Deserialize;
+use quintet_types::SharedClock;
 
+pub(crate) use api::router;
+use compose::Args;
+pub(crate) use dkim::Signer;
 pub(crate) use maildir::{Delivered, Maildir};
+use smtp::Undelivered;
+pub(crate) use smtp::tls_parameters;
+use suppressions::Reason;
+pub(crate) use suppressions::{SCHEMA, Suppressions};
 pub(crate) use templates::Templates;
-pub(crate) use transport::Transport;
-
-/// The job's arguments.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Args {
-    /// The recipient's address.
-    to: String,
-    /// The template's name.
-    template: String,
-    /// Names the message: the same key is the same message, however often it is sent.
-    message_key: String,
-    /// What the template shows.
-    context: serde_json::Value,
-}
+pub(crate) use transport::{Outgoing, Transport};
 
 /// Sends mail.
 pub(crate) struct EmailSend {
-    transport: Transport,
-    templates: Templates,
-    from: Mailbox,
+    pub(crate) transport: Transport,
+    pub(crate) templates: Templates,
+    pub(crate) from: Mailbox,
+    pub(crate) signers: Vec<Signer>,
+    pub(crate) suppressions: Suppressions,
+    pub(crate) clock: SharedClock,
 }
 
 impl EmailSend {
-    pub(crate) fn new(transport: Transport, templates: Templates, from: Mailbox) -> Self {
-        Self { transport, templates, from }
+    async fn send(&self, args: &Args) -> Result<(), HandlerError> {
+        let message = self.compose(args)?;
+        if self.suppressions.contains(&message.to).await? {
+            metrics::counter!("quintet_emails_suppressed_total", "template" => self.templates.label(&args.template))
+                .increment(1);
+            tracing::info!(template = args.template, message_key = args.message_key, "e-mail suppressed");
+            return Ok(());
+        }
+        match self.transport.deliver(&message).await {
+            Ok(()) => {}
+            Err(error @ Undelivered::Bounced(_)) => {
+                self.suppress(&message, &error).await?;
+                return Err(HandlerError::discard(error));
+            }
+            Err(error @ Undelivered::Refused(_)) => return Err(HandlerError::discard(error)),
+            Err(error @ Undelivered::Later(_)) => return Err(HandlerError::retry(error)),
+        }
+        metrics::counter!("quintet_emails_sent_total", "template" => self.templates.label(&args.template))
+            .increment(1);
+        tracing::info!(template = args.template, message_key = args.message_key, "e-mail delivered");
+        Ok(())
     }
 
-    fn compose(&self, args: &Args) -> Result<Message, HandlerError> {
-        let rendered = self.templates.render(&args.template, &args.context).map_err(HandlerError::discard)?;
-        let to: Mailbox = Mailbox::new(None, args.to.parse().map_err(HandlerError::discard)?);
-        Message::builder()
-            .from(self.from.clone())
-            .to(to)
-            .subject(rendered.subject)
-            .message_id(Some(format!(
-                "<{}@{}>",
-                message_local_part(&args.message_key),
-                self.from.email.domain()
-            )))
-            // RFC 3834: tells other machines not to answer.
-            .header(AutoSubmitted)
-            .multipart(
-                MultiPart::alternative()
-                    .singlepart(SinglePart::plain(rendered.text))
-                    .singlepart(SinglePart::html(rendered.html)),
-            )
-            .map_err(HandlerError::discard)
-    }
-}
-
-/// A key as the left side of a Message-ID (RFC 5322 dot-atom); anything else becomes `-`.
-fn message_local_part(key: &str) -> String {
-    let allowed = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.');
-    key.chars().take(120).map(|character| if allowed(character) { character } else { '-' }).collect()
-}
-
-#[derive(Debug, Clone)]
-struct AutoSubmitted;
-
-impl header::Header for AutoSubmitted {
-    fn name() -> header::HeaderName {
-        header::HeaderName::new_from_ascii_str("Auto-Submitted")
-    }
-
-    fn parse(_: &str) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Ok(Self)
-    }
-
-    fn display(&self) -> header::HeaderValue {
-        header::HeaderValue::new(Self::name(), "auto-generated".to_owned())
+    async fn suppress(&self, message: &Outgoing, error: &Undelivered) -> Result<(), HandlerError> {
+        let detail = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        self.suppressions.add(&message.to, Reason::Bounce, &detail).await?;
+        metrics::counter!("quintet_email_bounces_total").increment(1);
+        tracing::warn!(message_key = message.key, "e-mail bounced; its address gets no more mail");
+        Ok(())
     }
 }
 
@@ -96,14 +78,13 @@ impl Handler for EmailSend {
         "email.send"
     }
 
+    fn timeout(&self) -> std::time::Duration {
+        // Rendering and the database besides.
+        self.transport.patience() + std::time::Duration::from_secs(20)
+    }
+
     async fn run(&self, job: &Job) -> Result<(), HandlerError> {
-        let args: Args = job.args()?;
-        let message = self.compose(&args)?;
-        self.transport.deliver(&message_local_part(&args.message_key), &message).await?;
-        metrics::counter!("quintet_emails_sent_total", "template" => Templates::label(&args.template))
-            .increment(1);
-        tracing::info!(template = args.template, message_key = args.message_key, "e-mail delivered");
-        Ok(())
+        self.send(&job.args()?).await
     }
 }
 

@@ -10,8 +10,8 @@ use quintet_service::{Code, Context, OrExit as _};
 use quintet_store::Blobs;
 
 use crate::api::{self, Api};
-use crate::config::Config;
-use crate::mail::{EmailSend, Templates, Transport};
+use crate::config::{Config, Mail};
+use crate::mail::{self, EmailSend, Signer, Suppressions, Templates, Transport};
 
 /// Pictures decoded at once: each may need 256 MB.
 const PICTURES_AT_ONCE: usize = 1;
@@ -19,12 +19,12 @@ const PICTURES_AT_ONCE: usize = 1;
 pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let listener = cx.listener("http", &config.listen.http)?;
     // The inventory's tables too: thumbnails are recorded there, whichever binary starts first.
-    let schemas = [&quintet_jobs::MODULE, &quintet_inventory::SCHEMA];
+    let schemas = [&quintet_jobs::MODULE, &quintet_inventory::SCHEMA, &mail::SCHEMA];
     let store = quintet_database::open(&config.database, &schemas).await?;
     let blobs = Blobs::open(&config.storage.blobs).await.or_exit(Code::CannotCreate)?;
     let transport = Transport::open(&config.mail).await?;
-    let from = config.mail.from.parse().context("read mail.from")?;
-    let email = EmailSend::new(transport.clone(), Templates::new()?, from);
+    let suppressions = Suppressions::new(store.clone(), cx.clock());
+    let email = email(&config.mail, &transport, &suppressions, cx)?;
     let images = Images::new(store.clone(), blobs, cx.clock());
     let handlers: Vec<Arc<dyn Handler>> =
         vec![Arc::new(email), Arc::new(Thumbnails::new(images, PICTURES_AT_ONCE))];
@@ -37,10 +37,34 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         maildir: transport.maildir().cloned(),
     };
     let verifier = Arc::new(quintet_auth::Verifier::new(config.auth.clone(), cx.clock()));
-    cx.serve("http", listener, api::router(api, verifier), config.limits);
+    let routes = api::router(api, verifier.clone()).merge(mail::router(suppressions, verifier));
+    cx.serve("http", listener, routes, config.limits);
 
     let shutdown = cx.shutdown();
     cx.spawn("worker", async move { worker.run(shutdown).await.context("run jobs") });
     quintet_database::watch(cx, store);
     Ok(())
+}
+
+fn email(
+    settings: &Mail,
+    transport: &Transport,
+    suppressions: &Suppressions,
+    cx: &Context,
+) -> anyhow::Result<EmailSend> {
+    let mut signers = Vec::new();
+    for (position, dkim) in settings.dkim.iter().enumerate() {
+        let signer = Signer::open(dkim, position).map_err(anyhow::Error::from_boxed)?;
+        let (name, record) = signer.record();
+        tracing::info!(name, record, "messages are signed; this belongs into the DNS as TXT");
+        signers.push(signer);
+    }
+    Ok(EmailSend {
+        transport: transport.clone(),
+        templates: Templates::load(settings.templates.as_deref())?,
+        from: settings.from.parse().context("read mail.from")?,
+        signers,
+        suppressions: suppressions.clone(),
+        clock: cx.clock(),
+    })
 }

@@ -32,6 +32,9 @@ const TOOLS: &[Tool] = &[
         package: "python3-aiosmtpd",
         present: || Path::new("/usr/lib/python3/dist-packages/aiosmtpd").is_dir(),
     },
+    // Verifiers of DKIM signatures that are not ours; the second for Ed25519.
+    Tool { package: "python3-dkim", present: || Path::new("/usr/lib/python3/dist-packages/dkim").is_dir() },
+    Tool { package: "python3-nacl", present: || Path::new("/usr/lib/python3/dist-packages/nacl").is_dir() },
     Tool { package: "python3", present: || process::find("python3").is_some() },
 ];
 
