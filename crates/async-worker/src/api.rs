@@ -1,24 +1,25 @@
 //! The HTTP API under `/jobs/v1`: what operators see of the queue and, with the maildir
-//! transport, of the mail.
+//! transport, of the mail. Each resource has its file; here is what they share.
+
+mod jobs;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
+use axum::routing::get;
 use quintet_auth::{Principal, Verifier};
 use quintet_http::Problem;
-use quintet_http::extract::{Path, Query};
-use quintet_jobs::{JobView, QueueView};
+use quintet_http::extract::Path;
+use quintet_jobs::QueueView;
 use quintet_store::Store;
-use quintet_types::{JobId, SharedClock};
-use serde::{Deserialize, Serialize};
+use quintet_types::SharedClock;
+use serde::Serialize;
 
 use crate::mail::{Delivered, Maildir};
 
 const READ: &str = "jobs:read";
 const WRITE: &str = "jobs:write";
-const DEFAULT_LIMIT: u32 = 50;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -32,9 +33,7 @@ pub(crate) struct Api {
 pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
     Router::new()
         .route("/jobs/v1/queues", get(queues))
-        .route("/jobs/v1/jobs", get(jobs))
-        .route("/jobs/v1/jobs/{id}", get(job))
-        .route("/jobs/v1/jobs/{id}/redrive", post(redrive))
+        .merge(jobs::routes())
         .route("/jobs/v1/mail", get(mails))
         .route("/jobs/v1/mail/{id}", get(mail))
         .layer(quintet_auth::layer(verifier))
@@ -54,75 +53,6 @@ async fn queues(
     principal.require(READ)?;
     let data = quintet_jobs::queues(&api.store, &api.queues, api.clock.as_ref()).await.map_err(failed)?;
     Ok(axum::Json(List { data }))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Filter {
-    state: Option<StateFilter>,
-    limit: Option<u32>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StateFilter {
-    Ready,
-    Running,
-    Completed,
-    Discarded,
-}
-
-impl From<StateFilter> for quintet_jobs::State {
-    fn from(state: StateFilter) -> Self {
-        match state {
-            StateFilter::Ready => Self::Ready,
-            StateFilter::Running => Self::Running,
-            StateFilter::Completed => Self::Completed,
-            StateFilter::Discarded => Self::Discarded,
-        }
-    }
-}
-
-async fn jobs(
-    principal: Principal,
-    State(api): State<Api>,
-    Query(filter): Query<Filter>,
-) -> Result<axum::Json<List<JobView>>, Problem> {
-    principal.require(READ)?;
-    let limit = filter.limit.unwrap_or(DEFAULT_LIMIT);
-    let data = quintet_jobs::list(&api.store, filter.state.map(Into::into), limit).await.map_err(failed)?;
-    Ok(axum::Json(List { data }))
-}
-
-async fn job(
-    principal: Principal,
-    State(api): State<Api>,
-    Path(id): Path<JobId>,
-) -> Result<axum::Json<JobView>, Problem> {
-    principal.require(READ)?;
-    let view = quintet_jobs::lookup(&api.store, id).await.map_err(failed)?;
-    view.map(axum::Json).ok_or_else(|| Problem::not_found("job"))
-}
-
-#[derive(Debug, Serialize)]
-struct Redriven {
-    id: JobId,
-}
-
-async fn redrive(
-    principal: Principal,
-    State(api): State<Api>,
-    Path(id): Path<JobId>,
-) -> Result<axum::Json<Redriven>, Problem> {
-    principal.require(WRITE)?;
-    if quintet_jobs::redrive(&api.store, api.clock.as_ref(), id).await.map_err(failed)? {
-        Ok(axum::Json(Redriven { id }))
-    } else {
-        Err(Problem::conflict(
-            "not_a_dead_letter",
-            format!("{id} is not a dead letter; only those can be redriven"),
-        ))
-    }
 }
 
 async fn mails(principal: Principal, State(api): State<Api>) -> Result<axum::Json<List<Delivered>>, Problem> {
@@ -147,6 +77,12 @@ fn maildir(api: &Api) -> Result<&Maildir, Problem> {
         Problem::new(http::StatusCode::NOT_FOUND, "no_maildir", detail)
     };
     api.maildir.as_ref().ok_or_else(missing)
+}
+
+/// One line for each change an operator makes: who, what, to what.
+fn audit(principal: &Principal, action: &'static str, target: &str) {
+    let claims = &principal.claims;
+    tracing::info!(actor = claims.sub, client = claims.client_id, action, target, "the queue was changed");
 }
 
 fn failed(error: quintet_jobs::Error) -> Problem {

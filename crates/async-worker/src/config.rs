@@ -50,9 +50,11 @@ pub(crate) struct Worker {
     lease_ms: u64,
     /// How often the queue is read when nothing was announced.
     poll_ms: u64,
+    /// How long a handler may go on after its job was cancelled.
+    cancel_grace_ms: u64,
     /// How long completed jobs can be looked up.
     keep_completed_hours: u64,
-    /// How long dead letters can be looked up and redriven.
+    /// How long dead letters and cancelled jobs can be looked up and redriven.
     keep_discarded_hours: u64,
 }
 
@@ -62,6 +64,7 @@ impl Default for Worker {
             name: "worker".to_owned(),
             lease_ms: 10_000,
             poll_ms: 500,
+            cancel_grace_ms: 5_000,
             keep_completed_hours: 24,
             keep_discarded_hours: 14 * 24,
         }
@@ -108,6 +111,7 @@ impl Config {
             poll: Duration::from_millis(self.worker.poll_ms.max(10)),
             // Within the process's own drain deadline, so that unfinished jobs are given back.
             drain: self.service.drain_timeout().mul_f64(0.7),
+            cancel_grace: Duration::from_millis(self.worker.cancel_grace_ms),
             keep_completed: Duration::from_hours(self.worker.keep_completed_hours),
             keep_discarded: Duration::from_hours(self.worker.keep_discarded_hours),
         }

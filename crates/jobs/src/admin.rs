@@ -1,15 +1,14 @@
-//! What an operator sees of the queue, and the one thing they may do to a dead letter.
+//! What an operator sees of a job and of a queue. Finding jobs: [`search`](crate::search()).
 
-use quintet_store::{Row, Sql, Store, args};
+use quintet_store::{Row, Snapshot, Sql, Store, args};
 use quintet_types::{Clock, JobId, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::job::Record;
-use crate::lease::CHANNEL;
 
 /// Where a job is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Waits to be claimed, due or not.
@@ -20,6 +19,29 @@ pub enum State {
     Completed,
     /// It ended badly: a dead letter.
     Discarded,
+    /// Somebody did not want it any more.
+    Cancelled,
+}
+
+impl State {
+    /// As it stands in `jobs_history.state`, and where a job has not ended, in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Discarded => "discarded",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn ended(name: &str) -> Self {
+        match name {
+            "discarded" => Self::Discarded,
+            "cancelled" => Self::Cancelled,
+            _ => Self::Completed,
+        }
+    }
 }
 
 /// One job, as shown to an operator. Arguments may hold personal data and are shown in a single
@@ -81,7 +103,7 @@ fn trace_id(traceparent: Option<&str>) -> Option<String> {
     traceparent.and_then(|text| text.split('-').nth(1)).map(str::to_owned)
 }
 
-fn waiting(row: &Row) -> Result<JobView, Error> {
+pub(crate) fn waiting(row: &Row) -> Result<JobView, Error> {
     Ok(JobView {
         id: row.parse("id")?,
         queue: row.get("queue")?,
@@ -99,18 +121,19 @@ fn waiting(row: &Row) -> Result<JobView, Error> {
     })
 }
 
-fn past(row: &Row) -> Result<JobView, Error> {
-    let discarded = row.get::<String>("state")? == "discarded";
+pub(crate) fn past(row: &Row) -> Result<JobView, Error> {
+    let attempt: i64 = row.get("attempt")?;
     Ok(JobView {
         id: row.parse("id")?,
         queue: row.get("queue")?,
         kind: row.get("kind")?,
-        state: if discarded { State::Discarded } else { State::Completed },
-        attempt: row.get("attempt")?,
+        state: State::ended(&row.get::<String>("state")?),
+        attempt,
         max_attempts: row.get("max_attempts")?,
         enqueued_at: row.timestamp("enqueued_at")?,
         run_at: None,
-        started_at: Some(row.timestamp("started_at")?),
+        // A job that was cancelled before it ran has no first run.
+        started_at: if attempt > 0 { Some(row.timestamp("started_at")?) } else { None },
         finished_at: Some(row.timestamp("finished_at")?),
         trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
         last_error: row.get("last_error")?,
@@ -139,10 +162,10 @@ fn running(record: &Record) -> JobView {
 /// Leases read for one view; a node has a handful.
 const LEASES_SHOWN: i64 = 200;
 
-async fn all_running(store: &Store) -> Result<Vec<JobView>, Error> {
+pub(crate) async fn all_running(snapshot: &mut Snapshot) -> Result<Vec<JobView>, Error> {
     let sql = "SELECT jobs, ended FROM jobs_lease ORDER BY id DESC LIMIT $1";
     let mut views = Vec::new();
-    for row in store.fetch_all(sql, args![LEASES_SHOWN]).await? {
+    for row in snapshot.fetch_all(sql, args![LEASES_SHOWN]).await? {
         let records: Vec<Record> = serde_json::from_str(&row.get::<String>("jobs")?)?;
         let marks = row.get::<String>("ended")?;
         views.extend(
@@ -156,42 +179,18 @@ async fn all_running(store: &Store) -> Result<Vec<JobView>, Error> {
     Ok(views)
 }
 
-/// The newest jobs, newest first, optionally of one state; at most `limit` (up to 500).
-pub async fn list(store: &Store, state: Option<State>, limit: u32) -> Result<Vec<JobView>, Error> {
-    let limit = i64::from(limit.clamp(1, 500));
-    let mut views = Vec::new();
-    if matches!(state, None | Some(State::Ready)) {
-        let rows =
-            store.fetch_all("SELECT * FROM jobs_ready ORDER BY id DESC LIMIT $1", args![limit]).await?;
-        views.extend(rows.iter().map(waiting).collect::<Result<Vec<_>, _>>()?);
-    }
-    if matches!(state, None | Some(State::Running)) {
-        views.extend(all_running(store).await?);
-    }
-    for (wanted, name) in [(State::Completed, "completed"), (State::Discarded, "discarded")] {
-        if state.is_none_or(|state| state == wanted) {
-            let sql = "SELECT * FROM jobs_history WHERE state = $1 ORDER BY finished_at DESC LIMIT $2";
-            let rows = store.fetch_all(sql, args![name, limit]).await?;
-            views.extend(rows.iter().map(past).collect::<Result<Vec<_>, _>>()?);
-        }
-    }
-    views.sort_by_key(|view| std::cmp::Reverse(view.id));
-    views.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    for view in &mut views {
-        view.args = None;
-    }
-    Ok(views)
-}
-
 /// One job wherever it is, with its arguments.
 pub async fn lookup(store: &Store, id: JobId) -> Result<Option<JobView>, Error> {
-    if let Some(row) = store.fetch_optional("SELECT * FROM jobs_ready WHERE id = $1", args![id]).await? {
+    // One view of all tables: a job that moves while they are read is not missed.
+    let mut snapshot = store.read().await?;
+    let waits = snapshot.fetch_optional("SELECT * FROM jobs_ready WHERE id = $1", args![id]).await?;
+    if let Some(row) = waits {
         return waiting(&row).map(Some);
     }
-    if let Some(view) = all_running(store).await?.into_iter().find(|view| view.id == id) {
+    if let Some(view) = all_running(&mut snapshot).await?.into_iter().find(|view| view.id == id) {
         return Ok(Some(view));
     }
-    let row = store.fetch_optional("SELECT * FROM jobs_history WHERE id = $1", args![id]).await?;
+    let row = snapshot.fetch_optional("SELECT * FROM jobs_history WHERE id = $1", args![id]).await?;
     row.as_ref().map(past).transpose()
 }
 
@@ -222,7 +221,7 @@ pub async fn queues(store: &Store, known: &[String], clock: &dyn Clock) -> Resul
         let oldest = quintet_types::time::from_micros(row.get("oldest")?);
         view.oldest_due_seconds = clock.now().duration_since(oldest).as_secs_f64().max(0.0);
     }
-    for job in all_running(store).await? {
+    for job in all_running(&mut store.read().await?).await? {
         views.entry(job.queue.clone()).or_insert_with(|| empty(&job.queue)).running += 1;
     }
     let sql = "SELECT queue, count(*) AS n FROM jobs_history WHERE state = 'discarded' GROUP BY queue";
@@ -231,25 +230,4 @@ pub async fn queues(store: &Store, known: &[String], clock: &dyn Clock) -> Resul
         views.entry(name.clone()).or_insert_with(|| empty(&name)).discarded = row.get("n")?;
     }
     Ok(views.into_values().collect())
-}
-
-/// Puts a dead letter back into its queue with all its attempts; whether there was one.
-pub async fn redrive(store: &Store, clock: &dyn Clock, id: JobId) -> Result<bool, Error> {
-    let mut tx = store.begin().await?;
-    let moved = tx
-        .execute(
-            "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at,
-                                     traceparent, last_error)
-             SELECT id, queue, kind, args, priority, $2, 0, max_attempts, enqueued_at, traceparent, last_error
-             FROM jobs_history WHERE id = $1 AND state = 'discarded'",
-            args![id, clock.now()],
-        )
-        .await?;
-    if moved == 0 {
-        return Ok(false);
-    }
-    tx.execute("DELETE FROM jobs_history WHERE id = $1", args![id]).await?;
-    tx.notify(CHANNEL).await?;
-    tx.commit().await?;
-    Ok(true)
 }

@@ -3,6 +3,7 @@
 use quintet_store::{Sql, Tx, args};
 use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
@@ -15,6 +16,8 @@ pub struct Job {
     pub(crate) lease: String,
     /// Its place in the lease.
     pub(crate) position: usize,
+    /// Cancelled when an operator wants the run to end.
+    pub(crate) cancellation: CancellationToken,
 }
 
 /// What is stored of a job while it is claimed; the JSON in `jobs_lease.jobs`.
@@ -37,6 +40,10 @@ pub(crate) struct Record {
 }
 
 impl Job {
+    pub(crate) fn new(record: Record, lease: String, position: usize) -> Self {
+        Self { record, lease, position, cancellation: CancellationToken::new() }
+    }
+
     /// The job's id: the idempotency key for whatever the handler calls.
     pub fn id(&self) -> JobId {
         self.record.id
@@ -68,6 +75,12 @@ impl Job {
     /// The trace context (W3C `traceparent`) of whoever enqueued the job.
     pub fn traceparent(&self) -> Option<&str> {
         self.record.traceparent.as_deref()
+    }
+
+    /// Cancelled when somebody cancels the job while it runs. A handler that can stop half way should look at this:
+    /// it has [`Settings::cancel_grace`](crate::Settings::cancel_grace) to end before it is dropped.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.cancellation
     }
 
     /// Completes the job in the caller's transaction, so that its writes and the completion happen

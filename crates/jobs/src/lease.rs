@@ -26,6 +26,8 @@ pub(crate) enum Outcome {
     Again { at: Timestamp, error: Option<String>, counts: bool },
     /// A dead letter.
     Discarded { error: String },
+    /// Somebody did not want it any more; with what its last run failed, if it did.
+    Cancelled { error: Option<String> },
 }
 
 /// A run that ended.
@@ -76,11 +78,11 @@ pub(crate) async fn claim(
     Ok(records
         .into_iter()
         .enumerate()
-        .map(|(position, record)| Job { record, lease: lease.clone(), position })
+        .map(|(position, record)| Job::new(record, lease.clone(), position))
         .collect())
 }
 
-fn record(row: &quintet_store::Row, now: Timestamp) -> Result<Record, Error> {
+pub(crate) fn record(row: &quintet_store::Row, now: Timestamp) -> Result<Record, Error> {
     Ok(Record {
         id: row.parse("id")?,
         queue: row.get("queue")?,
@@ -186,7 +188,7 @@ const INSERT_HISTORY: Sql = Sql::per_dialect(
      ON CONFLICT (id) DO NOTHING",
 );
 
-const INSERT_READY: Sql = Sql::per_dialect(
+pub(crate) const INSERT_READY: Sql = Sql::per_dialect(
     "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at, traceparent,
                              unique_key, last_error)
      SELECT value ->> 'id', value ->> 'queue', value ->> 'kind', value ->> 'args', value ->> 'priority',
@@ -208,7 +210,7 @@ const FREE_UNIQUE: Sql = Sql::per_dialect(
 );
 
 /// Moves ended jobs to the history or back to the queue.
-async fn finish(tx: &mut Tx, ended: &[(&Job, &Outcome)], now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn finish(tx: &mut Tx, ended: &[(&Job, &Outcome)], now: Timestamp) -> Result<(), Error> {
     let mut past = Vec::new();
     let mut again = Vec::new();
     let mut freed = Vec::new();
@@ -217,6 +219,7 @@ async fn finish(tx: &mut Tx, ended: &[(&Job, &Outcome)], now: Timestamp) -> Resu
         let (state, error) = match outcome {
             Outcome::Completed => ("completed", None),
             Outcome::Discarded { error } => ("discarded", Some(error.as_str())),
+            Outcome::Cancelled { error } => ("cancelled", error.as_deref()),
             Outcome::Again { at, error, counts } => {
                 let attempt = if *counts { record.attempt } else { record.attempt - 1 };
                 let last_error = error.clone().or_else(|| record.last_error.clone());
@@ -277,7 +280,7 @@ pub(crate) async fn rescue(store: &Store, lease: &str, beat: i64, now: Timestamp
         .filter(|(_, (_, mark))| *mark != RECORDED)
         .map(|(position, (record, mark))| {
             let outcome = rescued_outcome(&record, mark, now);
-            (Job { record, lease: lease.to_owned(), position }, outcome)
+            (Job::new(record, lease.to_owned(), position), outcome)
         })
         .collect();
     let ended: Vec<(&Job, &Outcome)> = ended.iter().map(|(job, outcome)| (job, outcome)).collect();

@@ -12,6 +12,7 @@
 //!   queue costs two row changes a batch and not two a job.
 //! - `jobs_unique`: keys of jobs that must not be queued twice, held until the job ends.
 //! - `jobs_history`: jobs that ended, for a while. The dead letters are those `discarded`.
+//! - `jobs_cancel`: requests to stop jobs that run, each until its job has ended.
 //!
 //! Protocol and crash recovery: the lease id is the fencing token. Its holder raises the lease's
 //! `beat` regularly; whoever sees a beat stand still for a lease's duration of its *own* monotonic
@@ -21,18 +22,24 @@
 
 mod admin;
 mod backoff;
+mod bulk;
+mod cancel;
 mod enqueue;
 mod error;
 mod handler;
 mod job;
 mod lease;
 mod schema;
+mod search;
 mod worker;
 
-pub use admin::{JobView, QueueView, State, list, lookup, queues, redrive};
+pub use admin::{JobView, QueueView, State, lookup, queues};
+pub use bulk::{Changed, MOST_CHANGED, cancel_waiting, delete_dead, redrive, redrive_dead};
+pub use cancel::{Cancelled, cancel};
 pub use enqueue::{Enqueued, NewJob, enqueue};
 pub use error::Error;
 pub use handler::{Handler, HandlerError};
 pub use job::Job;
 pub use schema::MODULE;
+pub use search::{Filter, MOST_IDS, Page, search};
 pub use worker::{QueueSettings, Settings, Worker};

@@ -5,7 +5,10 @@ use quintet_store::{Migration, Module, Sql};
 /// The queue's tables, for [`quintet_store::Store::migrate`].
 pub static MODULE: Module = Module {
     name: "jobs",
-    migrations: &[Migration { version: 1, name: "queue", sql: Sql::one(QUEUE), oldest_reader: 1 }],
+    migrations: &[
+        Migration { version: 1, name: "queue", sql: Sql::one(QUEUE), oldest_reader: 1 },
+        Migration { version: 2, name: "cancel", sql: CANCEL, oldest_reader: 1 },
+    ],
 };
 
 const QUEUE: &str = "
@@ -57,3 +60,48 @@ CREATE TABLE jobs_history (
 );
 CREATE INDEX jobs_history_finished ON jobs_history (finished_at);
 ";
+
+/// Jobs may end as cancelled. SQLite changes a CHECK by making the table anew. The partial index serves what operators
+/// do with dead letters and costs nothing for a job that completes.
+const CANCEL: Sql = Sql::per_dialect(
+    "
+CREATE TABLE jobs_history_new (
+    id TEXT NOT NULL PRIMARY KEY,
+    queue TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    args TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('completed', 'discarded', 'cancelled')),
+    priority BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    max_attempts BIGINT NOT NULL,
+    enqueued_at BIGINT NOT NULL,
+    started_at BIGINT NOT NULL,
+    finished_at BIGINT NOT NULL,
+    traceparent TEXT,
+    last_error TEXT
+);
+INSERT INTO jobs_history_new (id, queue, kind, args, state, priority, attempt, max_attempts, enqueued_at, started_at,
+                              finished_at, traceparent, last_error)
+    SELECT id, queue, kind, args, state, priority, attempt, max_attempts, enqueued_at, started_at, finished_at,
+           traceparent, last_error
+    FROM jobs_history;
+DROP TABLE jobs_history;
+ALTER TABLE jobs_history_new RENAME TO jobs_history;
+CREATE INDEX jobs_history_finished ON jobs_history (finished_at);
+CREATE INDEX jobs_history_not_completed ON jobs_history (id) WHERE state <> 'completed';
+CREATE TABLE jobs_cancel (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    requested_at BIGINT NOT NULL
+);
+",
+    "
+ALTER TABLE jobs_history DROP CONSTRAINT jobs_history_state_check;
+ALTER TABLE jobs_history ADD CONSTRAINT jobs_history_state_check
+    CHECK (state IN ('completed', 'discarded', 'cancelled'));
+CREATE INDEX jobs_history_not_completed ON jobs_history (id) WHERE state <> 'completed';
+CREATE TABLE jobs_cancel (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    requested_at BIGINT NOT NULL
+);
+",
+);

@@ -6,6 +6,7 @@
 //! Everything between them is bounded: a queue claims no more than its free slots, and ended runs
 //! wait in a bounded channel.
 
+mod control;
 mod run;
 mod upkeep;
 
@@ -23,6 +24,8 @@ use tokio_util::task::TaskTracker;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::lease::{self, CHANNEL, Ended, Outcome};
+
+pub(crate) use run::finished;
 
 /// Ended runs acknowledged in one transaction.
 const ACKNOWLEDGE_BATCH: usize = 500;
@@ -51,9 +54,11 @@ pub struct Settings {
     pub poll: Duration,
     /// How long runs may go on after shutdown was asked for; then they go back to the queue.
     pub drain: Duration,
+    /// How long a handler may go on after its job was cancelled, before it is dropped.
+    pub cancel_grace: Duration,
     /// How long completed jobs stay in the history.
     pub keep_completed: Duration,
-    /// How long dead letters stay in the history.
+    /// How long dead letters and cancelled jobs stay in the history.
     pub keep_discarded: Duration,
 }
 
@@ -65,6 +70,7 @@ impl Default for Settings {
             lease: Duration::from_secs(10),
             poll: Duration::from_millis(500),
             drain: Duration::from_secs(8),
+            cancel_grace: Duration::from_secs(5),
             keep_completed: Duration::from_hours(24),
             keep_discarded: Duration::from_hours(24 * 14),
         }
@@ -79,6 +85,7 @@ pub struct Worker {
     instance: String,
     handlers: HashMap<&'static str, Arc<dyn Handler>>,
     kinds: Vec<String>,
+    running: control::Running,
 }
 
 impl std::fmt::Debug for Worker {
@@ -108,7 +115,7 @@ impl Worker {
             }
         }
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
-        Self { store, clock, settings, instance, handlers, kinds }
+        Self { store, clock, settings, instance, handlers, kinds, running: control::Running::default() }
     }
 
     /// Runs jobs until `shutdown`, then lets running ones end (up to the drain time) and puts the
@@ -121,6 +128,7 @@ impl Worker {
         let upkeep = TaskTracker::new();
         upkeep.spawn(Arc::clone(&self).follow_writes(announce, upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).keep_leases(upkeep_stop.clone()));
+        upkeep.spawn(Arc::clone(&self).follow_cancellations(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).prune_history(upkeep_stop.clone()));
         let acknowledger = TaskTracker::new();
         acknowledger.spawn(Arc::clone(&self).acknowledge_all(to_acknowledge));

@@ -1,8 +1,9 @@
 use axum::body::Body;
 use http::{Request, StatusCode};
-use quintet_jobs::{NewJob, enqueue};
+use quintet_jobs::{NewJob, cancel, enqueue};
 use quintet_testkit::issuer::TestIssuer;
 use quintet_testkit::{FakeClock, databases};
+use serde_json::json;
 use tower::ServiceExt as _;
 
 use super::*;
@@ -13,21 +14,36 @@ async fn call(
     path: &str,
     bearer: Option<&str>,
 ) -> (StatusCode, serde_json::Value) {
+    send(router, method, path, bearer, &json!({})).await
+}
+
+async fn send(
+    router: &Router,
+    method: &str,
+    path: &str,
+    bearer: Option<&str>,
+    body: &serde_json::Value,
+) -> (StatusCode, serde_json::Value) {
     let mut request = Request::builder().method(method).uri(path);
     if let Some(bearer) = bearer {
         request = request.header("authorization", bearer);
     }
-    let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let request = request.header("content-type", "application/json").body(Body::from(body.to_string()));
+    let response = router.clone().oneshot(request.unwrap()).await.unwrap();
     let status = response.status();
     let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-const ROUTES: [(&str, &str, &str); 6] = [
+const ROUTES: [(&str, &str, &str); 10] = [
     ("GET", "/jobs/v1/queues", READ),
     ("GET", "/jobs/v1/jobs", READ),
     ("GET", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7", READ),
     ("POST", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7/redrive", WRITE),
+    ("POST", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7/cancel", WRITE),
+    ("POST", "/jobs/v1/jobs/redrive", WRITE),
+    ("POST", "/jobs/v1/jobs/delete", WRITE),
+    ("POST", "/jobs/v1/jobs/cancel", WRITE),
     ("GET", "/jobs/v1/mail", READ),
     ("GET", "/jobs/v1/mail/x", READ),
 ];
@@ -82,5 +98,44 @@ async fn a_waiting_job_is_listed_without_and_shown_with_its_arguments() {
         assert_eq!((&queues["data"][0]["due"], &queues["data"][0]["name"]), (&1.into(), &"default".into()));
         let (status, _) = call(&router, "GET", "/jobs/v1/jobs?state=lost", Some(&bearer)).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_found_page_by_page_and_redriven_by_filter() {
+    for database in databases().await {
+        database.store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
+        let issuer = TestIssuer::new();
+        let clock = FakeClock::default();
+        for kind in ["report.export", "email.send", "email.send", "email.send"] {
+            clock.advance(std::time::Duration::from_millis(1));
+            let mut tx = database.store.begin().await.unwrap();
+            let id = enqueue(&mut tx, &clock, NewJob::new(kind, &())).await.unwrap().id;
+            tx.commit().await.unwrap();
+            cancel(&database.store, &clock, id).await.unwrap();
+        }
+        let api = Api {
+            store: database.store.clone(),
+            clock: clock.shared(),
+            queues: vec!["default".to_owned()],
+            maildir: None,
+        };
+        let router = router(api, issuer.verifier());
+        let bearer = issuer.bearer("operator", &[READ, WRITE]);
+        let path = "/jobs/v1/jobs?state=cancelled&kind=email.send&limit=2";
+        let (_, first) = call(&router, "GET", path, Some(&bearer)).await;
+        let next = first["next_cursor"].as_str().unwrap();
+        assert_eq!(first["data"].as_array().unwrap().len(), 2, "{}: {first}", database.name);
+        let (_, second) = call(&router, "GET", &format!("{path}&cursor={next}"), Some(&bearer)).await;
+        assert_eq!((second["data"].as_array().unwrap().len(), &second["next_cursor"]), (1, &json!(null)));
+
+        let chosen = json!({"state": "cancelled", "kind": "email.send", "limit": 2});
+        let (_, answer) = send(&router, "POST", "/jobs/v1/jobs/redrive", Some(&bearer), &chosen).await;
+        assert_eq!(answer, json!({"changed": 2, "more": true}), "{}", database.name);
+        let (_, answer) = send(&router, "POST", "/jobs/v1/jobs/redrive", Some(&bearer), &chosen).await;
+        assert_eq!(answer, json!({"changed": 1, "more": false}));
+        let (status, problem) =
+            send(&router, "POST", "/jobs/v1/jobs/delete", Some(&bearer), &json!({"limit": 10_001})).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("too_many")));
     }
 }

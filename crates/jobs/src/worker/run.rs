@@ -47,6 +47,7 @@ impl Worker {
             Outcome::Again { counts: true, .. } => "retried",
             Outcome::Again { counts: false, .. } => "snoozed",
             Outcome::Discarded { .. } => "discarded",
+            Outcome::Cancelled { .. } => "cancelled",
         };
         metrics::histogram!("quintet_job_duration_seconds", "kind" => job.kind().to_owned())
             .record(started.elapsed().as_secs_f64());
@@ -61,15 +62,25 @@ impl Worker {
             return Err(HandlerError::retry(format!("no handler for {}", job.kind())));
         };
         let deadline = handler.timeout();
+        let _listed = self.running.enter(job);
         // A panic is this job's failure, not the worker's.
         let run = AssertUnwindSafe(handler.run(job)).catch_unwind();
-        match tokio::time::timeout(deadline, run).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(HandlerError::retry(format!("panicked: {}", panic_text(panic.as_ref())))),
-            Err(_elapsed) => {
-                Err(HandlerError::retry(format!("did not end within {} s", deadline.as_secs_f64())))
-            }
+        tokio::select! {
+            ended = tokio::time::timeout(deadline, run) => match ended {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(HandlerError::retry(format!("panicked: {}", panic_text(panic.as_ref())))),
+                Err(_elapsed) => {
+                    Err(HandlerError::retry(format!("did not end within {} s", deadline.as_secs_f64())))
+                }
+            },
+            () = self.grace_after(job) => Err(HandlerError::retry("did not stop when it was cancelled")),
         }
+    }
+
+    /// Returns when the job was cancelled and its time to stop by itself is over.
+    async fn grace_after(&self, job: &Job) {
+        job.cancellation.cancelled().await;
+        tokio::time::sleep(self.settings.cancel_grace).await;
     }
 
     fn outcome(&self, job: &Job, result: Result<(), HandlerError>) -> Outcome {
@@ -77,6 +88,7 @@ impl Worker {
         let text: String = error.describe().chars().take(MAX_ERROR_CHARS).collect();
         let now = self.clock.now();
         match error {
+            _ if job.cancellation.is_cancelled() => Outcome::Cancelled { error: Some(text) },
             HandlerError::Discard(_) => Outcome::Discarded { error: text },
             HandlerError::Retry(_) if job.attempt() >= job.max_attempts() => {
                 Outcome::Discarded { error: text }
@@ -92,7 +104,7 @@ impl Worker {
     }
 }
 
-pub(super) fn finished(queue: &str, kind: &str, outcome: &'static str) -> metrics::Counter {
+pub(crate) fn finished(queue: &str, kind: &str, outcome: &'static str) -> metrics::Counter {
     let (queue, kind) = (queue.to_owned(), kind.to_owned());
     metrics::counter!("quintet_jobs_finished_total", "queue" => queue, "kind" => kind, "outcome" => outcome)
 }
@@ -117,6 +129,7 @@ fn log(job: &Job, outcome: &Outcome, took: Duration) {
             tracing::warn!(error, retry_at = %at, "job failed, will be tried again");
         }
         Outcome::Again { at, .. } => tracing::info!(retry_at = %at, "job snoozed"),
+        Outcome::Cancelled { .. } => tracing::info!(duration_us, "job cancelled"),
         Outcome::Discarded { error } => {
             tracing::Span::current().record("otel.status_code", "ERROR");
             tracing::error!(error, attempts = job.attempt(), "job is a dead letter");

@@ -64,9 +64,11 @@ impl Worker {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return,
             }
-            for (state, keep) in
-                [("completed", self.settings.keep_completed), ("discarded", self.settings.keep_discarded)]
-            {
+            for (state, keep) in [
+                ("completed", self.settings.keep_completed),
+                ("discarded", self.settings.keep_discarded),
+                ("cancelled", self.settings.keep_discarded),
+            ] {
                 if let Err(error) = self.prune(state, keep).await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the job history");
                 }

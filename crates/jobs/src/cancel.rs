@@ -1,0 +1,122 @@
+//! Cancelling a job, whether it waits or runs, and wherever it runs.
+//!
+//! A waiting job moves to the history at once. For one that runs, a row in `jobs_cancel` asks the worker that has it,
+//! which may be another process. The row stands until the job has ended: a run that failed or was rescued meanwhile
+//! puts the job back into the queue, and whoever reads the request next ([`settle`]) takes it out of there. So a
+//! request cannot be lost between two states of the job, and claim and acknowledge need not know of requests.
+
+use std::time::Duration;
+
+use quintet_store::{Row, Sql, Store, Tx, args};
+use quintet_types::{Clock, JobId, Timestamp};
+
+use crate::admin::{self, State};
+use crate::error::Error;
+use crate::job::Job;
+use crate::lease::{self, Outcome};
+use crate::worker::finished;
+
+/// What became of a request to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It waited and will not run.
+    Done,
+    /// It runs: its worker was asked to stop it, and it will not be tried again.
+    Asked,
+    /// It has ended already, in this state.
+    Ended(State),
+    /// There is no such job.
+    Unknown,
+}
+
+const TAKE: Sql = Sql::per_dialect(
+    "DELETE FROM jobs_ready WHERE id IN (SELECT value FROM json_each($1)) RETURNING *",
+    "DELETE FROM jobs_ready WHERE id = ANY($1) RETURNING *",
+);
+
+/// Cancels one job.
+pub async fn cancel(store: &Store, clock: &dyn Clock, id: JobId) -> Result<Cancelled, Error> {
+    let mut tx = store.begin().await?;
+    if take_waiting(&mut tx, vec![id.to_string()], clock.now()).await? > 0 {
+        tx.commit().await?;
+        return Ok(Cancelled::Done);
+    }
+    // Written before the job is looked for, so that one that moves meanwhile meets the request.
+    request(&mut tx, id, clock.now()).await?;
+    tx.commit().await?;
+    match admin::lookup(store, id).await?.map(|view| view.state) {
+        Some(State::Ready | State::Running) => Ok(Cancelled::Asked),
+        Some(ended) => withdraw(store, id).await.map(|()| Cancelled::Ended(ended)),
+        None => withdraw(store, id).await.map(|()| Cancelled::Unknown),
+    }
+}
+
+async fn request(tx: &mut Tx, id: JobId, now: Timestamp) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO jobs_cancel (job_id, requested_at) VALUES ($1, $2) ON CONFLICT (job_id) DO NOTHING",
+        args![id, now],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn withdraw(store: &Store, id: JobId) -> Result<(), Error> {
+    let mut tx = store.begin().await?;
+    tx.execute("DELETE FROM jobs_cancel WHERE job_id = $1", args![id]).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Moves those of these jobs that wait to the history; how many.
+async fn take_waiting(tx: &mut Tx, ids: Vec<String>, now: Timestamp) -> Result<usize, Error> {
+    let rows = tx.fetch_all(&TAKE, args![ids]).await?;
+    end_waiting(tx, &rows, now).await
+}
+
+/// Writes rows that were taken out of `jobs_ready` down as cancelled; how many.
+pub(crate) async fn end_waiting(tx: &mut Tx, rows: &[Row], now: Timestamp) -> Result<usize, Error> {
+    let mut ended = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut record = lease::record(row, now)?;
+        // It was not claimed, so nothing was begun.
+        record.attempt -= 1;
+        let error = record.last_error.clone();
+        finished(&record.queue, &record.kind, "cancelled").increment(1);
+        ended.push((Job::new(record, String::new(), 0), Outcome::Cancelled { error }));
+    }
+    let ended: Vec<(&Job, &Outcome)> = ended.iter().map(|(job, outcome)| (job, outcome)).collect();
+    lease::finish(tx, &ended, now).await?;
+    Ok(ended.len())
+}
+
+/// Requests read at once; the rest is read the next time.
+const SETTLED_AT_ONCE: i64 = 1000;
+/// No request is of use after this: its job has ended and is not in the history any more.
+const STALE_AFTER: Duration = Duration::from_hours(24);
+
+const FORGET: Sql = Sql::per_dialect(
+    "DELETE FROM jobs_cancel WHERE requested_at < $2 OR job_id IN (
+         SELECT id FROM jobs_history WHERE id IN (SELECT value FROM json_each($1)))",
+    "DELETE FROM jobs_cancel WHERE requested_at < $2 OR job_id IN (SELECT id FROM jobs_history WHERE id = ANY($1))",
+);
+
+/// Cancels requested jobs that came back into the queue, forgets requests whose jobs have ended, and returns the jobs
+/// whose runs are to stop.
+pub(crate) async fn settle(store: &Store, now: Timestamp) -> Result<Vec<JobId>, Error> {
+    let open = requests(store).await?;
+    if open.is_empty() {
+        return Ok(open);
+    }
+    let mut tx = store.begin().await?;
+    let ids: Vec<String> = open.iter().map(ToString::to_string).collect();
+    take_waiting(&mut tx, ids.clone(), now).await?;
+    let stale = now.checked_sub(STALE_AFTER).unwrap_or(Timestamp::MIN);
+    tx.execute(&FORGET, args![ids, stale]).await?;
+    tx.commit().await?;
+    Ok(open)
+}
+
+async fn requests(store: &Store) -> Result<Vec<JobId>, Error> {
+    let sql = "SELECT job_id FROM jobs_cancel ORDER BY requested_at LIMIT $1";
+    let rows = store.fetch_all(sql, args![SETTLED_AT_ONCE]).await?;
+    rows.iter().map(|row| Ok(row.parse("job_id")?)).collect()
+}
