@@ -2,6 +2,8 @@
 //! transport, of the mail. Each resource has its file; here is what they share.
 
 mod jobs;
+mod queues;
+mod schedules;
 
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use axum::routing::get;
 use quintet_auth::{Principal, Verifier};
 use quintet_http::Problem;
 use quintet_http::extract::Path;
-use quintet_jobs::QueueView;
+use quintet_jobs::Schedule;
 use quintet_store::Store;
 use quintet_types::SharedClock;
 use serde::Serialize;
@@ -27,13 +29,15 @@ pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) clock: SharedClock,
     pub(crate) queues: Vec<String>,
+    pub(crate) schedules: Arc<[Schedule]>,
     pub(crate) maildir: Option<Maildir>,
 }
 
 pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
     Router::new()
-        .route("/jobs/v1/queues", get(queues))
         .merge(jobs::routes())
+        .merge(queues::routes())
+        .merge(schedules::routes())
         .route("/jobs/v1/mail", get(mails))
         .route("/jobs/v1/mail/{id}", get(mail))
         .layer(quintet_auth::layer(verifier))
@@ -44,15 +48,6 @@ pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
 #[derive(Debug, Serialize)]
 struct List<T> {
     data: Vec<T>,
-}
-
-async fn queues(
-    principal: Principal,
-    State(api): State<Api>,
-) -> Result<axum::Json<List<QueueView>>, Problem> {
-    principal.require(READ)?;
-    let data = quintet_jobs::queues(&api.store, &api.queues, api.clock.as_ref()).await.map_err(failed)?;
-    Ok(axum::Json(List { data }))
 }
 
 async fn mails(principal: Principal, State(api): State<Api>) -> Result<axum::Json<List<Delivered>>, Problem> {

@@ -1,5 +1,6 @@
 //! The worker's configuration file.
 
+mod jobs;
 mod mail;
 
 use std::path::PathBuf;
@@ -29,6 +30,10 @@ pub(crate) struct Config {
     pub(crate) worker: Worker,
     #[serde(default = "default_queues")]
     pub(crate) queues: Vec<Queue>,
+    #[serde(default)]
+    pub(crate) kinds: Vec<jobs::Kind>,
+    #[serde(default)]
+    pub(crate) schedules: Vec<jobs::Schedule>,
     pub(crate) mail: Mail,
 }
 
@@ -93,14 +98,16 @@ impl Config {
         if self.queues.iter().any(|queue| queue.concurrency == 0) {
             return Err(Invalid::new("queues", "a queue's concurrency is at least 1"));
         }
+        jobs::policies(&self.kinds)?;
+        jobs::schedules(&self.schedules)?;
         if self.worker.lease_ms < 1_000 {
             return Err(Invalid::new("worker.lease_ms", "a lease lasts at least 1000 ms"));
         }
         Ok(())
     }
 
-    pub(crate) fn worker_settings(&self) -> quintet_jobs::Settings {
-        quintet_jobs::Settings {
+    pub(crate) fn worker_settings(&self) -> Result<quintet_jobs::Settings, Invalid> {
+        Ok(quintet_jobs::Settings {
             name: self.worker.name.clone(),
             queues: self
                 .queues
@@ -114,6 +121,8 @@ impl Config {
             cancel_grace: Duration::from_millis(self.worker.cancel_grace_ms),
             keep_completed: Duration::from_hours(self.worker.keep_completed_hours),
             keep_discarded: Duration::from_hours(self.worker.keep_discarded_hours),
-        }
+            policies: jobs::policies(&self.kinds)?,
+            schedules: jobs::schedules(&self.schedules)?,
+        })
     }
 }

@@ -28,12 +28,15 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let images = Images::new(store.clone(), blobs, cx.clock());
     let handlers: Vec<Arc<dyn Handler>> =
         vec![Arc::new(email), Arc::new(Thumbnails::new(images, PICTURES_AT_ONCE))];
-    let worker = Arc::new(Worker::new(store.clone(), cx.clock(), config.worker_settings(), handlers));
+    let settings = config.worker_settings()?;
+    let schedules = settings.schedules.clone().into();
+    let worker = Arc::new(Worker::new(store.clone(), cx.clock(), settings, handlers));
 
     let api = Api {
         store: store.clone(),
         clock: cx.clock(),
         queues: worker.queue_names(),
+        schedules,
         maildir: transport.maildir().cloned(),
     };
     let verifier = Arc::new(quintet_auth::Verifier::new(config.auth.clone(), cx.clock()));

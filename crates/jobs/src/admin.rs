@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::job::Record;
+use crate::pause;
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +98,12 @@ pub struct QueueView {
     pub discarded: i64,
     /// Age of the oldest due job in seconds.
     pub oldest_due_seconds: f64,
+    /// Since when it is paused, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_since: Option<Timestamp>,
+    /// Who paused it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<String>,
 }
 
 fn trace_id(traceparent: Option<&str>) -> Option<String> {
@@ -210,6 +217,8 @@ pub async fn queues(store: &Store, known: &[String], clock: &dyn Clock) -> Resul
         running: 0,
         discarded: 0,
         oldest_due_seconds: 0.0,
+        paused_since: None,
+        paused_by: None,
     };
     let mut views: std::collections::BTreeMap<String, QueueView> =
         known.iter().map(|name| (name.clone(), empty(name))).collect();
@@ -228,6 +237,10 @@ pub async fn queues(store: &Store, known: &[String], clock: &dyn Clock) -> Resul
     for row in store.fetch_all(sql, args![]).await? {
         let name: String = row.get("queue")?;
         views.entry(name.clone()).or_insert_with(|| empty(&name)).discarded = row.get("n")?;
+    }
+    for pause in pause::paused(store).await? {
+        let view = views.entry(pause.queue.clone()).or_insert_with(|| empty(&pause.queue));
+        (view.paused_since, view.paused_by) = (Some(pause.since), Some(pause.by));
     }
     Ok(views.into_values().collect())
 }

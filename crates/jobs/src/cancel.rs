@@ -41,28 +41,25 @@ pub async fn cancel(store: &Store, clock: &dyn Clock, id: JobId) -> Result<Cance
         tx.commit().await?;
         return Ok(Cancelled::Done);
     }
-    // Written before the job is looked for, so that one that moves meanwhile meets the request.
-    request(&mut tx, id, clock.now()).await?;
-    tx.commit().await?;
+    drop(tx);
     match admin::lookup(store, id).await?.map(|view| view.state) {
-        Some(State::Ready | State::Running) => Ok(Cancelled::Asked),
-        Some(ended) => withdraw(store, id).await.map(|()| Cancelled::Ended(ended)),
-        None => withdraw(store, id).await.map(|()| Cancelled::Unknown),
+        Some(State::Ready | State::Running) => {
+            request(store, id, clock.now()).await?;
+            Ok(Cancelled::Asked)
+        }
+        Some(ended) => Ok(Cancelled::Ended(ended)),
+        None => Ok(Cancelled::Unknown),
     }
 }
 
-async fn request(tx: &mut Tx, id: JobId, now: Timestamp) -> Result<(), Error> {
+/// A job that ends before this is written leaves a request that is soon forgotten.
+async fn request(store: &Store, id: JobId, now: Timestamp) -> Result<(), Error> {
+    let mut tx = store.begin().await?;
     tx.execute(
         "INSERT INTO jobs_cancel (job_id, requested_at) VALUES ($1, $2) ON CONFLICT (job_id) DO NOTHING",
         args![id, now],
     )
     .await?;
-    Ok(())
-}
-
-async fn withdraw(store: &Store, id: JobId) -> Result<(), Error> {
-    let mut tx = store.begin().await?;
-    tx.execute("DELETE FROM jobs_cancel WHERE job_id = $1", args![id]).await?;
     Ok(tx.commit().await?)
 }
 

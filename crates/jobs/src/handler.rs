@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 use crate::job::Job;
+use crate::policy::Policy;
 
 /// Runs one kind of job.
 #[async_trait]
@@ -16,6 +17,11 @@ pub trait Handler: Send + Sync {
     /// How long one run may take before it is stopped and counted as failed.
     fn timeout(&self) -> Duration {
         Duration::from_mins(1)
+    }
+
+    /// How jobs of this kind are tried and remembered; the configuration may replace any part of it.
+    fn policy(&self) -> Policy {
+        Policy::default()
     }
 
     /// Runs a job. It may run more than once (a worker can die after the effect and before the
@@ -29,6 +35,9 @@ pub enum HandlerError {
     /// Try again later, until the attempts are used up.
     #[error("{0:#}")]
     Retry(BoxError),
+    /// Try again after this time, because the far side said so, until the attempts are used up.
+    #[error("{0:#}")]
+    RetryAfter(BoxError, Duration),
     /// It can never succeed: make it a dead letter now.
     #[error("{0:#}")]
     Discard(BoxError),
@@ -45,6 +54,11 @@ impl HandlerError {
         Self::Retry(error.into())
     }
 
+    /// Try again after `delay` because of `error`.
+    pub fn retry_after(error: impl Into<BoxError>, delay: Duration) -> Self {
+        Self::RetryAfter(error.into(), delay)
+    }
+
     /// Give up because of `error`.
     pub fn discard(error: impl Into<BoxError>) -> Self {
         Self::Discard(error.into())
@@ -52,7 +66,9 @@ impl HandlerError {
 
     /// The error with its causes, for the job's record.
     pub(crate) fn describe(&self) -> String {
-        let (Self::Retry(error) | Self::Discard(error)) = self else { return self.to_string() };
+        let (Self::Retry(error) | Self::RetryAfter(error, _) | Self::Discard(error)) = self else {
+            return self.to_string();
+        };
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(next) = cause {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::job::{Job, Record};
+use crate::policy::Policies;
 
 /// Announced on enqueue, followed by workers.
 pub(crate) const CHANNEL: &str = "quintet_jobs";
@@ -41,11 +42,13 @@ const CLAIM: Sql = Sql::per_dialect(
     "DELETE FROM jobs_ready WHERE id IN (
          SELECT id FROM jobs_ready
          WHERE queue = $1 AND run_at <= $2 AND kind IN (SELECT value FROM json_each($3))
+           AND NOT EXISTS (SELECT 1 FROM jobs_paused WHERE jobs_paused.queue = $1)
          ORDER BY priority, run_at, id LIMIT $4)
      RETURNING *",
     "DELETE FROM jobs_ready WHERE id IN (
          SELECT id FROM jobs_ready
          WHERE queue = $1 AND run_at <= $2 AND kind = ANY($3)
+           AND NOT EXISTS (SELECT 1 FROM jobs_paused WHERE jobs_paused.queue = $1)
          ORDER BY priority, run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED)
      RETURNING *",
 );
@@ -262,7 +265,13 @@ pub(crate) async fn beats(store: &Store) -> Result<Vec<(String, i64)>, Error> {
 
 /// Takes a lease whose holder is gone and puts its open jobs back; how many. `beat` is the last
 /// one seen: a holder that woke up in between keeps its lease.
-pub(crate) async fn rescue(store: &Store, lease: &str, beat: i64, now: Timestamp) -> Result<usize, Error> {
+pub(crate) async fn rescue(
+    store: &Store,
+    policies: &Policies,
+    lease: &str,
+    beat: i64,
+    now: Timestamp,
+) -> Result<usize, Error> {
     let mut tx = store.begin().await?;
     let taken = tx
         .fetch_optional(
@@ -279,7 +288,7 @@ pub(crate) async fn rescue(store: &Store, lease: &str, beat: i64, now: Timestamp
         .enumerate()
         .filter(|(_, (_, mark))| *mark != RECORDED)
         .map(|(position, (record, mark))| {
-            let outcome = rescued_outcome(&record, mark, now);
+            let outcome = rescued_outcome(&record, mark, policies, now);
             (Job::new(record, lease.to_owned(), position), outcome)
         })
         .collect();
@@ -290,11 +299,11 @@ pub(crate) async fn rescue(store: &Store, lease: &str, beat: i64, now: Timestamp
     Ok(ended.len())
 }
 
-fn rescued_outcome(record: &Record, mark: u8, now: Timestamp) -> Outcome {
+fn rescued_outcome(record: &Record, mark: u8, policies: &Policies, now: Timestamp) -> Outcome {
     let error = "the worker stopped while running it".to_owned();
     if mark == COMPLETED {
         Outcome::Completed
-    } else if record.attempt >= record.max_attempts {
+    } else if record.attempt >= policies.max_attempts(&record.kind, record.max_attempts) {
         Outcome::Discarded { error }
     } else {
         Outcome::Again { at: now, error: Some(error), counts: true }

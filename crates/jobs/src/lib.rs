@@ -12,6 +12,8 @@
 //!   queue costs two row changes a batch and not two a job.
 //! - `jobs_unique`: keys of jobs that must not be queued twice, held until the job ends.
 //! - `jobs_history`: jobs that ended, for a while. The dead letters are those `discarded`.
+//! - `jobs_paused`: queues from which nothing is claimed.
+//! - `jobs_schedules`: when each schedule runs next.
 //! - `jobs_cancel`: requests to stop jobs that run, each until its job has ended.
 //!
 //! Protocol and crash recovery: the lease id is the fencing token. Its holder raises the lease's
@@ -24,22 +26,32 @@ mod admin;
 mod backoff;
 mod bulk;
 mod cancel;
+mod cron;
 mod enqueue;
 mod error;
 mod handler;
 mod job;
 mod lease;
+mod pause;
+mod policy;
 mod schema;
 mod search;
 mod worker;
 
 pub use admin::{JobView, QueueView, State, lookup, queues};
+pub use backoff::Backoff;
 pub use bulk::{Changed, MOST_CHANGED, cancel_waiting, delete_dead, redrive, redrive_dead};
 pub use cancel::{Cancelled, cancel};
+pub use cron::{
+    Expression, ExpressionError, Missed, Schedule, ScheduleError, ScheduleView, fire_due, register, run_now,
+    schedules,
+};
 pub use enqueue::{Enqueued, NewJob, enqueue};
 pub use error::Error;
 pub use handler::{Handler, HandlerError};
 pub use job::Job;
+pub use pause::{Pause, pause, paused, resume};
+pub use policy::{Policies, Policy};
 pub use schema::MODULE;
 pub use search::{Filter, MOST_IDS, Page, search};
 pub use worker::{QueueSettings, Settings, Worker};

@@ -8,6 +8,8 @@ pub static MODULE: Module = Module {
     migrations: &[
         Migration { version: 1, name: "queue", sql: Sql::one(QUEUE), oldest_reader: 1 },
         Migration { version: 2, name: "cancel", sql: CANCEL, oldest_reader: 1 },
+        Migration { version: 3, name: "pause", sql: Sql::one(PAUSE), oldest_reader: 1 },
+        Migration { version: 4, name: "schedules", sql: Sql::one(SCHEDULES), oldest_reader: 1 },
     ],
 };
 
@@ -105,3 +107,19 @@ CREATE TABLE jobs_cancel (
 );
 ",
 );
+
+const PAUSE: &str = "
+CREATE TABLE jobs_paused (
+    queue TEXT NOT NULL PRIMARY KEY,
+    paused_at BIGINT NOT NULL,
+    paused_by TEXT NOT NULL
+)";
+
+const SCHEDULES: &str = "
+CREATE TABLE jobs_schedules (
+    name TEXT NOT NULL PRIMARY KEY,
+    definition TEXT NOT NULL,
+    next_at BIGINT NOT NULL,
+    last_at BIGINT,
+    last_job TEXT
+)";

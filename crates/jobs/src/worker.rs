@@ -21,9 +21,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cron::Schedule;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::lease::{self, CHANNEL, Ended, Outcome};
+use crate::policy::{Policies, Policy};
 
 pub(crate) use run::finished;
 
@@ -60,6 +62,10 @@ pub struct Settings {
     pub keep_completed: Duration,
     /// How long dead letters and cancelled jobs stay in the history.
     pub keep_discarded: Duration,
+    /// Policies that stand in place of what handlers state, by kind.
+    pub policies: HashMap<String, Policy>,
+    /// Jobs that are enqueued by the calendar.
+    pub schedules: Vec<Schedule>,
 }
 
 impl Default for Settings {
@@ -73,6 +79,8 @@ impl Default for Settings {
             cancel_grace: Duration::from_secs(5),
             keep_completed: Duration::from_hours(24),
             keep_discarded: Duration::from_hours(24 * 14),
+            policies: HashMap::new(),
+            schedules: Vec::new(),
         }
     }
 }
@@ -86,6 +94,7 @@ pub struct Worker {
     handlers: HashMap<&'static str, Arc<dyn Handler>>,
     kinds: Vec<String>,
     running: control::Running,
+    policies: Policies,
 }
 
 impl std::fmt::Debug for Worker {
@@ -114,8 +123,18 @@ impl Worker {
                 run::finished(&queue.name, handler.kind(), "completed").increment(0);
             }
         }
+        let policies = Policies::new(&handlers, &settings.policies);
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
-        Self { store, clock, settings, instance, handlers, kinds, running: control::Running::default() }
+        Self {
+            store,
+            clock,
+            settings,
+            instance,
+            handlers,
+            kinds,
+            running: control::Running::default(),
+            policies,
+        }
     }
 
     /// Runs jobs until `shutdown`, then lets running ones end (up to the drain time) and puts the
@@ -129,6 +148,7 @@ impl Worker {
         upkeep.spawn(Arc::clone(&self).follow_writes(announce, upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).keep_leases(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).follow_cancellations(upkeep_stop.clone()));
+        upkeep.spawn(Arc::clone(&self).follow_schedules(shutdown.clone()));
         upkeep.spawn(Arc::clone(&self).prune_history(upkeep_stop.clone()));
         let acknowledger = TaskTracker::new();
         acknowledger.spawn(Arc::clone(&self).acknowledge_all(to_acknowledge));

@@ -6,6 +6,10 @@
 mod fencing;
 #[path = "queue/operate.rs"]
 mod operate;
+#[path = "queue/policies.rs"]
+mod policies;
+#[path = "queue/schedules.rs"]
+mod schedules;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -35,8 +35,12 @@ async fn send(
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-const ROUTES: [(&str, &str, &str); 10] = [
+const ROUTES: [(&str, &str, &str); 14] = [
     ("GET", "/jobs/v1/queues", READ),
+    ("POST", "/jobs/v1/queues/default/pause", WRITE),
+    ("POST", "/jobs/v1/queues/default/resume", WRITE),
+    ("GET", "/jobs/v1/schedules", READ),
+    ("POST", "/jobs/v1/schedules/report/run", WRITE),
     ("GET", "/jobs/v1/jobs", READ),
     ("GET", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7", READ),
     ("POST", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7/redrive", WRITE),
@@ -54,7 +58,13 @@ async fn every_route_refuses_a_missing_token_and_a_token_without_its_scope() {
         database.store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
         let issuer = TestIssuer::new();
         let clock = FakeClock::default().shared();
-        let api = Api { store: database.store.clone(), clock, queues: Vec::new(), maildir: None };
+        let api = Api {
+            store: database.store.clone(),
+            clock,
+            queues: Vec::new(),
+            schedules: Arc::new([]),
+            maildir: None,
+        };
         let router = router(api, issuer.verifier());
         for (method, path, scope) in ROUTES {
             let (status, _) = call(&router, method, path, None).await;
@@ -86,8 +96,13 @@ async fn a_waiting_job_is_listed_without_and_shown_with_its_arguments() {
         let job = NewJob::new("email.send", &serde_json::json!({"to": "a@example.com"}));
         let id = enqueue(&mut tx, clock.as_ref(), job).await.unwrap().id;
         tx.commit().await.unwrap();
-        let api =
-            Api { store: database.store.clone(), clock, queues: vec!["default".to_owned()], maildir: None };
+        let api = Api {
+            store: database.store.clone(),
+            clock,
+            queues: vec!["default".to_owned()],
+            schedules: Arc::new([]),
+            maildir: None,
+        };
         let router = router(api, issuer.verifier());
         let bearer = issuer.bearer("operator", &[READ]);
         let (_, list) = call(&router, "GET", "/jobs/v1/jobs?state=ready", Some(&bearer)).await;
@@ -118,6 +133,7 @@ async fn dead_letters_are_found_page_by_page_and_redriven_by_filter() {
             store: database.store.clone(),
             clock: clock.shared(),
             queues: vec!["default".to_owned()],
+            schedules: Arc::new([]),
             maildir: None,
         };
         let router = router(api, issuer.verifier());

@@ -1,15 +1,20 @@
-//! Tells runs of this process that their job was cancelled, wherever somebody said so.
+//! What a worker hears from elsewhere, and from the calendar: cancelled jobs, paused queues, schedules that are due.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use quintet_types::JobId;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
-use crate::cancel;
+use crate::error::Error;
 use crate::job::Job;
+use crate::{cancel, cron, pause};
+
+/// How often schedules are looked at; a cron expression means minutes.
+const SCHEDULE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The jobs that run in this process, by id.
 #[derive(Default)]
@@ -61,6 +66,53 @@ impl Worker {
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "cannot read cancellations");
                 }
+            }
+            if let Err(error) = self.show_pauses().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot read which queues are paused"
+                );
+            }
+        }
+    }
+
+    /// Claims see for themselves that a queue is paused; this is for the metric.
+    async fn show_pauses(&self) -> Result<(), Error> {
+        let paused = pause::paused(&self.store).await?;
+        for queue in &self.settings.queues {
+            let is_paused = paused.iter().any(|pause| pause.queue == queue.name);
+            metrics::gauge!("quintet_jobs_queue_paused", "queue" => queue.name.clone()).set(if is_paused {
+                1.0
+            } else {
+                0.0
+            });
+        }
+        Ok(())
+    }
+
+    /// Enqueues what the calendar asks for, until shutdown.
+    pub(super) async fn follow_schedules(self: Arc<Self>, stop: CancellationToken) {
+        let schedules = &self.settings.schedules;
+        if schedules.is_empty() {
+            return;
+        }
+        let mut ticks = tokio::time::interval(SCHEDULE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut registered = false;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            let looked = async {
+                if !registered {
+                    cron::register(&self.store, self.clock.as_ref(), schedules).await?;
+                    registered = true;
+                }
+                cron::fire_due(&self.store, self.clock.as_ref(), schedules).await
+            };
+            if let Err(error) = looked.await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot follow the schedules");
             }
         }
     }

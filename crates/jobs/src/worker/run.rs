@@ -9,7 +9,6 @@ use quintet_types::time::from_micros;
 use tracing::Instrument as _;
 
 use super::Worker;
-use crate::backoff;
 use crate::handler::HandlerError;
 use crate::job::Job;
 use crate::lease::Outcome;
@@ -61,7 +60,7 @@ impl Worker {
             // Claims ask for known kinds only.
             return Err(HandlerError::retry(format!("no handler for {}", job.kind())));
         };
-        let deadline = handler.timeout();
+        let deadline = self.policies.timeout(handler.as_ref());
         let _listed = self.running.enter(job);
         // A panic is this job's failure, not the worker's.
         let run = AssertUnwindSafe(handler.run(job)).catch_unwind();
@@ -83,6 +82,11 @@ impl Worker {
         tokio::time::sleep(self.settings.cancel_grace).await;
     }
 
+    /// Whether the job has no attempt left after this one.
+    fn was_last(&self, job: &Job) -> bool {
+        job.attempt() >= self.policies.max_attempts(job.kind(), job.max_attempts())
+    }
+
     fn outcome(&self, job: &Job, result: Result<(), HandlerError>) -> Outcome {
         let Err(error) = result else { return Outcome::Completed };
         let text: String = error.describe().chars().take(MAX_ERROR_CHARS).collect();
@@ -90,11 +94,14 @@ impl Worker {
         match error {
             _ if job.cancellation.is_cancelled() => Outcome::Cancelled { error: Some(text) },
             HandlerError::Discard(_) => Outcome::Discarded { error: text },
-            HandlerError::Retry(_) if job.attempt() >= job.max_attempts() => {
+            HandlerError::Retry(_) | HandlerError::RetryAfter(..) if self.was_last(job) => {
                 Outcome::Discarded { error: text }
             }
             HandlerError::Retry(_) => {
-                let delay = backoff::delay(job.attempt(), &SystemEntropy);
+                let delay = self.policies.backoff(job.kind()).delay(job.attempt(), &SystemEntropy);
+                Outcome::Again { at: later(now, delay), error: Some(text), counts: true }
+            }
+            HandlerError::RetryAfter(_, delay) => {
                 Outcome::Again { at: later(now, delay), error: Some(text), counts: true }
             }
             HandlerError::Snooze(delay) => {

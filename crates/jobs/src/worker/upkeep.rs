@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quintet_store::args;
+use quintet_store::{Sql, args};
 use quintet_types::time::micros;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,7 @@ impl Worker {
             if known != beat {
                 seen.insert(id, (beat, now));
             } else if now.duration_since(since) >= self.settings.lease {
-                let jobs = lease::rescue(&self.store, &id, beat, self.clock.now()).await?;
+                let jobs = lease::rescue(&self.store, &self.policies, &id, beat, self.clock.now()).await?;
                 tracing::warn!(lease = id, jobs, "rescued the jobs of a worker that stopped");
                 metrics::counter!("quintet_jobs_rescued_total")
                     .increment(u64::try_from(jobs).unwrap_or(u64::MAX));
@@ -69,27 +69,61 @@ impl Worker {
                 ("discarded", self.settings.keep_discarded),
                 ("cancelled", self.settings.keep_discarded),
             ] {
-                if let Err(error) = self.prune(state, keep).await {
+                if let Err(error) = self.prune_state(state, keep).await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the job history");
                 }
             }
         }
     }
 
-    async fn prune(&self, state: &'static str, keep: Duration) -> Result<(), Error> {
+    /// Forgets what ended in `state` long ago: kinds with a time of their own after that, the rest after `keep`.
+    async fn prune_state(&self, state: &'static str, keep: Duration) -> Result<(), Error> {
+        let mut apart = Vec::new();
+        for (kind, keep) in self.policies.kept(state == "completed") {
+            self.prune(state, &[kind.to_owned()], true, keep).await?;
+            apart.push(kind.to_owned());
+        }
+        self.prune(state, &apart, false, keep).await
+    }
+
+    /// Forgets jobs of these kinds, or of all but these.
+    async fn prune(
+        &self,
+        state: &'static str,
+        kinds: &[String],
+        these: bool,
+        keep: Duration,
+    ) -> Result<(), Error> {
         let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
         let before = micros(self.clock.now()).saturating_sub(keep);
-        let old = "SELECT id FROM jobs_history WHERE state = $1 AND finished_at < $2 LIMIT 1";
-        while self.store.fetch_optional(old, args![state, before]).await?.is_some() {
+        let arguments = |limit: i64| args![state, before, kinds.to_vec(), these, limit];
+        while self.store.fetch_optional(&OLD, arguments(1)).await?.is_some() {
             let mut tx = self.store.begin().await?;
-            tx.execute(
-                "DELETE FROM jobs_history WHERE id IN (
-                     SELECT id FROM jobs_history WHERE state = $1 AND finished_at < $2 ORDER BY finished_at LIMIT $3)",
-                args![state, before, PRUNE_BATCH],
-            )
-            .await?;
+            tx.execute(&FORGET, arguments(PRUNE_BATCH)).await?;
             tx.commit().await?;
         }
         Ok(())
     }
 }
+
+macro_rules! old {
+    ($before:literal, $of_kinds:literal, $after:literal) => {
+        concat!(
+            $before,
+            "SELECT id FROM jobs_history WHERE state = $1 AND finished_at < $2 AND ",
+            $of_kinds,
+            " = $4 ORDER BY finished_at LIMIT $5",
+            $after
+        )
+    };
+}
+
+const OLD: Sql = Sql::per_dialect(
+    old!("", "(kind IN (SELECT value FROM json_each($3)))", ""),
+    old!("", "(kind = ANY($3))", ""),
+);
+
+const FORGET: Sql = Sql::per_dialect(
+    old!("DELETE FROM jobs_history WHERE id IN (", "(kind IN (SELECT value FROM json_each($3)))", ")"),
+    old!("DELETE FROM jobs_history WHERE id IN (", "(kind = ANY($3))", ")"),
+);

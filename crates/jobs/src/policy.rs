@@ -1,0 +1,76 @@
+//! How a kind of job is tried and remembered: when again, how often, how long a run may take, how long it can be looked
+//! up. A handler states its kind's policy; the configuration may replace any part of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::handler::Handler;
+
+/// The policy of a kind; what is not set is as for any kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// When a failed job is tried again; unless set, [`Backoff::default`].
+    pub backoff: Option<Backoff>,
+    /// How often a job is tried, in place of what it was enqueued with.
+    pub max_attempts: Option<u16>,
+    /// How long a run may take; unless set, [`Handler::timeout`].
+    pub timeout: Option<Duration>,
+    /// How long completed jobs stay in the history.
+    pub keep_completed: Option<Duration>,
+    /// How long dead letters and cancelled jobs stay in the history.
+    pub keep_discarded: Option<Duration>,
+}
+
+impl Policy {
+    /// This policy with whatever `other` sets in place of its own.
+    fn replaced_by(self, other: &Self) -> Self {
+        Self {
+            backoff: other.backoff.clone().or(self.backoff),
+            max_attempts: other.max_attempts.or(self.max_attempts),
+            timeout: other.timeout.or(self.timeout),
+            keep_completed: other.keep_completed.or(self.keep_completed),
+            keep_discarded: other.keep_discarded.or(self.keep_discarded),
+        }
+    }
+}
+
+/// The policies in force in a worker.
+#[derive(Debug, Clone, Default)]
+pub struct Policies(HashMap<String, Policy>);
+
+impl Policies {
+    /// Those of the handlers, with what is `configured` in their place; kinds without a handler here are run elsewhere,
+    /// but a node rescues and forgets their jobs too.
+    pub(crate) fn new(handlers: &[Arc<dyn Handler>], configured: &HashMap<String, Policy>) -> Self {
+        let mut policies = configured.clone();
+        for handler in handlers {
+            let stated = handler.policy();
+            let policy = policies.entry(handler.kind().to_owned()).or_default();
+            *policy = stated.replaced_by(policy);
+        }
+        Self(policies)
+    }
+
+    pub(crate) fn timeout(&self, handler: &dyn Handler) -> Duration {
+        self.0.get(handler.kind()).and_then(|policy| policy.timeout).unwrap_or_else(|| handler.timeout())
+    }
+
+    /// How often a job of `kind` is tried that was enqueued with `asked`.
+    pub(crate) fn max_attempts(&self, kind: &str, asked: i64) -> i64 {
+        self.0.get(kind).and_then(|policy| policy.max_attempts).map_or(asked, |most| i64::from(most.max(1)))
+    }
+
+    pub(crate) fn backoff(&self, kind: &str) -> Backoff {
+        self.0.get(kind).and_then(|policy| policy.backoff.clone()).unwrap_or_default()
+    }
+
+    /// The kinds that keep their jobs of an end for a time of their own.
+    pub(crate) fn kept(&self, completed: bool) -> impl Iterator<Item = (&str, Duration)> {
+        self.0.iter().filter_map(move |(kind, policy)| {
+            let keep = if completed { policy.keep_completed } else { policy.keep_discarded };
+            keep.map(|keep| (kind.as_str(), keep))
+        })
+    }
+}
