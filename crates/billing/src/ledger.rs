@@ -57,7 +57,7 @@ pub(crate) async fn book(
     if transfer.money.amount == 0 {
         return Ok(());
     }
-    tx.execute(
+    tx.send(
         "INSERT INTO billing_transfers (id, debit_account, credit_account, amount, currency, reference, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
         args![

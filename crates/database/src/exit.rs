@@ -36,7 +36,7 @@ mod tests {
             assert_eq!(found.code(), expected, "{text}");
             assert_eq!(found.to_string(), "cannot use the database");
         };
-        let driver = || sqlx::Error::PoolTimedOut;
+        let driver = || "no connection came free".into();
         let migration = |source| Error::Migration { module: "users", version: 2, source: Box::new(source) };
         check(Error::Settings("database.url must start with sqlite: or postgres:".to_owned()), Code::Config);
         check(Error::NewerSchema { module: "users", found: 3, needs: 3, known: 2 }, Code::Config);

@@ -98,7 +98,7 @@ pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqu
     }
     let now = clock.now_micros();
     let traceparent = job.traceparent.or_else(quintet_telemetry::trace::current_traceparent);
-    tx.execute(
+    tx.send(
         "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at,
                                  traceparent, unique_key)
          VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10)",

@@ -237,7 +237,7 @@ pub async fn find(tx: &mut Tx, request: &Request) -> Result<Option<Answer>, Erro
 
 /// Writes the answer under the key, in the command's transaction.
 pub async fn keep(tx: &mut Tx, request: &Request, answer: &Answer, now: Timestamp) -> Result<(), Error> {
-    tx.execute(
+    tx.send(
         "INSERT INTO idempotency_keys (scope, idempotency_key, fingerprint, status, location, body, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
         args![

@@ -260,6 +260,8 @@ impl Orders {
             .iter()
             .map(|line| Reservation { item_id: line.item_id, quantity: line.quantity })
             .collect();
+        // Every order waits for the invoice series, and from here on it holds locks.
+        tx.take_turn("orders").await?;
         let items = inventory.reserve(tx, &reference, &reservations).await?;
 
         let new_lines = command.lines.iter().zip(&items).zip(&prices).map(|((line, item), price)| NewLine {

@@ -2,6 +2,9 @@
 
 use thiserror::Error;
 
+/// The driver's error behind ours.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// An error of the store.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -22,13 +25,13 @@ pub enum Error {
     },
     /// The database cannot be reached or gave no connection in time; trying later may help.
     #[error("the database is unavailable")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] BoxError),
     /// Another transaction stood in the way (lock, deadlock, serialization); run it again.
     #[error("the database is busy with another transaction")]
-    Busy(#[source] sqlx::Error),
+    Busy(#[source] BoxError),
     /// The disk under the database is full; nothing of this transaction was kept.
     #[error("the disk under the database is full")]
-    Full(#[source] sqlx::Error),
+    Full(#[source] BoxError),
     /// The database was migrated by a newer release that says this one cannot work on it.
     #[error(
         "the {module} schema is at version {found} and needs a release that knows version {needs}, \
@@ -73,14 +76,14 @@ pub enum Error {
         column: &'static str,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: BoxError,
     },
     /// No row where one must be.
     #[error("the row does not exist")]
     RowMissing,
     /// Anything else the database refused.
     #[error("the database refused the statement")]
-    Database(#[source] sqlx::Error),
+    Database(#[source] BoxError),
 }
 
 impl Error {
@@ -120,24 +123,28 @@ mod sqlite_code {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::RowNotFound => Self::RowMissing,
+        let class = match &error {
+            sqlx::Error::RowNotFound => return Self::RowMissing,
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
-            sqlx::Error::Database(database) => match classify(database.as_ref()) {
-                Class::Conflict(constraint) => Self::Conflict { constraint },
-                Class::Check(constraint) => Self::Check { constraint },
-                Class::ForeignKey => Self::ForeignKey,
-                Class::Busy => Self::Busy(error),
-                Class::Full => Self::Full(error),
-                Class::Unavailable => Self::Unavailable(error),
-                Class::Other => Self::Database(error),
-            },
-            _ => Self::Database(error),
-        }
+            | sqlx::Error::WorkerCrashed => Class::Unavailable,
+            sqlx::Error::Database(database) => classify_sqlite(database.as_ref()),
+            _ => Class::Other,
+        };
+        class.wrap(Box::new(error))
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let class = match error.as_db_error() {
+            Some(refused) => classify_postgres(refused),
+            None if is_of_the_connection(&error) => Class::Unavailable,
+            None => Class::Other,
+        };
+        class.wrap(Box::new(error))
     }
 }
 
@@ -151,37 +158,57 @@ enum Class {
     Other,
 }
 
-fn classify(error: &dyn sqlx::error::DatabaseError) -> Class {
-    use sqlx::error::ErrorKind;
-    // SQLite names the columns or the constraint only in its message, after the colon.
-    let named = || {
-        error.constraint().map_or_else(
-            || error.message().split_once("failed: ").map_or("", |(_, rest)| rest).to_owned(),
-            str::to_owned,
-        )
-    };
-    match error.kind() {
-        ErrorKind::UniqueViolation => Class::Conflict(named()),
-        ErrorKind::CheckViolation => Class::Check(named()),
-        ErrorKind::ForeignKeyViolation => Class::ForeignKey,
-        _ => classify_code(error.code().as_deref().unwrap_or_default()),
+impl Class {
+    fn wrap(self, error: BoxError) -> Error {
+        match self {
+            Self::Conflict(constraint) => Error::Conflict { constraint },
+            Self::Check(constraint) => Error::Check { constraint },
+            Self::ForeignKey => Error::ForeignKey,
+            Self::Busy => Error::Busy(error),
+            Self::Full => Error::Full(error),
+            Self::Unavailable => Error::Unavailable(error),
+            Self::Other => Error::Database(error),
+        }
     }
 }
 
-fn classify_code(code: &str) -> Class {
-    // SQLSTATE (five characters) first: class 40 is a rolled back transaction, 55P03 a lock that
-    // was not free, 53 resources, 57P0x a server going away, 08 the connection.
-    match code {
-        "40001" | "40P01" | "55P03" => return Class::Busy,
-        "53100" => return Class::Full,
-        "57P01" | "57P02" | "57P03" | "53300" => return Class::Unavailable,
-        _ if code.len() == 5 && code.starts_with("08") => return Class::Unavailable,
+fn classify_sqlite(error: &dyn sqlx::error::DatabaseError) -> Class {
+    use sqlx::error::ErrorKind;
+    // SQLite names the columns or the constraint only in its message, after the colon.
+    let named = || error.message().split_once("failed: ").map_or("", |(_, rest)| rest).to_owned();
+    match error.kind() {
+        ErrorKind::UniqueViolation => return Class::Conflict(named()),
+        ErrorKind::CheckViolation => return Class::Check(named()),
+        ErrorKind::ForeignKeyViolation => return Class::ForeignKey,
         _ => {}
     }
-    match code.parse::<i32>().map(|code| code & 0xff) {
-        Ok(sqlite_code::BUSY | sqlite_code::LOCKED) if code.len() < 5 => Class::Busy,
-        Ok(sqlite_code::FULL) if code.len() < 5 => Class::Full,
-        Ok(sqlite_code::IOERR | sqlite_code::CANTOPEN) if code.len() < 5 => Class::Unavailable,
+    match error.code().as_deref().unwrap_or_default().parse::<i32>().map(|code| code & 0xff) {
+        Ok(sqlite_code::BUSY | sqlite_code::LOCKED) => Class::Busy,
+        Ok(sqlite_code::FULL) => Class::Full,
+        Ok(sqlite_code::IOERR | sqlite_code::CANTOPEN) => Class::Unavailable,
         _ => Class::Other,
     }
+}
+
+fn classify_postgres(error: &tokio_postgres::error::DbError) -> Class {
+    let named = || error.constraint().unwrap_or_default().to_owned();
+    // Classes of SQLSTATE: 40 is a rolled back transaction, 55P03 a lock that was not free, 53
+    // resources, 57P0x a server going away, 08 the connection.
+    match error.code().code() {
+        "23505" => Class::Conflict(named()),
+        "23514" => Class::Check(named()),
+        "23503" => Class::ForeignKey,
+        "40001" | "40P01" | "55P03" => Class::Busy,
+        "53100" => Class::Full,
+        "57P01" | "57P02" | "57P03" | "53300" => Class::Unavailable,
+        code if code.starts_with("08") => Class::Unavailable,
+        _ => Class::Other,
+    }
+}
+
+/// Whether an error that the server did not send is of the way to it, and not of a value.
+fn is_of_the_connection(error: &tokio_postgres::Error) -> bool {
+    use std::error::Error as _;
+    // A wait for the server that ran out has neither a source nor a kind to ask for.
+    error.is_closed() || error.source().is_none_or(<dyn std::error::Error>::is::<std::io::Error>)
 }

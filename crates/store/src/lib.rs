@@ -25,7 +25,7 @@ mod store;
 mod value;
 
 pub use blobs::{BlobError, BlobWriter, Blobs, Digest};
-pub use error::Error;
+pub use error::{BoxError, Error};
 pub use migrate::{Migration, Module};
 pub use row::{FromColumn, Row};
 pub use settings::Settings;

@@ -1,8 +1,6 @@
 //! Rows, decoded by column name.
 
-use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{ColumnIndex, Decode, Type};
 
 use crate::error::Error;
 
@@ -13,7 +11,7 @@ pub struct Row(pub(crate) Inner);
 #[derive(Debug)]
 pub(crate) enum Inner {
     Sqlite(SqliteRow),
-    Postgres(PgRow),
+    Postgres(tokio_postgres::Row),
 }
 
 /// A Rust type that a column of either database decodes into.
@@ -44,13 +42,8 @@ impl Row {
     }
 }
 
-fn decode<'r, R, T>(row: &'r R, column: &'static str) -> Result<T, Error>
-where
-    R: sqlx::Row,
-    &'static str: ColumnIndex<R>,
-    T: Decode<'r, R::Database> + Type<R::Database>,
-{
-    row.try_get(column).map_err(|error| Error::Decode { column, source: Box::new(error) })
+fn undecodable(column: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Decode { column, source: Box::new(error) }
 }
 
 macro_rules! columns {
@@ -67,8 +60,12 @@ macro_rules! columns {
             impl FromColumn for Option<$type> {
                 fn from_row(row: &Row, column: &'static str) -> Result<Self, Error> {
                     match &row.0 {
-                        Inner::Sqlite(row) => decode::<SqliteRow, Option<$type>>(row, column),
-                        Inner::Postgres(row) => decode::<PgRow, Option<$type>>(row, column),
+                        Inner::Sqlite(row) => {
+                            sqlx::Row::try_get(row, column).map_err(|error| undecodable(column, error))
+                        }
+                        Inner::Postgres(row) => {
+                            row.try_get(column).map_err(|error| undecodable(column, error))
+                        }
                     }
                 }
             }

@@ -107,7 +107,7 @@ impl Sqlite {
 
     pub(crate) async fn begin(&self) -> Result<WriteTx, Error> {
         let lock = tokio::time::timeout(self.acquire_timeout, Arc::clone(&self.writer).lock_owned());
-        let group = lock.await.map_err(|_| Error::Busy(sqlx::Error::PoolTimedOut))?;
+        let group = lock.await.map_err(|_| Error::Busy(Box::new(sqlx::Error::PoolTimedOut)))?;
         // Built before the first statement, so that being dropped mid-way is cleaned up too.
         let mut tx = WriteTx {
             group: Some(group),
@@ -199,7 +199,7 @@ pub(crate) struct WriteTx {
 
 impl WriteTx {
     fn group(&mut self) -> Result<&mut Group, Error> {
-        self.group.as_deref_mut().ok_or(Error::Busy(sqlx::Error::WorkerCrashed))
+        self.group.as_deref_mut().ok_or(Error::Busy(Box::new(sqlx::Error::WorkerCrashed)))
     }
 
     pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection, Error> {
@@ -221,10 +221,12 @@ impl WriteTx {
 
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
         if self.group()?.state != State::Open {
-            return Err(Error::Busy(sqlx::Error::WorkerCrashed));
+            return Err(Error::Busy(Box::new(sqlx::Error::WorkerCrashed)));
         }
         self.group()?.connection.execute("RELEASE member").await?;
-        let Some(mut group) = self.group.take() else { return Err(Error::Busy(sqlx::Error::WorkerCrashed)) };
+        let Some(mut group) = self.group.take() else {
+            return Err(Error::Busy(Box::new(sqlx::Error::WorkerCrashed)));
+        };
         let (done, committed) = oneshot::channel();
         group.members.push(done);
         if !group.closer_on_its_way {
@@ -236,8 +238,8 @@ impl WriteTx {
         drop(group);
         match committed.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => Err(Error::Full(sqlx::Error::Protocol(why.to_string()))),
-            Err(_closed) => Err(Error::Unavailable(sqlx::Error::WorkerCrashed)),
+            Ok(Err(why)) => Err(Error::Full(why.as_ref().into())),
+            Err(_closed) => Err(Error::Unavailable(Box::new(sqlx::Error::WorkerCrashed))),
         }
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Executor;
-use sqlx::postgres::{PgListener, PgPool, Postgres};
 
 use crate::error::Error;
+use crate::postgres::{self, Postgres};
 use crate::row::{Inner as RowInner, Row};
 use crate::settings::Settings;
 use crate::sql::{Dialect, Sql};
 use crate::sqlite::{Sqlite, WriteTx};
-use crate::value::{Value, postgres_query, sqlite_query};
-use crate::{migrate, postgres, sqlite};
+use crate::value::{Value, sqlite_query};
+use crate::{migrate, sqlite};
 
 /// A handle to the database; cheap to clone.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ pub struct Store(Arc<Backend>);
 
 enum Backend {
     Sqlite(Sqlite),
-    Postgres(PgPool),
+    Postgres(Box<Postgres>),
 }
 
 impl std::fmt::Debug for Store {
@@ -40,7 +40,9 @@ impl Store {
         let url = settings.resolve_url()?;
         let backend = match url.split(':').next() {
             Some("sqlite") => Backend::Sqlite(Sqlite::connect(&url, settings).await?),
-            Some("postgres" | "postgresql") => Backend::Postgres(postgres::connect(&url, settings).await?),
+            Some("postgres" | "postgresql") => {
+                Backend::Postgres(Box::new(Postgres::connect(&url, settings).await?))
+            }
             _ => {
                 return Err(Error::Settings(
                     "database.url must start with sqlite: or postgres:, such as sqlite:/var/lib/quintet/core.db"
@@ -68,7 +70,7 @@ impl Store {
     pub async fn begin(&self) -> Result<Tx, Error> {
         Ok(Tx(match &*self.0 {
             Backend::Sqlite(sqlite) => TxInner::Sqlite(Box::new(sqlite.begin().await?)),
-            Backend::Postgres(pool) => TxInner::Postgres(pool.begin().await?),
+            Backend::Postgres(postgres) => TxInner::Postgres(postgres.begin().await?),
         }))
     }
 
@@ -76,9 +78,7 @@ impl Store {
     pub async fn read(&self) -> Result<Snapshot, Error> {
         Ok(Snapshot(match &*self.0 {
             Backend::Sqlite(sqlite) => SnapshotInner::Sqlite(sqlite.readers.begin().await?),
-            Backend::Postgres(pool) => SnapshotInner::Postgres(
-                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
-            ),
+            Backend::Postgres(postgres) => SnapshotInner::Postgres(postgres.read().await?),
         }))
     }
 
@@ -87,7 +87,7 @@ impl Store {
         let sql = sql.into();
         match &*self.0 {
             Backend::Sqlite(sqlite) => sqlite_rows(sqlite_query(&sql, args).fetch_all(&sqlite.readers).await),
-            Backend::Postgres(pool) => postgres_rows(postgres_query(&sql, args).fetch_all(pool).await),
+            Backend::Postgres(postgres) => Ok(postgres_rows(postgres.fetch_all(&sql, args).await?)),
         }
     }
 
@@ -99,8 +99,8 @@ impl Store {
                 let row = sqlite_query(&sql, args).fetch_optional(&sqlite.readers).await?;
                 Ok(row.map(|row| Row(RowInner::Sqlite(row))))
             }
-            Backend::Postgres(pool) => {
-                let row = postgres_query(&sql, args).fetch_optional(pool).await?;
+            Backend::Postgres(postgres) => {
+                let row = postgres.fetch_all(&sql, args).await?.into_iter().next();
                 Ok(row.map(|row| Row(RowInner::Postgres(row))))
             }
         }
@@ -139,11 +139,7 @@ impl Store {
                 let connection = sqlite.readers.acquire().await?.detach();
                 WatchInner::Sqlite(Box::new(sqlite::Watch::open(connection, &sqlite.log).await?))
             }
-            Backend::Postgres(pool) => {
-                let mut listener = PgListener::connect_with(pool).await?;
-                listener.listen(channel).await?;
-                WatchInner::Postgres(Box::new(listener))
-            }
+            Backend::Postgres(postgres) => WatchInner::Postgres(Box::new(postgres.watch(channel).await?)),
         }))
     }
 
@@ -151,7 +147,7 @@ impl Store {
     pub async fn close(&self) {
         match &*self.0 {
             Backend::Sqlite(sqlite) => sqlite.readers.close().await,
-            Backend::Postgres(pool) => pool.close().await,
+            Backend::Postgres(postgres) => postgres.close(),
         }
     }
 }
@@ -161,7 +157,7 @@ pub struct Tx(TxInner);
 
 enum TxInner {
     Sqlite(Box<WriteTx>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(postgres::Transaction),
 }
 
 impl std::fmt::Debug for Tx {
@@ -187,7 +183,32 @@ impl Tx {
                 let result = sqlite_query(&sql, args).execute(tx.connection()?).await;
                 tx.observe(result).map(|done| done.rows_affected())
             }
-            TxInner::Postgres(tx) => Ok(postgres_query(&sql, args).execute(&mut **tx).await?.rows_affected()),
+            TxInner::Postgres(tx) => tx.execute(&sql, args).await,
+        }
+    }
+
+    /// Runs a statement whose row count nobody needs. On PostgreSQL its answer is not waited for: should it fail,
+    /// the next call of this transaction that waits, or the commit, returns the error. Use it for what is written
+    /// while others wait for a row that this transaction has locked.
+    pub async fn send(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<(), Error> {
+        let sql = sql.into();
+        match &mut self.0 {
+            TxInner::Sqlite(_) => self.execute(sql, args).await.map(|_| ()),
+            TxInner::Postgres(tx) => tx.send(&sql, args).await,
+        }
+    }
+
+    /// Waits in line, first come, first served, behind the transactions of this process that took a turn of this
+    /// name and have not ended. For transactions that all change one row: on PostgreSQL those that wait for it are
+    /// woken together whenever one ends. Take it before the first lock, or two transactions can wait for each other.
+    /// On SQLite write transactions stand in line anyway.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when the turn does not come within `database.acquire_timeout_ms`.
+    pub async fn take_turn(&mut self, name: &'static str) -> Result<(), Error> {
+        match &mut self.0 {
+            TxInner::Sqlite(_) => Ok(()),
+            TxInner::Postgres(tx) => tx.take_turn(name).await,
         }
     }
 
@@ -200,7 +221,7 @@ impl Tx {
                 let rows = tx.observe(result)?;
                 Ok(rows.into_iter().map(|row| Row(RowInner::Sqlite(row))).collect())
             }
-            TxInner::Postgres(tx) => postgres_rows(postgres_query(&sql, args).fetch_all(&mut **tx).await),
+            TxInner::Postgres(tx) => Ok(postgres_rows(tx.fetch_all(&sql, args).await?)),
         }
     }
 
@@ -224,9 +245,7 @@ impl Tx {
         match self.dialect() {
             // Followers see the file's change counter move.
             Dialect::Sqlite => Ok(()),
-            Dialect::Postgres => {
-                self.execute("SELECT pg_notify($1, '')", vec![Value::from(channel)]).await.map(|_| ())
-            }
+            Dialect::Postgres => self.send("SELECT pg_notify($1, '')", vec![Value::from(channel)]).await,
         }
     }
 
@@ -234,19 +253,19 @@ impl Tx {
     pub async fn commit(self) -> Result<(), Error> {
         match self.0 {
             TxInner::Sqlite(tx) => tx.commit().await,
-            TxInner::Postgres(tx) => Ok(tx.commit().await?),
+            TxInner::Postgres(tx) => tx.commit().await,
         }
     }
 
     /// Runs several statements without arguments, as a migration holds them.
     pub(crate) async fn execute_script(&mut self, sql: &Sql) -> Result<(), Error> {
-        let text = sql.text(self.dialect());
         match &mut self.0 {
             TxInner::Sqlite(tx) => {
-                let result = tx.connection()?.execute(sqlx::raw_sql(text)).await;
+                let script = sqlx::raw_sql(sql.text(Dialect::Sqlite));
+                let result = tx.connection()?.execute(script).await;
                 tx.observe(result).map(|_| ())
             }
-            TxInner::Postgres(tx) => Ok(tx.execute(sqlx::raw_sql(text)).await.map(|_| ())?),
+            TxInner::Postgres(tx) => tx.execute_script(sql.as_str(Dialect::Postgres)).await,
         }
     }
 }
@@ -256,7 +275,7 @@ pub struct Snapshot(SnapshotInner);
 
 enum SnapshotInner {
     Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(postgres::Transaction),
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -271,9 +290,7 @@ impl Snapshot {
         let sql = sql.into();
         match &mut self.0 {
             SnapshotInner::Sqlite(tx) => sqlite_rows(sqlite_query(&sql, args).fetch_all(&mut **tx).await),
-            SnapshotInner::Postgres(tx) => {
-                postgres_rows(postgres_query(&sql, args).fetch_all(&mut **tx).await)
-            }
+            SnapshotInner::Postgres(tx) => Ok(postgres_rows(tx.fetch_all(&sql, args).await?)),
         }
     }
 
@@ -297,7 +314,7 @@ pub struct Watch(WatchInner);
 
 enum WatchInner {
     Sqlite(Box<sqlite::Watch>),
-    Postgres(Box<PgListener>),
+    Postgres(Box<postgres::Watch>),
 }
 
 impl std::fmt::Debug for Watch {
@@ -312,12 +329,7 @@ impl Watch {
     pub async fn changed(&mut self, timeout: Duration) -> Result<bool, Error> {
         match &mut self.0 {
             WatchInner::Sqlite(watch) => watch.changed(timeout).await,
-            WatchInner::Postgres(listener) => {
-                match tokio::time::timeout(timeout, listener.try_recv()).await {
-                    Err(_elapsed) => Ok(false),
-                    Ok(notification) => Ok(notification.map(|_| true)?),
-                }
-            }
+            WatchInner::Postgres(watch) => watch.changed(timeout).await,
         }
     }
 }
@@ -326,6 +338,6 @@ fn sqlite_rows(rows: Result<Vec<sqlx::sqlite::SqliteRow>, sqlx::Error>) -> Resul
     Ok(rows?.into_iter().map(|row| Row(RowInner::Sqlite(row))).collect())
 }
 
-fn postgres_rows(rows: Result<Vec<sqlx::postgres::PgRow>, sqlx::Error>) -> Result<Vec<Row>, Error> {
-    Ok(rows?.into_iter().map(|row| Row(RowInner::Postgres(row))).collect())
+fn postgres_rows(rows: Vec<tokio_postgres::Row>) -> Vec<Row> {
+    rows.into_iter().map(|row| Row(RowInner::Postgres(row))).collect()
 }

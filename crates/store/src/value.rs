@@ -3,9 +3,10 @@
 //! A NULL carries its type, because PostgreSQL types each parameter when it prepares.
 
 use quintet_types::Timestamp;
-use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use crate::sql::{Dialect, Sql};
 
@@ -82,7 +83,6 @@ impl From<Vec<String>> for Value {
 }
 
 pub(crate) type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
-pub(crate) type PostgresQuery = Query<'static, Postgres, PgArguments>;
 
 pub(crate) fn sqlite_query(sql: &Sql, args: Vec<Value>) -> SqliteQuery {
     let query = sqlx::query::<Sqlite>(sql.text(Dialect::Sqlite));
@@ -97,15 +97,42 @@ pub(crate) fn sqlite_query(sql: &Sql, args: Vec<Value>) -> SqliteQuery {
     })
 }
 
-pub(crate) fn postgres_query(sql: &Sql, args: Vec<Value>) -> PostgresQuery {
-    let query = sqlx::query::<Postgres>(sql.text(Dialect::Postgres));
-    args.into_iter().fold(query, |query, value| match value {
-        Value::Int(value) => query.bind(value),
-        Value::Float(value) => query.bind(value),
-        Value::Text(value) => query.bind(value),
-        Value::Bytes(value) => query.bind(value),
-        Value::Bool(value) => query.bind(value),
-        Value::Ints(values) => query.bind(values),
-        Value::Texts(values) => query.bind(values),
-    })
+impl Value {
+    /// The type a statement is prepared with.
+    pub(crate) fn postgres_type(&self) -> Type {
+        match self {
+            Self::Int(_) => Type::INT8,
+            Self::Float(_) => Type::FLOAT8,
+            Self::Text(_) => Type::TEXT,
+            Self::Bytes(_) => Type::BYTEA,
+            Self::Bool(_) => Type::BOOL,
+            Self::Ints(_) => Type::INT8_ARRAY,
+            Self::Texts(_) => Type::TEXT_ARRAY,
+        }
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(
+        &self,
+        wanted: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self {
+            Self::Int(value) => value.to_sql(wanted, out),
+            Self::Float(value) => value.to_sql(wanted, out),
+            Self::Text(value) => value.to_sql(wanted, out),
+            Self::Bytes(value) => value.to_sql(wanted, out),
+            Self::Bool(value) => value.to_sql(wanted, out),
+            Self::Ints(values) => values.to_sql(wanted, out),
+            Self::Texts(values) => values.to_sql(wanted, out),
+        }
+    }
+
+    /// A statement is prepared with the types of its arguments, so that they are what it takes.
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
 }

@@ -103,6 +103,63 @@ async fn constraint_failures_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_statement_that_was_sent_and_not_waited_for_fails_its_transaction() {
+    for database in databases().await {
+        let store = &database.store;
+        store.migrate(&[&PEOPLE]).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        tx.send(INSERT, args!["a", "a@x", 1i64]).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let failed = async |waiting: bool| {
+            let mut tx = store.begin().await?;
+            tx.send(INSERT, args!["b", "b@x", 1i64]).await?;
+            tx.send(INSERT, args!["c", "a@x", 1i64]).await?;
+            if waiting {
+                tx.fetch_all("SELECT id FROM people", args![]).await?;
+            }
+            tx.commit().await
+        };
+        for waiting in [false, true] {
+            let error = failed(waiting).await.unwrap_err();
+            assert!(error.is_conflict_on("people", "email"), "{} {waiting}: {error:?}", database.name);
+            assert_eq!(count(store).await, 1, "{} {waiting}", database.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_statements_than_are_kept_in_flight_can_be_sent() {
+    for database in databases().await {
+        let store = &database.store;
+        store.migrate(&[&PEOPLE]).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        for number in 0..500i64 {
+            let text = number.to_string();
+            tx.send(INSERT, args![&text, &text, number]).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        assert_eq!(count(store).await, 500, "{}", database.name);
+    }
+}
+
+#[tokio::test]
+async fn postgresql_refuses_to_commit_what_it_has_undone() {
+    for database in databases().await {
+        if database.name != "postgres" {
+            continue;
+        }
+        let store = &database.store;
+        store.migrate(&[&PEOPLE]).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        tx.execute(INSERT, args!["a", "a@x", 1i64]).await.unwrap();
+        tx.execute(INSERT, args!["a", "b@x", 1i64]).await.unwrap_err();
+        assert!(matches!(tx.commit().await, Err(Error::Database(_))));
+        assert_eq!(count(store).await, 0);
+    }
+}
+
+#[tokio::test]
 async fn arrays_are_arguments_on_both_databases() {
     for database in databases().await {
         let store = &database.store;

@@ -23,7 +23,7 @@ pub(super) async fn next_number(tx: &mut Tx, series: &str) -> Result<i64, Error>
 }
 
 pub(super) async fn insert(tx: &mut Tx, invoice: &Invoice, status: Status) -> Result<(), Error> {
-    tx.execute(
+    tx.send(
         "INSERT INTO billing_invoices (id, number, account_id, reference, currency, total, status, issued_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         args![
@@ -39,7 +39,7 @@ pub(super) async fn insert(tx: &mut Tx, invoice: &Invoice, status: Status) -> Re
     )
     .await?;
     for (position, line) in (1i64..).zip(&invoice.lines) {
-        tx.execute(
+        tx.send(
             "INSERT INTO billing_invoice_lines
                 (invoice_id, position, item_id, description, quantity, unit_amount, amount)
              VALUES ($1, $2, $3, $4, $5, $6, $7)",

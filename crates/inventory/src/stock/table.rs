@@ -114,7 +114,7 @@ pub(super) async fn reserve(
 }
 
 pub(super) async fn record_movement(tx: &mut Tx, movement: &Movement) -> Result<(), Error> {
-    tx.execute(
+    tx.send(
         "INSERT INTO inventory_movements
             (id, item_id, kind, on_hand_delta, reserved_delta, on_hand, reserved, reason, actor, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",

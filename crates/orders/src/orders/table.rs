@@ -8,7 +8,7 @@ use quintet_types::{Currency, Money, OrderId};
 use super::{Line, Order};
 
 pub(super) async fn insert(tx: &mut Tx, order: &Order) -> Result<(), Error> {
-    tx.execute(
+    tx.send(
         "INSERT INTO orders_orders
             (id, account_id, currency, total, status, invoice_id, invoice_number, placed_by, placed_at)
          VALUES ($1, $2, $3, $4, 'placed', $5, $6, $7, $8)",
@@ -25,7 +25,7 @@ pub(super) async fn insert(tx: &mut Tx, order: &Order) -> Result<(), Error> {
     )
     .await?;
     for (position, line) in (1i64..).zip(&order.lines) {
-        tx.execute(
+        tx.send(
             "INSERT INTO orders_lines (order_id, position, item_id, sku, name, quantity, unit_amount, amount)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             args![

@@ -2,8 +2,9 @@
 //!
 //! Its server refuses to run as root, so as root it runs as the user that its package makes.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -40,6 +41,7 @@ impl Server {
             "UTF8",
             "--no-locale",
         ]))?;
+        let (certificate, key) = certificate(directory.path())?;
         let port = free_port()?;
         let log = std::fs::File::create(directory.path().join("log")).context("create the server's log")?;
         let child = as_server(&programs.join("postgres"))?
@@ -47,7 +49,9 @@ impl Server {
             .arg(&cluster)
             .arg("-k")
             .arg(directory.path())
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "max_connections=400"])
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "max_connections=400", "-c", "ssl=on"])
+            .args(["-c", &format!("ssl_cert_file={}", certificate.display())])
+            .args(["-c", &format!("ssl_key_file={}", key.display())])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -131,6 +135,27 @@ fn give_to_server(directory: &Path) -> anyhow::Result<()> {
         text.trim().parse().context("id printed no number")
     };
     chown(directory, Some(id("-u")?), Some(id("-g")?)).context("give the directory to the server's user")
+}
+
+/// A certificate for 127.0.0.1 that is its own authority, and its key, as the server wants them.
+fn certificate(directory: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).context("make a certificate")?;
+    let written = |name: &str, text: String, mode: u32| -> anyhow::Result<PathBuf> {
+        let path = directory.join(name);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&path)
+            .with_context(|| format!("create {}", path.display()))?;
+        file.write_all(text.as_bytes()).with_context(|| format!("write {}", path.display()))?;
+        give_to_server(&path)?;
+        Ok(path)
+    };
+    Ok((
+        written("server.crt", made.cert.pem(), 0o644)?,
+        written("server.key", made.signing_key.serialize_pem(), 0o600)?,
+    ))
 }
 
 fn free_port() -> anyhow::Result<u16> {
