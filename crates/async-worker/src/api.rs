@@ -1,9 +1,11 @@
 //! The HTTP API under `/jobs/v1`: what operators see of the queue and, with the maildir
 //! transport, of the mail. Each resource has its file; here is what they share.
 
+mod enqueue;
 mod jobs;
 mod queues;
 mod schedules;
+mod work;
 
 use std::sync::Arc;
 
@@ -13,15 +15,29 @@ use axum::routing::get;
 use quintet_auth::{Principal, Verifier};
 use quintet_http::Problem;
 use quintet_http::extract::Path;
-use quintet_jobs::Schedule;
+use quintet_jobs::{Policies, Schedule};
 use quintet_store::Store;
 use quintet_types::SharedClock;
 use serde::Serialize;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
+use crate::config;
 use crate::mail::{Delivered, Maildir};
 
 const READ: &str = "jobs:read";
 const WRITE: &str = "jobs:write";
+quintet_module::permissions! {
+    /// Enqueue jobs of allowed kinds.
+    Enqueue = "jobs:enqueue";
+    /// Claim and run jobs of allowed kinds.
+    Work = "jobs:work";
+    /// Change the queue.
+    Write = "jobs:write";
+}
+
+/// Claims that wait at the same time.
+const MOST_POLLS: usize = 64;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -30,7 +46,35 @@ pub(crate) struct Api {
     pub(crate) clock: SharedClock,
     pub(crate) queues: Vec<String>,
     pub(crate) schedules: Arc<[Schedule]>,
+    pub(crate) remote: Arc<Remote>,
     pub(crate) maildir: Option<Maildir>,
+}
+
+/// What the routes for programs in other languages need besides.
+pub(crate) struct Remote {
+    enqueue_kinds: Vec<String>,
+    work_kinds: Vec<String>,
+    policies: Arc<Policies>,
+    announced: watch::Receiver<()>,
+    shutdown: CancellationToken,
+    polls: Semaphore,
+}
+
+impl Remote {
+    pub(crate) fn new(
+        allowed: config::Remote,
+        worker: &quintet_jobs::Worker,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            enqueue_kinds: allowed.enqueue_kinds,
+            work_kinds: allowed.work_kinds,
+            policies: worker.policies(),
+            announced: worker.announcements(),
+            shutdown,
+            polls: Semaphore::new(MOST_POLLS),
+        }
+    }
 }
 
 pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
@@ -38,6 +82,8 @@ pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
         .merge(jobs::routes())
         .merge(queues::routes())
         .merge(schedules::routes())
+        .merge(enqueue::routes())
+        .merge(work::routes())
         .route("/jobs/v1/mail", get(mails))
         .route("/jobs/v1/mail/{id}", get(mail))
         .layer(quintet_auth::layer(verifier))

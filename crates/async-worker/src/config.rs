@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) kinds: Vec<jobs::Kind>,
     #[serde(default)]
     pub(crate) schedules: Vec<jobs::Schedule>,
+    #[serde(default)]
+    pub(crate) remote: Remote,
     pub(crate) mail: Mail,
 }
 
@@ -83,6 +85,16 @@ pub(crate) struct Queue {
     name: String,
     /// Jobs of it that run at the same time in this process.
     concurrency: usize,
+}
+
+/// What programs may do over HTTP with a token for it; nothing unless named here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Remote {
+    /// Kinds that may be enqueued, with the scope `jobs:enqueue`.
+    pub(crate) enqueue_kinds: Vec<String>,
+    /// Kinds that may be claimed and run elsewhere, with the scope `jobs:work`. Whoever claims a job reads its arguments.
+    pub(crate) work_kinds: Vec<String>,
 }
 
 fn default_queues() -> Vec<Queue> {

@@ -1,15 +1,19 @@
 //! Puts the worker together: database, handlers, queue loops, API.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use quintet_inventory::Images;
 use quintet_inventory::thumbnails::Thumbnails;
 use quintet_jobs::{Handler, Worker};
+use quintet_module::idempotency;
 use quintet_service::{Code, Context, OrExit as _};
-use quintet_store::Blobs;
+use quintet_store::{Blobs, Store};
+use quintet_types::SharedClock;
+use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, Remote};
 use crate::config::{Config, Mail};
 use crate::mail::{self, EmailSend, Signer, Suppressions, Templates, Transport};
 
@@ -19,7 +23,7 @@ const PICTURES_AT_ONCE: usize = 1;
 pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let listener = cx.listener("http", &config.listen.http)?;
     // The inventory's tables too: thumbnails are recorded there, whichever binary starts first.
-    let schemas = [&quintet_jobs::MODULE, &quintet_inventory::SCHEMA, &mail::SCHEMA];
+    let schemas = [&quintet_jobs::MODULE, &quintet_inventory::SCHEMA, &idempotency::SCHEMA, &mail::SCHEMA];
     let store = quintet_database::open(&config.database, &schemas).await?;
     let blobs = Blobs::open(&config.storage.blobs).await.or_exit(Code::CannotCreate)?;
     let transport = Transport::open(&config.mail).await?;
@@ -37,12 +41,14 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         clock: cx.clock(),
         queues: worker.queue_names(),
         schedules,
+        remote: Arc::new(Remote::new(config.remote, &worker, cx.shutdown())),
         maildir: transport.maildir().cloned(),
     };
     let verifier = Arc::new(quintet_auth::Verifier::new(config.auth.clone(), cx.clock()));
     let routes = api::router(api, verifier.clone()).merge(mail::router(suppressions, verifier));
     cx.serve("http", listener, routes, config.limits);
 
+    cx.spawn("upkeep", forget_keys(store.clone(), cx.clock(), cx.shutdown()));
     let shutdown = cx.shutdown();
     cx.spawn("worker", async move { worker.run(shutdown).await.context("run jobs") });
     quintet_database::watch(cx, store);
@@ -70,4 +76,16 @@ fn email(
         suppressions: suppressions.clone(),
         clock: cx.clock(),
     })
+}
+
+const FORGET_INTERVAL: Duration = Duration::from_mins(10);
+
+/// Forgets idempotency keys past their retention; core-api does the same, but it need not be there.
+async fn forget_keys(store: Store, clock: SharedClock, shutdown: CancellationToken) -> anyhow::Result<()> {
+    while shutdown.run_until_cancelled(tokio::time::sleep(FORGET_INTERVAL)).await.is_some() {
+        if let Err(error) = idempotency::prune(&store, clock.now()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget idempotency keys");
+        }
+    }
+    Ok(())
 }

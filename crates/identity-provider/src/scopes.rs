@@ -25,6 +25,8 @@ const TABLE: &[(&str, &str)] = &[
     ("orders:write", "Place and change orders"),
     ("jobs:read", "Read background jobs"),
     ("jobs:write", "Start and change background jobs"),
+    ("jobs:enqueue", "Enqueue background jobs of allowed kinds"),
+    ("jobs:work", "Claim and run background jobs of allowed kinds"),
     ("telemetry:read", "Read logs, metrics and traces"),
     ("identity:admin", "Manage accounts and read the audit log"),
 ];
@@ -179,6 +181,8 @@ mod tests {
             "billing:write",
             "inventory:write",
             "jobs:write",
+            "jobs:enqueue",
+            "jobs:work",
             "telemetry:read",
         ] {
             assert!(!granted.has(name), "{name}");

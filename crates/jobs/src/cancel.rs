@@ -112,7 +112,7 @@ pub(crate) async fn settle(store: &Store, now: Timestamp) -> Result<Vec<JobId>, 
     Ok(open)
 }
 
-async fn requests(store: &Store) -> Result<Vec<JobId>, Error> {
+pub(crate) async fn requests(store: &Store) -> Result<Vec<JobId>, Error> {
     let sql = "SELECT job_id FROM jobs_cancel ORDER BY requested_at LIMIT $1";
     let rows = store.fetch_all(sql, args![SETTLED_AT_ONCE]).await?;
     rows.iter().map(|row| Ok(row.parse("job_id")?)).collect()

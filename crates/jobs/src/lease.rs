@@ -5,6 +5,7 @@
 //! job belongs to somebody else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use quintet_store::{Sql, Store, Tx, args};
 use quintet_types::time::micros;
@@ -29,6 +30,19 @@ pub(crate) enum Outcome {
     Discarded { error: String },
     /// Somebody did not want it any more; with what its last run failed, if it did.
     Cancelled { error: Option<String> },
+}
+
+impl Outcome {
+    /// As metrics name it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Again { counts: true, .. } => "retried",
+            Self::Again { counts: false, .. } => "snoozed",
+            Self::Discarded { .. } => "discarded",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
 }
 
 /// A run that ended.
@@ -257,10 +271,11 @@ pub(crate) async fn keep_alive(store: &Store, worker: &str) -> Result<u64, Error
     Ok(held)
 }
 
-/// The beats of all leases, to find those that stand still.
-pub(crate) async fn beats(store: &Store) -> Result<Vec<(String, i64)>, Error> {
-    let rows = store.fetch_all("SELECT id, beat FROM jobs_lease", args![]).await?;
-    rows.iter().map(|row| Ok((row.get("id")?, row.get("beat")?))).collect()
+/// The beats of all leases, to find those that stand still, and how long each may at least.
+pub(crate) async fn beats(store: &Store) -> Result<Vec<(String, i64, Duration)>, Error> {
+    let rows = store.fetch_all("SELECT id, beat, hold_ms FROM jobs_lease", args![]).await?;
+    let hold = |row: &quintet_store::Row| row.get::<i64>("hold_ms").map(i64::unsigned_abs);
+    rows.iter().map(|row| Ok((row.get("id")?, row.get("beat")?, Duration::from_millis(hold(row)?)))).collect()
 }
 
 /// Takes a lease whose holder is gone and puts its open jobs back; how many. `beat` is the last

@@ -10,6 +10,7 @@ pub static MODULE: Module = Module {
         Migration { version: 2, name: "cancel", sql: CANCEL, oldest_reader: 1 },
         Migration { version: 3, name: "pause", sql: Sql::one(PAUSE), oldest_reader: 1 },
         Migration { version: 4, name: "schedules", sql: Sql::one(SCHEDULES), oldest_reader: 1 },
+        Migration { version: 5, name: "remote", sql: Sql::one(REMOTE), oldest_reader: 1 },
     ],
 };
 
@@ -123,3 +124,6 @@ CREATE TABLE jobs_schedules (
     last_at BIGINT,
     last_job TEXT
 )";
+
+/// A worker elsewhere may ask for a lease that is given to others later.
+const REMOTE: &str = "ALTER TABLE jobs_lease ADD COLUMN hold_ms BIGINT NOT NULL DEFAULT 0";

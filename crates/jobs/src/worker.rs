@@ -94,7 +94,8 @@ pub struct Worker {
     handlers: HashMap<&'static str, Arc<dyn Handler>>,
     kinds: Vec<String>,
     running: control::Running,
-    policies: Policies,
+    policies: Arc<Policies>,
+    announce: watch::Sender<()>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -123,7 +124,7 @@ impl Worker {
                 run::finished(&queue.name, handler.kind(), "completed").increment(0);
             }
         }
-        let policies = Policies::new(&handlers, &settings.policies);
+        let policies = Arc::new(Policies::new(&handlers, &settings.policies));
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
         Self {
             store,
@@ -134,6 +135,7 @@ impl Worker {
             kinds,
             running: control::Running::default(),
             policies,
+            announce: watch::Sender::new(()),
         }
     }
 
@@ -141,11 +143,11 @@ impl Worker {
     /// rest back.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), Error> {
         let (ended, to_acknowledge) = mpsc::channel(2 * ACKNOWLEDGE_BATCH);
-        let (announce, announced) = watch::channel(());
+        let announced = self.announce.subscribe();
         // Upkeep outlives the queues: leases are kept alive until the last run is acknowledged.
         let upkeep_stop = CancellationToken::new();
         let upkeep = TaskTracker::new();
-        upkeep.spawn(Arc::clone(&self).follow_writes(announce, upkeep_stop.clone()));
+        upkeep.spawn(Arc::clone(&self).follow_writes(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).keep_leases(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).follow_cancellations(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).follow_schedules(shutdown.clone()));
@@ -196,6 +198,16 @@ impl Worker {
     /// The names of the queues this worker serves.
     pub fn queue_names(&self) -> Vec<String> {
         self.settings.queues.iter().map(|queue| queue.name.clone()).collect()
+    }
+
+    /// Changes whenever something was written that may be a job, while the worker runs.
+    pub fn announcements(&self) -> watch::Receiver<()> {
+        self.announce.subscribe()
+    }
+
+    /// The policies in force.
+    pub fn policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.policies)
     }
 
     async fn claim(&self, queue: &str, limit: usize) -> Result<Vec<crate::Job>, Error> {
@@ -303,13 +315,13 @@ impl Worker {
         }
     }
 
-    async fn follow_writes(self: Arc<Self>, announce: watch::Sender<()>, stop: CancellationToken) {
+    async fn follow_writes(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let followed = async {
                 let mut watch = self.store.watch(CHANNEL).await?;
                 loop {
                     if watch.changed(self.settings.poll).await? {
-                        announce.send_replace(());
+                        self.announce.send_replace(());
                     }
                 }
             };

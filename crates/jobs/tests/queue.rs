@@ -8,6 +8,8 @@ mod fencing;
 mod operate;
 #[path = "queue/policies.rs"]
 mod policies;
+#[path = "queue/remote.rs"]
+mod remote;
 #[path = "queue/schedules.rs"]
 mod schedules;
 

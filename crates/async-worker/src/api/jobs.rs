@@ -7,10 +7,11 @@ use quintet_auth::Principal;
 use quintet_http::Problem;
 use quintet_http::extract::{Json, Path, Query};
 use quintet_jobs::{Cancelled, Changed, Filter, JobView, MOST_CHANGED, MOST_IDS};
+use quintet_module::Allowed;
 use quintet_types::{JobId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Api, READ, WRITE, audit, failed};
+use super::{Api, READ, WRITE, Write, audit, failed};
 
 const DEFAULT_LIMIT: u32 = 50;
 const DEFAULT_BULK_LIMIT: u32 = 1_000;
@@ -162,36 +163,33 @@ impl Selection {
 }
 
 async fn redrive_many(
-    principal: Principal,
+    allowed: Allowed<Write>,
     State(api): State<Api>,
     Json(selection): Json<Selection>,
 ) -> Result<axum::Json<Changed>, Problem> {
-    principal.require(WRITE)?;
     let (filter, limit) = selection.check()?;
     let done = quintet_jobs::redrive_dead(&api.store, api.clock.as_ref(), &filter, limit).await;
-    answer_bulk(&principal, "jobs.redrive", &filter, done)
+    answer_bulk(&allowed.principal, "jobs.redrive", &filter, done)
 }
 
 async fn delete_many(
-    principal: Principal,
+    allowed: Allowed<Write>,
     State(api): State<Api>,
     Json(selection): Json<Selection>,
 ) -> Result<axum::Json<Changed>, Problem> {
-    principal.require(WRITE)?;
     let (filter, limit) = selection.check()?;
     let done = quintet_jobs::delete_dead(&api.store, api.clock.as_ref(), &filter, limit).await;
-    answer_bulk(&principal, "jobs.delete", &filter, done)
+    answer_bulk(&allowed.principal, "jobs.delete", &filter, done)
 }
 
 async fn cancel_many(
-    principal: Principal,
+    allowed: Allowed<Write>,
     State(api): State<Api>,
     Json(selection): Json<Selection>,
 ) -> Result<axum::Json<Changed>, Problem> {
-    principal.require(WRITE)?;
     let (filter, limit) = selection.check()?;
     let done = quintet_jobs::cancel_waiting(&api.store, api.clock.as_ref(), &filter, limit).await;
-    answer_bulk(&principal, "jobs.cancel", &filter, done)
+    answer_bulk(&allowed.principal, "jobs.cancel", &filter, done)
 }
 
 fn answer_bulk(

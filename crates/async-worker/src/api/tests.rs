@@ -1,12 +1,15 @@
 use axum::body::Body;
 use http::{Request, StatusCode};
 use quintet_jobs::{NewJob, cancel, enqueue};
+use quintet_module::Permission as _;
 use quintet_testkit::issuer::TestIssuer;
 use quintet_testkit::{FakeClock, databases};
 use serde_json::json;
 use tower::ServiceExt as _;
 
 use super::*;
+
+mod work;
 
 async fn call(
     router: &Router,
@@ -35,7 +38,25 @@ async fn send(
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-const ROUTES: [(&str, &str, &str); 14] = [
+const ENQUEUE: &str = Enqueue::SCOPE;
+const WORK: &str = Work::SCOPE;
+
+/// Lets programs elsewhere enqueue and work `python.add`.
+fn remote(store: &Store) -> Arc<Remote> {
+    let kinds = || vec!["python.add".to_owned()];
+    let allowed = config::Remote { enqueue_kinds: kinds(), work_kinds: kinds() };
+    let clock = FakeClock::default().shared();
+    let worker =
+        quintet_jobs::Worker::new(store.clone(), clock, quintet_jobs::Settings::default(), Vec::new());
+    Arc::new(Remote::new(allowed, &worker, CancellationToken::new()))
+}
+
+const ROUTES: [(&str, &str, &str); 19] = [
+    ("POST", "/jobs/v1/jobs", ENQUEUE),
+    ("POST", "/jobs/v1/jobs/bulk", ENQUEUE),
+    ("POST", "/jobs/v1/work/claim", WORK),
+    ("POST", "/jobs/v1/work/extend", WORK),
+    ("POST", "/jobs/v1/work/acknowledge", WORK),
     ("GET", "/jobs/v1/queues", READ),
     ("POST", "/jobs/v1/queues/default/pause", WRITE),
     ("POST", "/jobs/v1/queues/default/resume", WRITE),
@@ -63,6 +84,7 @@ async fn every_route_refuses_a_missing_token_and_a_token_without_its_scope() {
             clock,
             queues: Vec::new(),
             schedules: Arc::new([]),
+            remote: remote(&database.store),
             maildir: None,
         };
         let router = router(api, issuer.verifier());
@@ -101,6 +123,7 @@ async fn a_waiting_job_is_listed_without_and_shown_with_its_arguments() {
             clock,
             queues: vec!["default".to_owned()],
             schedules: Arc::new([]),
+            remote: remote(&database.store),
             maildir: None,
         };
         let router = router(api, issuer.verifier());
@@ -134,6 +157,7 @@ async fn dead_letters_are_found_page_by_page_and_redriven_by_filter() {
             clock: clock.shared(),
             queues: vec!["default".to_owned()],
             schedules: Arc::new([]),
+            remote: remote(&database.store),
             maildir: None,
         };
         let router = router(api, issuer.verifier());

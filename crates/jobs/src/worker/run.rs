@@ -41,16 +41,9 @@ impl Worker {
         let started = Instant::now();
         let result = self.run_handler(job).await;
         let outcome = self.outcome(job, result);
-        let name = match &outcome {
-            Outcome::Completed => "completed",
-            Outcome::Again { counts: true, .. } => "retried",
-            Outcome::Again { counts: false, .. } => "snoozed",
-            Outcome::Discarded { .. } => "discarded",
-            Outcome::Cancelled { .. } => "cancelled",
-        };
         metrics::histogram!("quintet_job_duration_seconds", "kind" => job.kind().to_owned())
             .record(started.elapsed().as_secs_f64());
-        finished(&job.record.queue, job.kind(), name).increment(1);
+        finished(&job.record.queue, job.kind(), outcome.name()).increment(1);
         log(job, &outcome, started.elapsed());
         outcome
     }

@@ -41,12 +41,12 @@ impl Worker {
         lease::keep_alive(&self.store, &self.instance).await?;
         let now = Instant::now();
         let beats = lease::beats(&self.store).await?;
-        seen.retain(|id, _| beats.iter().any(|(lease, _)| lease == id));
-        for (id, beat) in beats {
+        seen.retain(|id, _| beats.iter().any(|(lease, ..)| lease == id));
+        for (id, beat, hold) in beats {
             let (known, since) = *seen.entry(id.clone()).or_insert((beat, now));
             if known != beat {
                 seen.insert(id, (beat, now));
-            } else if now.duration_since(since) >= self.settings.lease {
+            } else if now.duration_since(since) >= self.settings.lease.max(hold) {
                 let jobs = lease::rescue(&self.store, &self.policies, &id, beat, self.clock.now()).await?;
                 tracing::warn!(lease = id, jobs, "rescued the jobs of a worker that stopped");
                 metrics::counter!("quintet_jobs_rescued_total")

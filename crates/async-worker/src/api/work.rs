@@ -1,0 +1,236 @@
+//! Work by programs elsewhere: claim, extend, acknowledge. `docs/operator/jobs/worker.py` is a whole worker.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use http::StatusCode;
+use quintet_http::Problem;
+use quintet_http::extract::Json;
+use quintet_jobs::{Claimed, RemoteOutcome, RemoteWorker};
+use quintet_module::Allowed;
+use quintet_types::JobId;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{Api, Work, failed};
+
+/// Jobs of one claim or acknowledgement.
+const MOST_JOBS: usize = 100;
+/// The longest poll: shorter than what proxies wait for an answer.
+const MOST_WAIT: Duration = Duration::from_secs(30);
+/// Delayed jobs become due without an announcement.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const HOLD: std::ops::RangeInclusive<Duration> = Duration::from_secs(5)..=Duration::from_mins(15);
+const DEFAULT_HOLD: Duration = Duration::from_mins(1);
+/// The longest snooze or delay that a worker may ask for.
+const MOST_DELAY: Duration = Duration::from_hours(24 * 30);
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/jobs/v1/work/claim", post(claim))
+        .route("/jobs/v1/work/extend", post(extend))
+        .route("/jobs/v1/work/acknowledge", post(acknowledge))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    kinds: Vec<String>,
+    queue: Option<String>,
+    limit: Option<usize>,
+    wait_ms: Option<u64>,
+    hold_ms: Option<u64>,
+}
+
+/// What a claim gives; without jobs there is no lease.
+#[derive(Debug, Default, Serialize)]
+struct Given {
+    lease: Option<String>,
+    hold_ms: u64,
+    jobs: Vec<ClaimedJob>,
+}
+
+/// A job as its worker needs it.
+#[derive(Debug, Serialize)]
+struct ClaimedJob {
+    id: JobId,
+    kind: String,
+    args: serde_json::Value,
+    attempt: i64,
+    max_attempts: i64,
+    /// The trace to continue (W3C Trace Context).
+    traceparent: Option<String>,
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::unprocessable("invalid_request", detail)
+}
+
+async fn claim(
+    allowed: Allowed<Work>,
+    State(api): State<Api>,
+    Json(wanted): Json<Wanted>,
+) -> Result<axum::Json<Given>, Problem> {
+    if let Some(kind) = wanted.kinds.iter().find(|kind| !api.remote.work_kinds.contains(kind)) {
+        let detail = format!("jobs of kind {kind} are not worked over HTTP here");
+        return Err(Problem::new(StatusCode::FORBIDDEN, "kind_not_allowed", detail));
+    }
+    let limit = wanted.limit.unwrap_or(1);
+    let hold = wanted.hold_ms.map_or(DEFAULT_HOLD, Duration::from_millis);
+    let wait = wanted.wait_ms.map_or(Duration::ZERO, Duration::from_millis);
+    if !(1..=MOST_JOBS).contains(&limit) || !HOLD.contains(&hold) || wait > MOST_WAIT {
+        return Err(invalid("limit is 1 to 100, hold_ms 5000 to 900000, wait_ms up to 30000"));
+    }
+    // Bounds what polls cost: each looks at the queue whenever something is enqueued.
+    let Ok(_polling) = api.remote.polls.try_acquire() else {
+        return Err(Problem::too_many(Duration::from_secs(1)));
+    };
+    let worker = RemoteWorker::new(&allowed.principal.claims.client_id);
+    let queue = wanted.queue.as_deref().unwrap_or("default");
+    let claimed = poll(&api, &worker, queue, &wanted.kinds, limit, hold, wait).await.map_err(failed)?;
+    let Some(claimed) = claimed else { return Ok(axum::Json(Given::default())) };
+    present(claimed, hold).map(axum::Json)
+}
+
+/// Claims at once, or as soon as there is something within `wait`.
+async fn poll(
+    api: &Api,
+    worker: &RemoteWorker,
+    queue: &str,
+    kinds: &[String],
+    limit: usize,
+    hold: Duration,
+    wait: Duration,
+) -> Result<Option<Claimed>, quintet_jobs::Error> {
+    let deadline = Instant::now() + wait;
+    let mut announced = api.remote.announced.clone();
+    loop {
+        // Marked as seen before the claim: a job enqueued during it ends the wait.
+        announced.borrow_and_update();
+        let claimed =
+            quintet_jobs::claim(&api.store, api.clock.as_ref(), worker, queue, kinds, limit, hold).await?;
+        if claimed.is_some() || Instant::now() >= deadline {
+            return Ok(claimed);
+        }
+        let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+        tokio::select! {
+            _ = tokio::time::timeout_at(look_again, announced.changed()) => {}
+            // A poll does not hold up the drain.
+            () = api.remote.shutdown.cancelled() => return Ok(None),
+        }
+    }
+}
+
+fn present(claimed: Claimed, hold: Duration) -> Result<Given, Problem> {
+    let jobs = claimed.jobs.iter().map(|job| {
+        Ok(ClaimedJob {
+            id: job.id(),
+            kind: job.kind().to_owned(),
+            args: job.args().map_err(|error| Problem::internal(&error))?,
+            attempt: job.attempt(),
+            max_attempts: job.max_attempts(),
+            traceparent: job.traceparent().map(str::to_owned),
+        })
+    });
+    let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+    Ok(Given { jobs: jobs.collect::<Result<_, Problem>>()?, lease: Some(claimed.lease), hold_ms })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Held {
+    lease: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Extended {
+    /// Jobs of the lease that somebody cancelled: stop them and say so.
+    cancelled: Vec<JobId>,
+}
+
+async fn extend(
+    allowed: Allowed<Work>,
+    State(api): State<Api>,
+    Json(held): Json<Held>,
+) -> Result<axum::Json<Extended>, Problem> {
+    let worker = RemoteWorker::new(&allowed.principal.claims.client_id);
+    let cancelled = quintet_jobs::extend(&api.store, &worker, &held.lease).await.map_err(failed)?;
+    cancelled.map(|cancelled| axum::Json(Extended { cancelled })).ok_or_else(|| {
+        let detail = "the lease is gone: its jobs have ended or are in other hands; stop working on them";
+        Problem::conflict("lease_lost", detail)
+    })
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Acknowledgement {
+    lease: String,
+    jobs: Vec<Ended>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ended {
+    id: JobId,
+    outcome: Said,
+    error: Option<String>,
+    /// For `failed` and `snoozed`.
+    retry_after_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Said {
+    Completed,
+    Failed,
+    Snoozed,
+    Discarded,
+    Cancelled,
+}
+
+impl Ended {
+    fn read(self) -> Result<(JobId, RemoteOutcome), Problem> {
+        let delay = self.retry_after_ms.map(Duration::from_millis);
+        if delay.is_some_and(|delay| delay > MOST_DELAY) {
+            return Err(invalid("retry_after_ms is at most 30 days"));
+        }
+        let error = self.error.ok_or_else(|| invalid("a failed or discarded job has an error"));
+        let outcome = match self.outcome {
+            Said::Completed => RemoteOutcome::Completed,
+            Said::Failed => RemoteOutcome::Failed { error: error?, retry_after: delay },
+            Said::Snoozed => {
+                let delay = delay.ok_or_else(|| invalid("a snoozed job has a retry_after_ms"))?;
+                RemoteOutcome::Snoozed(delay)
+            }
+            Said::Discarded => RemoteOutcome::Discarded(error?),
+            Said::Cancelled => RemoteOutcome::Cancelled,
+        };
+        Ok((self.id, outcome))
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Acknowledged {
+    /// Jobs of which nothing was recorded: they have ended already or are in other hands.
+    refused: Vec<JobId>,
+}
+
+async fn acknowledge(
+    allowed: Allowed<Work>,
+    State(api): State<Api>,
+    Json(said): Json<Acknowledgement>,
+) -> Result<axum::Json<Acknowledged>, Problem> {
+    if !(1..=MOST_JOBS).contains(&said.jobs.len()) {
+        return Err(invalid("an acknowledgement is of 1 to 100 jobs"));
+    }
+    let outcomes = said.jobs.into_iter().map(Ended::read).collect::<Result<Vec<_>, _>>()?;
+    let worker = RemoteWorker::new(&allowed.principal.claims.client_id);
+    let clock = api.clock.as_ref();
+    let refused =
+        quintet_jobs::acknowledge(&api.store, clock, &api.remote.policies, &worker, &said.lease, &outcomes)
+            .await
+            .map_err(failed)?;
+    Ok(axum::Json(Acknowledged { refused }))
+}

@@ -1,0 +1,154 @@
+//! Work by programs elsewhere, in whatever language: what the HTTP API does on the queue's protocol.
+//!
+//! Such a worker is like one of ours: a claim gives it a lease, whose random id is the fencing token, and it raises the
+//! lease's beat while it works. It may ask for a lease that is given to others later than ours are, because a beat is a
+//! request over a network for it. A lease belongs to the client that claimed it: nobody else can speak for its jobs.
+
+use std::time::Duration;
+
+use quintet_store::{Store, args};
+use quintet_types::{Clock, JobId, SystemEntropy, Timestamp};
+
+use crate::error::Error;
+use crate::job::{Job, Record};
+use crate::lease::{self, Ended, Outcome};
+use crate::policy::Policies;
+use crate::worker::finished;
+
+/// Errors are kept to this length.
+const MAX_ERROR_CHARS: usize = 2000;
+
+/// Who works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteWorker(String);
+
+impl RemoteWorker {
+    /// The worker that authenticates as `client`.
+    pub fn new(client: &str) -> Self {
+        Self(format!("remote:{client}"))
+    }
+}
+
+/// Jobs that were claimed together.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The lease they are under: what an acknowledgement names.
+    pub lease: String,
+    /// The jobs, in the order in which they should be run.
+    pub jobs: Vec<Job>,
+}
+
+/// Takes up to `limit` due jobs of `queue` and `kinds`. Others get them when the lease was not extended for `hold`.
+pub async fn claim(
+    store: &Store,
+    clock: &dyn Clock,
+    worker: &RemoteWorker,
+    queue: &str,
+    kinds: &[String],
+    limit: usize,
+    hold: Duration,
+) -> Result<Option<Claimed>, Error> {
+    let jobs = lease::claim(store, &worker.0, queue, kinds, limit, clock.now()).await?;
+    let Some(lease) = jobs.first().map(|job| job.lease.clone()) else { return Ok(None) };
+    let hold = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
+    // Until this is written the lease is held as long as one of ours.
+    let mut tx = store.begin().await?;
+    tx.execute("UPDATE jobs_lease SET hold_ms = $2 WHERE id = $1", args![&lease, hold]).await?;
+    tx.commit().await?;
+    Ok(Some(Claimed { lease, jobs }))
+}
+
+/// Shows that the worker lives; the jobs of the lease that were cancelled, or nothing if the lease is gone.
+pub async fn extend(store: &Store, worker: &RemoteWorker, lease: &str) -> Result<Option<Vec<JobId>>, Error> {
+    let mut tx = store.begin().await?;
+    let sql = "UPDATE jobs_lease SET beat = beat + 1 WHERE id = $1 AND worker = $2";
+    if tx.execute(sql, args![lease, &worker.0]).await? == 0 {
+        return Ok(None);
+    }
+    tx.commit().await?;
+    let asked = crate::cancel::requests(store).await?;
+    if asked.is_empty() {
+        return Ok(Some(asked));
+    }
+    let held = records(store, worker, lease).await?;
+    Ok(Some(held.into_iter().map(|record| record.id).filter(|id| asked.contains(id)).collect()))
+}
+
+/// How a run elsewhere ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoteOutcome {
+    /// Well.
+    Completed,
+    /// Badly: to be tried again, after this time if it is given.
+    Failed {
+        /// What went wrong.
+        error: String,
+        /// When the other side can be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// Not yet: the attempt does not count.
+    Snoozed(Duration),
+    /// It can never succeed.
+    Discarded(String),
+    /// It was stopped because somebody cancelled it.
+    Cancelled,
+}
+
+/// Records how runs ended; the jobs for which it was too late, because they are in other hands or have ended already.
+pub async fn acknowledge(
+    store: &Store,
+    clock: &dyn Clock,
+    policies: &Policies,
+    worker: &RemoteWorker,
+    lease: &str,
+    outcomes: &[(JobId, RemoteOutcome)],
+) -> Result<Vec<JobId>, Error> {
+    let held = records(store, worker, lease).await?;
+    let mut refused = Vec::new();
+    let mut ended = Vec::new();
+    for (id, outcome) in outcomes {
+        match held.iter().position(|record| record.id == *id) {
+            Some(position) => {
+                let Some(record) = held.get(position).cloned() else { continue };
+                let outcome = outcome_of(&record, outcome, policies, clock.now());
+                ended.push(Ended { job: Job::new(record, lease.to_owned(), position), outcome });
+            }
+            None => refused.push(*id),
+        }
+    }
+    refused.extend(lease::acknowledge(store, &ended, clock.now()).await?);
+    for end in ended.iter().filter(|end| !refused.contains(&end.job.id())) {
+        finished(&end.job.record.queue, end.job.kind(), end.outcome.name()).increment(1);
+    }
+    Ok(refused)
+}
+
+/// The jobs of a lease of this worker, ended or not.
+async fn records(store: &Store, worker: &RemoteWorker, lease: &str) -> Result<Vec<Record>, Error> {
+    let sql = "SELECT jobs FROM jobs_lease WHERE id = $1 AND worker = $2";
+    match store.fetch_optional(sql, args![lease, &worker.0]).await? {
+        Some(row) => Ok(serde_json::from_str(&row.get::<String>("jobs")?)?),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn outcome_of(record: &Record, said: &RemoteOutcome, policies: &Policies, now: Timestamp) -> Outcome {
+    let later = |delay: Duration| now.checked_add(delay).unwrap_or(Timestamp::MAX);
+    let short = |error: &String| error.chars().take(MAX_ERROR_CHARS).collect::<String>();
+    match said {
+        RemoteOutcome::Completed => Outcome::Completed,
+        RemoteOutcome::Snoozed(delay) => Outcome::Again { at: later(*delay), error: None, counts: false },
+        RemoteOutcome::Discarded(error) => Outcome::Discarded { error: short(error) },
+        RemoteOutcome::Cancelled => Outcome::Cancelled { error: record.last_error.clone() },
+        RemoteOutcome::Failed { error, .. }
+            if record.attempt >= policies.max_attempts(&record.kind, record.max_attempts) =>
+        {
+            Outcome::Discarded { error: short(error) }
+        }
+        RemoteOutcome::Failed { error, retry_after } => {
+            let backoff = || policies.backoff(&record.kind).delay(record.attempt, &SystemEntropy);
+            let at = later(retry_after.unwrap_or_else(backoff));
+            Outcome::Again { at, error: Some(short(error)), counts: true }
+        }
+    }
+}
