@@ -2,6 +2,7 @@
 
 mod jobs;
 mod mail;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use quintet_service::{Invalid, ListenSection, ServiceSection};
 use serde::Deserialize;
 
 pub(crate) use self::mail::{Dkim, Mail, Smtp, Tls};
+pub(crate) use self::webhooks::Webhooks;
 
 /// `/etc/quintet/async-worker.toml`.
 #[derive(Debug, Deserialize)]
@@ -37,6 +39,7 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) remote: Remote,
     pub(crate) mail: Mail,
+    pub(crate) webhooks: Option<Webhooks>,
 }
 
 /// Where files are.
@@ -104,6 +107,7 @@ fn default_queues() -> Vec<Queue> {
 impl Config {
     pub(crate) fn validate(&self) -> Result<(), Invalid> {
         self.mail.validate()?;
+        self.webhooks.as_ref().map_or(Ok(()), Webhooks::validate)?;
         if self.queues.is_empty() {
             return Err(Invalid::new("queues", "name at least one queue, such as default"));
         }

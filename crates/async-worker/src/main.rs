@@ -8,6 +8,7 @@ mod api;
 mod config;
 mod mail;
 mod start;
+mod webhook;
 
 struct AsyncWorker;
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
+use quintet_auth::Verifier;
 use quintet_inventory::Images;
 use quintet_inventory::thumbnails::Thumbnails;
 use quintet_jobs::{Handler, Worker};
@@ -14,8 +16,9 @@ use quintet_types::SharedClock;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Remote};
-use crate::config::{Config, Mail};
+use crate::config::{Config, Mail, Webhooks};
 use crate::mail::{self, EmailSend, Signer, Suppressions, Templates, Transport};
+use crate::webhook::{self, Deliver, Endpoints, Publish, Sender};
 
 /// Pictures decoded at once: each may need 256 MB.
 const PICTURES_AT_ONCE: usize = 1;
@@ -23,15 +26,28 @@ const PICTURES_AT_ONCE: usize = 1;
 pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let listener = cx.listener("http", &config.listen.http)?;
     // The inventory's tables too: thumbnails are recorded there, whichever binary starts first.
-    let schemas = [&quintet_jobs::MODULE, &quintet_inventory::SCHEMA, &idempotency::SCHEMA, &mail::SCHEMA];
+    let schemas = [
+        &quintet_jobs::MODULE,
+        &quintet_inventory::SCHEMA,
+        &idempotency::SCHEMA,
+        &mail::SCHEMA,
+        &webhook::SCHEMA,
+    ];
     let store = quintet_database::open(&config.database, &schemas).await?;
     let blobs = Blobs::open(&config.storage.blobs).await.or_exit(Code::CannotCreate)?;
     let transport = Transport::open(&config.mail).await?;
     let suppressions = Suppressions::new(store.clone(), cx.clock());
     let email = email(&config.mail, &transport, &suppressions, cx)?;
     let images = Images::new(store.clone(), blobs, cx.clock());
-    let handlers: Vec<Arc<dyn Handler>> =
+    let mut handlers: Vec<Arc<dyn Handler>> =
         vec![Arc::new(email), Arc::new(Thumbnails::new(images, PICTURES_AT_ONCE))];
+    let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
+    let mut routes = mail::router(suppressions, verifier.clone());
+    if let Some(settings) = &config.webhooks {
+        let (more, theirs) = webhooks(settings, &store, &verifier, cx)?;
+        handlers.extend(more);
+        routes = routes.merge(theirs);
+    }
     let settings = config.worker_settings()?;
     let schedules = settings.schedules.clone().into();
     let worker = Arc::new(Worker::new(store.clone(), cx.clock(), settings, handlers));
@@ -44,8 +60,7 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         remote: Arc::new(Remote::new(config.remote, &worker, cx.shutdown())),
         maildir: transport.maildir().cloned(),
     };
-    let verifier = Arc::new(quintet_auth::Verifier::new(config.auth.clone(), cx.clock()));
-    let routes = api::router(api, verifier.clone()).merge(mail::router(suppressions, verifier));
+    let routes = api::router(api, verifier).merge(routes);
     cx.serve("http", listener, routes, config.limits);
 
     cx.spawn("upkeep", forget_keys(store.clone(), cx.clock(), cx.shutdown()));
@@ -88,4 +103,23 @@ async fn forget_keys(store: Store, clock: SharedClock, shutdown: CancellationTok
         }
     }
     Ok(())
+}
+
+fn webhooks(
+    settings: &Webhooks,
+    store: &Store,
+    verifier: &Arc<Verifier>,
+    cx: &Context,
+) -> anyhow::Result<(Vec<Arc<dyn Handler>>, Router)> {
+    let sealer = settings.sealer().map_err(anyhow::Error::from_boxed)?;
+    let endpoints = Endpoints::new(store.clone(), cx.clock(), sealer);
+    let sender = Arc::new(Sender::new(settings).map_err(anyhow::Error::from_boxed)?);
+    let deliver = Deliver {
+        endpoints: endpoints.clone(),
+        sender: sender.clone(),
+        timeout: settings.timeout(),
+        patience: settings.patience(),
+    };
+    let handlers: Vec<Arc<dyn Handler>> = vec![Arc::new(Publish(endpoints.clone())), Arc::new(deliver)];
+    Ok((handlers, webhook::router(endpoints, sender, verifier.clone())))
 }

@@ -14,7 +14,7 @@ mod pool;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -24,6 +24,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+pub use self::connect::AddressFilter;
 use self::pool::{Lease, Pool};
 use crate::origin::Origin;
 
@@ -89,21 +90,29 @@ pub struct Client {
     pool: Arc<Pool>,
     timeout: Duration,
     max_body: usize,
+    cut_body: bool,
 }
 
 impl Client {
     /// A client that trusts the public certificate authorities (webpki-roots) for `https`.
     pub fn new(origin: Origin) -> Self {
-        Self::from_pool(Pool::new(origin, None))
+        Self::from_pool(Pool::new(origin, None, None))
     }
 
     /// A client with its own TLS configuration, for a private certificate authority or mutual TLS.
     pub fn with_tls(origin: Origin, tls: rustls::ClientConfig) -> Self {
-        Self::from_pool(Pool::new(origin, Some(Arc::new(tls))))
+        Self::from_pool(Pool::new(origin, Some(Arc::new(tls)), None))
+    }
+
+    /// The same for an origin that a stranger chose: only addresses that `filter` admits are connected to. The
+    /// address that was asked about is the one connected to, so that a name that resolves differently the next
+    /// moment gets nobody past the filter.
+    pub fn guarded(origin: Origin, tls: rustls::ClientConfig, filter: AddressFilter) -> Self {
+        Self::from_pool(Pool::new(origin, Some(Arc::new(tls)), Some(filter)))
     }
 
     fn from_pool(pool: Pool) -> Self {
-        Self { pool: Arc::new(pool), timeout: DEFAULT_TIMEOUT, max_body: DEFAULT_MAX_BODY }
+        Self { pool: Arc::new(pool), timeout: DEFAULT_TIMEOUT, max_body: DEFAULT_MAX_BODY, cut_body: false }
     }
 
     /// The same client with another deadline for each exchange (10 s unless set).
@@ -117,6 +126,14 @@ impl Client {
     #[must_use]
     pub fn max_body(mut self, max_body: usize) -> Self {
         self.max_body = max_body;
+        self
+    }
+
+    /// The same client reading no more than `bytes` of an answer, whose rest is dropped with its connection.
+    #[must_use]
+    pub fn cut_body(mut self, bytes: usize) -> Self {
+        self.max_body = bytes;
+        self.cut_body = true;
         self
     }
 
@@ -206,6 +223,13 @@ impl Client {
         response: Response<Incoming>,
     ) -> Result<Response<Bytes>, ClientError> {
         let (parts, body) = response.into_parts();
+        if self.cut_body {
+            let (body, whole) = self.beginning(body).await?;
+            if whole {
+                self.pool.keep(lease);
+            }
+            return Ok(Response::from_parts(parts, body));
+        }
         let body = Limited::new(body, self.max_body).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 ClientError::TooLarge { limit: self.max_body }
@@ -215,6 +239,21 @@ impl Client {
         })?;
         self.pool.keep(lease);
         Ok(Response::from_parts(parts, body.to_bytes()))
+    }
+
+    /// The first bytes of a body, and whether they are all of it.
+    async fn beginning(&self, mut body: Incoming) -> Result<(Bytes, bool), ClientError> {
+        let mut kept = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.protocol(error))?;
+            let Ok(chunk) = frame.into_data() else { continue };
+            let room = self.max_body.saturating_sub(kept.len());
+            kept.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+            if chunk.len() > room {
+                return Ok((kept.freeze(), false));
+            }
+        }
+        Ok((kept.freeze(), true))
     }
 
     fn protocol(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {

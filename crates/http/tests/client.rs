@@ -264,3 +264,58 @@ mod tls {
         assert!(matches!(public.get("/").await, Err(ClientError::Connect { .. })));
     }
 }
+
+fn tls() -> rustls::ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}
+
+/// A server that answers each request with `answer`.
+async fn answering(answer: &'static [u8]) -> (Client, Arc<AtomicUsize>, JoinSet<()>) {
+    raw(move |mut stream, _| async move {
+        while read_request(&mut stream).await {
+            if stream.write_all(answer).await.is_err() {
+                return;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_guarded_client_connects_to_admitted_addresses_alone_also_behind_a_name() {
+    let (open, accepted, _task) = answering(OK).await;
+    let Origin::Http { port, .. } = open.origin() else { panic!("plain HTTP") };
+    for (before, host) in ["127.0.0.1", "localhost"].into_iter().enumerate() {
+        let origin: Origin = format!("http://{host}:{port}").parse().unwrap();
+        let refused = Client::guarded(origin.clone(), tls(), Arc::new(|_| false)).get("/").await;
+        assert!(matches!(refused, Err(ClientError::Connect { .. })), "{refused:?}");
+        assert_eq!(accepted.load(Ordering::SeqCst), before);
+        let admitted = Client::guarded(origin, tls(), Arc::new(|address| address.is_loopback()));
+        assert_eq!(admitted.get("/").await.unwrap().body(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_answer_is_its_beginning_and_costs_its_connection() {
+    let (client, accepted, _task) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nabcdef").await;
+    let client = client.cut_body(4);
+    for connections in 1..=2 {
+        assert_eq!(client.get("/").await.unwrap().body(), "abcd");
+        assert_eq!(accepted.load(Ordering::SeqCst), connections);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_no_longer_than_the_cut_is_whole_and_its_connection_reused() {
+    let (client, accepted, _task) = answering(OK).await;
+    let client = client.cut_body(2);
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.unwrap().body(), "ok");
+    }
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+}

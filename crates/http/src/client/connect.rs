@@ -1,6 +1,7 @@
 //! Opening a connection to an origin: TCP, TLS over TCP, or a unix socket.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, RootCertStore};
@@ -12,16 +13,23 @@ use tokio_rustls::client::TlsStream;
 use crate::listen::Stream;
 use crate::origin::Origin;
 
+/// Says of an address whether it may be connected to.
+pub type AddressFilter = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
 pub(super) enum Dialled {
     Plain(Stream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Connects; the caller's deadline bounds it.
-pub(super) async fn dial(origin: &Origin, tls: Option<&Arc<ClientConfig>>) -> io::Result<Dialled> {
+pub(super) async fn dial(
+    origin: &Origin,
+    tls: Option<&Arc<ClientConfig>>,
+    filter: Option<&AddressFilter>,
+) -> io::Result<Dialled> {
     match origin {
         Origin::Unix(path) => Ok(Dialled::Plain(Stream::Unix(UnixStream::connect(path).await?))),
-        Origin::Http { host, port } => Ok(Dialled::Plain(Stream::Tcp(tcp(host, *port).await?))),
+        Origin::Http { host, port } => Ok(Dialled::Plain(Stream::Tcp(tcp(host, *port, filter).await?))),
         Origin::Https { host, port } => {
             let config = match tls {
                 Some(config) => config.clone(),
@@ -29,16 +37,35 @@ pub(super) async fn dial(origin: &Origin, tls: Option<&Arc<ClientConfig>>) -> io
             };
             let name = ServerName::try_from(host.clone())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            let stream = TlsConnector::from(config).connect(name, tcp(host, *port).await?).await?;
+            let stream = TlsConnector::from(config).connect(name, tcp(host, *port, filter).await?).await?;
             Ok(Dialled::Tls(Box::new(stream)))
         }
     }
 }
 
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+async fn tcp(host: &str, port: u16, filter: Option<&AddressFilter>) -> io::Result<TcpStream> {
+    let stream = match filter {
+        Some(filter) => admitted(host, port, filter).await?,
+        None => TcpStream::connect((host, port)).await?,
+    };
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Connects to the first address of a name that is admitted and answers.
+async fn admitted(host: &str, port: u16, filter: &AddressFilter) -> io::Result<TcpStream> {
+    let text = format!("{host} has no address that may be connected to");
+    let mut failure = io::Error::new(io::ErrorKind::PermissionDenied, text);
+    for address in tokio::net::lookup_host((host, port)).await? {
+        if !filter(address.ip()) {
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 /// Built once per process and shared, together with its session cache.

@@ -39,6 +39,7 @@ pub(super) struct Pool {
     pub(super) origin: Origin,
     pub(super) host: HeaderValue,
     tls: Option<Arc<rustls::ClientConfig>>,
+    filter: Option<connect::AddressFilter>,
     /// Oldest first. The lock is never held across an await or a panic.
     idle: Mutex<Vec<Idle>>,
 }
@@ -50,10 +51,14 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    pub(super) fn new(origin: Origin, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+    pub(super) fn new(
+        origin: Origin,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        filter: Option<connect::AddressFilter>,
+    ) -> Self {
         let host = HeaderValue::from_str(&origin.authority())
             .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
-        Self { origin, host, tls, idle: Mutex::default() }
+        Self { origin, host, tls, filter, idle: Mutex::default() }
     }
 
     /// The most recently used connection that still works, if any.
@@ -95,7 +100,7 @@ impl Pool {
 
     /// Opens a new connection.
     pub(super) async fn dial(&self) -> Result<Lease, ClientError> {
-        match connect::dial(&self.origin, self.tls.as_ref()).await {
+        match connect::dial(&self.origin, self.tls.as_ref(), self.filter.as_ref()).await {
             Ok(connect::Dialled::Plain(stream)) => self.handshake(stream).await,
             Ok(connect::Dialled::Tls(stream)) => self.handshake(stream).await,
             Err(source) => Err(ClientError::Connect { origin: self.origin.clone(), source }),

@@ -23,6 +23,7 @@ const CONSOLE_CLIENT: &str = "console";
 const CONSOLE_CLIENT_SECRET: &str = "console-client-secret";
 const SESSION_KEY: &str = "session-key";
 const IDENTITY_KEY: &str = "identity-encryption-key";
+const WEBHOOK_KEY: &str = "webhook-sealing-key";
 const DATABASE_URL: &str = "database-url";
 
 /// What only people get, besides [`SCOPES`].
@@ -36,7 +37,7 @@ const LARGEST_UPLOAD_BYTES: u64 = 10 * 1024 * 1024;
 
 /// Writes all five, making the secrets they name.
 pub(crate) fn write(options: &Options, layout: &Layout) -> anyhow::Result<()> {
-    for secret in [CONSOLE_CLIENT_SECRET, DEMO_CLIENT_SECRET, IDENTITY_KEY, SESSION_KEY] {
+    for secret in [CONSOLE_CLIENT_SECRET, DEMO_CLIENT_SECRET, IDENTITY_KEY, SESSION_KEY, WEBHOOK_KEY] {
         secrets::ensure(layout, secret)?;
     }
     secrets::ensure_readable(layout, ADMINISTRATOR_PASSWORD)?;
@@ -170,6 +171,7 @@ impl FleetConfig<'_> {
             "auth": self.auth(),
             "storage": { "blobs": self.layout.root.join("blobs") },
             "mail": mail,
+            "webhooks": { "key_file": self.layout.secret(WEBHOOK_KEY) },
         })
     }
 

@@ -1,0 +1,152 @@
+//! The API.
+
+use axum::Router;
+use axum::body::Body;
+use http::{Request, StatusCode};
+use quintet_testkit::issuer::TestIssuer;
+use tower::ServiceExt as _;
+
+use super::*;
+
+const ROUTES: [(&str, &str, &str); 9] = [
+    ("GET", "", "jobs:read"),
+    ("POST", "", "jobs:write"),
+    ("GET", "/{id}", "jobs:read"),
+    ("DELETE", "/{id}", "jobs:write"),
+    ("POST", "/{id}/enable", "jobs:write"),
+    ("POST", "/{id}/disable", "jobs:write"),
+    ("POST", "/{id}/rotate-secret", "jobs:write"),
+    ("POST", "/{id}/ping", "jobs:write"),
+    ("GET", "/{id}/deliveries", "jobs:read"),
+];
+
+async fn call(
+    router: &Router,
+    method: &str,
+    path: &str,
+    bearer: Option<&str>,
+    body: serde_json::Value,
+) -> (StatusCode, serde_json::Value) {
+    let uri = format!("/jobs/v1/webhooks/endpoints{path}");
+    let mut request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
+    if let Some(bearer) = bearer {
+        request = request.header("authorization", bearer);
+    }
+    let response = router.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
+    let status = response.status();
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+async fn api(database: &TestDatabase, issuer: &TestIssuer) -> (Router, Endpoints) {
+    let endpoints = endpoints(database, &FakeClock::default()).await;
+    let settings = Settings {
+        key_file: SecretFile::Path(PathBuf::new()),
+        previous_key_files: Vec::new(),
+        allowed_networks: Vec::new(),
+        allow_http: false,
+        ca_file: None,
+        timeout_ms: 1_000,
+        disable_after_hours: 120,
+    };
+    let sender = Arc::new(Sender::new(&settings).unwrap());
+    (router(endpoints.clone(), sender, issuer.verifier()), endpoints)
+}
+
+#[tokio::test]
+async fn every_route_refuses_a_missing_token_and_a_token_without_its_scope() {
+    let database = databases().await.into_iter().next().unwrap();
+    let issuer = TestIssuer::new();
+    let (router, endpoints) = api(&database, &issuer).await;
+    let (endpoint, _) = endpoints.create("https://shop.example/", "", &[]).await.unwrap();
+    for (method, path, scope) in ROUTES {
+        let path = path.replace("{id}", &endpoint.id.to_string());
+        let body = json!({"url": "https://shop.example/"});
+        assert_eq!(call(&router, method, &path, None, body.clone()).await.0, StatusCode::UNAUTHORIZED);
+        let other = if scope == "jobs:read" { "jobs:write" } else { "jobs:read" };
+        let bearer = issuer.bearer("someone", &[other]);
+        let (status, problem) = call(&router, method, &path, Some(&bearer), body).await;
+        assert_eq!(
+            (status, problem["code"].as_str()),
+            (StatusCode::FORBIDDEN, Some("scope_missing")),
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_endpoints_secret_is_shown_once_and_kept_sealed() {
+    for database in databases().await {
+        let issuer = TestIssuer::new();
+        let (router, _) = api(&database, &issuer).await;
+        let bearer = issuer.bearer("operator", &["jobs:read", "jobs:write"]);
+        let call =
+            async |method: &str, path: &str, body| call(&router, method, path, Some(&bearer), body).await;
+        let new = json!({"url": "https://shop.example/hooks", "event_types": ["order.placed"], "description": "shop"});
+        let (status, made) = call("POST", "", new).await;
+        assert_eq!(status, StatusCode::CREATED, "{made}");
+        let secret = made["secret"].as_str().unwrap();
+        assert!(secret.starts_with("whsec_") && made["enabled"] == true, "{made}");
+        let path = format!("/{}", made["id"].as_str().unwrap());
+        let (_, shown) = call("GET", &path, json!(null)).await;
+        assert_eq!((&shown["url"], &shown["secret"]), (&json!("https://shop.example/hooks"), &json!(null)));
+        let (_, listed) = call("GET", "", json!(null)).await;
+        assert_eq!(listed["data"], json!([shown]));
+        let row =
+            database.store.fetch_one("SELECT secrets FROM webhook_endpoints", quintet_store::args![]).await;
+        assert!(
+            !row.unwrap().get::<String>("secrets").unwrap().contains(&secret[6..20]),
+            "{}",
+            database.name
+        );
+        let (_, rotated) = call("POST", &format!("{path}/rotate-secret?overlap_hours=0"), json!(null)).await;
+        assert!(rotated["secret"].as_str().unwrap() != secret, "{rotated}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_pings_switches_and_deletes_an_endpoint() {
+    for database in databases().await {
+        let issuer = TestIssuer::new();
+        let (router, _) = api(&database, &issuer).await;
+        let bearer = issuer.bearer("operator", &["jobs:read", "jobs:write"]);
+        let call =
+            async |method: &str, path: &str, body| call(&router, method, path, Some(&bearer), body).await;
+        let (_, made) = call("POST", "", json!({"url": "https://shop.example/hooks"})).await;
+        let path = format!("/{}", made["id"].as_str().unwrap());
+        let (status, pinged) = call("POST", &format!("{path}/ping"), json!(null)).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{pinged}");
+        let job = quintet_jobs::lookup(&database.store, pinged["job_id"].as_str().unwrap().parse().unwrap());
+        let job = job.await.unwrap().unwrap();
+        assert_eq!((job.kind.as_str(), job.max_attempts), ("webhook.deliver", 1), "{}", database.name);
+        let (_, off) = call("POST", &format!("{path}/disable"), json!(null)).await;
+        assert_eq!(
+            (&off["enabled"], &off["disabled_reason"]),
+            (&json!(false), &json!("an operator disabled it"))
+        );
+        assert_eq!(call("POST", &format!("{path}/ping"), json!(null)).await.0, StatusCode::CONFLICT);
+        assert_eq!(call("POST", &format!("{path}/enable"), json!(null)).await.1["enabled"], true);
+        assert_eq!(call("DELETE", &path, json!(null)).await.0, StatusCode::NO_CONTENT);
+        assert_eq!(call("GET", &path, json!(null)).await.0, StatusCode::NOT_FOUND);
+        assert_eq!(call("GET", &format!("{path}/deliveries"), json!(null)).await.0, StatusCode::NOT_FOUND);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_endpoint_is_refused_and_the_field_named() {
+    let database = databases().await.into_iter().next().unwrap();
+    let issuer = TestIssuer::new();
+    let (router, _) = api(&database, &issuer).await;
+    let bearer = issuer.bearer("operator", &["jobs:write"]);
+    for (new, pointer) in [
+        (json!({"url": "http://shop.example/"}), "/url"),
+        (json!({"url": "https://169.254.169.254/latest/meta-data"}), "/url"),
+        (json!({"url": "https://shop.example/", "event_types": ["a b"]}), "/event_types"),
+        (json!({"url": "https://shop.example/", "event_types": vec!["a"; 51]}), "/event_types"),
+        (json!({"url": "https://shop.example/", "description": "x".repeat(501)}), "/description"),
+    ] {
+        let (status, problem) = call(&router, "POST", "", Some(&bearer), new).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer);
+    }
+}
