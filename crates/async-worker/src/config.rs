@@ -62,7 +62,7 @@ pub(crate) struct Worker {
     poll_ms: u64,
     /// How long a handler may go on after its job was cancelled.
     cancel_grace_ms: u64,
-    /// How long completed jobs can be looked up.
+    /// How long completed jobs can be looked up. With 0 they are not written into the history at all.
     keep_completed_hours: u64,
     /// How long dead letters and cancelled jobs can be looked up and redriven.
     keep_discarded_hours: u64,

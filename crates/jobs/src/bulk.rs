@@ -12,7 +12,8 @@ use crate::admin::State;
 use crate::cancel;
 use crate::error::Error;
 use crate::job::Record;
-use crate::lease::{CHANNEL, INSERT_READY};
+use crate::lease::CHANNEL;
+use crate::row::{self, READY};
 use crate::search::{CONDITIONS, Filter};
 
 /// Jobs changed by one call.
@@ -145,7 +146,8 @@ async fn put_back(tx: &mut Tx, rows: &[Row], now: Timestamp) -> Result<(), Error
     // A request that outlived the first life of the job must not end its second.
     let ids: Vec<String> = records.iter().map(|record| record.id.to_string()).collect();
     tx.execute(&FORGET_REQUESTS, args![ids]).await?;
-    tx.execute(&INSERT_READY, args![serde_json::to_string(&records)?]).await?;
+    let again = |record: Record| record.waiting(record.run_at, record.attempt, record.last_error.clone());
+    tx.insert_many(&READY, row::ready(records.into_iter().map(again).collect())).await?;
     tx.notify(CHANNEL).await?;
     Ok(())
 }

@@ -78,10 +78,10 @@ pub(crate) async fn end_waiting(tx: &mut Tx, rows: &[Row], now: Timestamp) -> Re
         record.attempt -= 1;
         let error = record.last_error.clone();
         finished(&record.queue, &record.kind, "cancelled").increment(1);
-        ended.push((Job::new(record, String::new(), 0), Outcome::Cancelled { error }));
+        ended.push((Job::new(record, "".into(), 0), Outcome::Cancelled { error }));
     }
     let ended: Vec<(&Job, &Outcome)> = ended.iter().map(|(job, outcome)| (job, outcome)).collect();
-    lease::finish(tx, &ended, now).await?;
+    lease::finish(tx, &ended, &|_| true, now).await?;
     Ok(ended.len())
 }
 

@@ -1,11 +1,16 @@
 //! Putting a job into the queue, in the caller's transaction.
 
+mod many;
+
 use quintet_store::{Tx, args};
 use quintet_types::{Clock, JobId, Timestamp};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::lease::CHANNEL;
+use crate::row::Waiting;
+
+pub use many::enqueue_many;
 
 /// Arguments beyond this belong in a blob: a lease holds those of its whole batch.
 pub(crate) const MAX_ARGS_BYTES: usize = 256 * 1024;
@@ -84,20 +89,41 @@ pub struct Enqueued {
     pub duplicate: bool,
 }
 
+impl Waiting {
+    /// The row of a new job, continuing `traceparent` unless the job says what else.
+    fn new(clock: &dyn Clock, job: NewJob, traceparent: Option<&str>) -> Result<Self, Error> {
+        let args = job.args?;
+        if args.len() > MAX_ARGS_BYTES {
+            return Err(Error::ArgsTooLarge { kind: job.kind, bytes: args.len(), limit: MAX_ARGS_BYTES });
+        }
+        let now = clock.now_micros();
+        Ok(Self {
+            id: JobId::generate(clock, &quintet_types::SystemEntropy),
+            queue: job.queue,
+            kind: job.kind,
+            args,
+            priority: i64::from(job.priority),
+            run_at: job.run_at.map_or(now, quintet_types::time::micros),
+            attempt: 0,
+            max_attempts: i64::from(job.max_attempts),
+            enqueued_at: now,
+            traceparent: job.traceparent.or_else(|| traceparent.map(str::to_owned)),
+            unique_key: job.unique_key,
+            last_error: None,
+        })
+    }
+}
+
 /// Enqueues a job in the caller's transaction; it exists if and when that commits.
 pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqueued, Error> {
-    let arguments = job.args?;
-    if arguments.len() > MAX_ARGS_BYTES {
-        return Err(Error::ArgsTooLarge { kind: job.kind, bytes: arguments.len(), limit: MAX_ARGS_BYTES });
-    }
-    let id = JobId::generate(clock, &quintet_types::SystemEntropy);
+    let traceparent = quintet_telemetry::trace::current_traceparent();
+    let job = Waiting::new(clock, job, traceparent.as_deref())?;
+    let id = job.id;
     if let Some(key) = &job.unique_key
         && let Some(holder) = hold_unique_key(tx, key, id).await?
     {
         return Ok(Enqueued { id: holder, duplicate: true });
     }
-    let now = clock.now_micros();
-    let traceparent = job.traceparent.or_else(quintet_telemetry::trace::current_traceparent);
     tx.send(
         "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at,
                                  traceparent, unique_key)
@@ -106,12 +132,12 @@ pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqu
             id,
             &job.queue,
             &job.kind,
-            arguments,
-            i64::from(job.priority),
-            job.run_at.map_or(now, quintet_types::time::micros),
-            i64::from(job.max_attempts),
-            now,
-            traceparent,
+            job.args,
+            job.priority,
+            job.run_at,
+            job.max_attempts,
+            job.enqueued_at,
+            job.traceparent,
             job.unique_key
         ],
     )

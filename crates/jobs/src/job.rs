@@ -1,5 +1,7 @@
 //! A job in a worker's hands, and the form in which a lease keeps it.
 
+use std::sync::Arc;
+
 use quintet_store::{Sql, Tx, args};
 use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
@@ -11,9 +13,9 @@ use crate::error::Error;
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The job as it was claimed.
-    pub(crate) record: Record,
+    pub(crate) record: Arc<Record>,
     /// The lease under which it runs: the fencing token.
-    pub(crate) lease: String,
+    pub(crate) lease: Arc<str>,
     /// Its place in the lease.
     pub(crate) position: usize,
     /// Cancelled when an operator wants the run to end.
@@ -40,8 +42,8 @@ pub(crate) struct Record {
 }
 
 impl Job {
-    pub(crate) fn new(record: Record, lease: String, position: usize) -> Self {
-        Self { record, lease, position, cancellation: CancellationToken::new() }
+    pub(crate) fn new(record: Record, lease: Arc<str>, position: usize) -> Self {
+        Self { record: Arc::new(record), lease, position, cancellation: CancellationToken::new() }
     }
 
     /// The job's id: the idempotency key for whatever the handler calls.
@@ -90,7 +92,7 @@ impl Job {
     /// [`Error::LeaseLost`] when the job was taken away; drop the transaction then.
     pub async fn complete_in(&self, tx: &mut Tx) -> Result<(), Error> {
         let place = i64::try_from(self.position).unwrap_or(i64::MAX - 1) + 1;
-        match tx.execute(&COMPLETE, args![&self.lease, place]).await? {
+        match tx.execute(&COMPLETE, args![&*self.lease, place]).await? {
             1 => Ok(()),
             _ => Err(Error::LeaseLost { job: self.id() }),
         }

@@ -4,17 +4,18 @@
 //! transaction; every one that ends a job names the lease, and a lease that is gone means that the
 //! job belongs to somebody else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quintet_store::{Sql, Store, Tx, args};
 use quintet_types::time::micros;
 use quintet_types::{JobId, Timestamp};
-use serde::Serialize;
 
 use crate::error::Error;
 use crate::job::{Job, Record};
 use crate::policy::Policies;
+use crate::row::{self, HISTORY, Past, READY};
 
 /// Announced on enqueue, followed by workers.
 pub(crate) const CHANNEL: &str = "quintet_jobs";
@@ -52,22 +53,40 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
 }
 
+/// The jobs go from one table into the other without a visit to this process: what it reads is one column of one
+/// row. PostgreSQL deletes by `ctid`, the place of a row that this statement has locked: without statistics, and a
+/// queue's are always stale, it would otherwise join the ids with all of the table. On SQLite the trigger
+/// `jobs_lease_takes` deletes what the lease holds.
 const CLAIM: Sql = Sql::per_dialect(
-    "DELETE FROM jobs_ready WHERE id IN (
-         SELECT id FROM jobs_ready
-         WHERE queue = $1 AND run_at <= $2 AND kind IN (SELECT value FROM json_each($3))
-           AND NOT EXISTS (SELECT 1 FROM jobs_paused WHERE jobs_paused.queue = $1)
-         ORDER BY priority, run_at, id LIMIT $4)
-     RETURNING *",
-    "DELETE FROM jobs_ready WHERE id IN (
-         SELECT id FROM jobs_ready
-         WHERE queue = $1 AND run_at <= $2 AND kind = ANY($3)
-           AND NOT EXISTS (SELECT 1 FROM jobs_paused WHERE jobs_paused.queue = $1)
-         ORDER BY priority, run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED)
-     RETURNING *",
+    "INSERT INTO jobs_lease (id, worker, queue, beat, claimed_at, jobs, ended)
+     SELECT $5, $6, $1, 0, $2,
+            json_group_array(json_object(
+                'id', id, 'queue', queue, 'kind', kind, 'args', args, 'priority', priority, 'run_at', run_at,
+                'attempt', attempt + 1, 'max_attempts', max_attempts, 'enqueued_at', enqueued_at, 'started_at', $2,
+                'traceparent', traceparent, 'unique_key', unique_key, 'last_error', last_error)),
+            substr(hex(zeroblob(count(*))), 1, count(*))
+     FROM (SELECT * FROM jobs_ready
+           WHERE queue = $1 AND run_at <= $2 AND kind IN (SELECT value FROM json_each($3))
+             AND NOT EXISTS (SELECT 1 FROM jobs_paused WHERE jobs_paused.queue = $1)
+           ORDER BY priority, run_at, id LIMIT $4)
+     HAVING count(*) > 0
+     RETURNING jobs",
+    "WITH claimed AS (
+         DELETE FROM jobs_ready WHERE ctid = ANY(ARRAY(
+             SELECT ctid FROM jobs_ready
+             WHERE queue = $1 AND run_at <= $2 AND kind = ANY($3)
+               AND NOT EXISTS (SELECT 1 FROM jobs_paused WHERE jobs_paused.queue = $1)
+             ORDER BY priority, run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED))
+         RETURNING id, queue, kind, args, priority, run_at, attempt + 1 AS attempt, max_attempts, enqueued_at,
+                   $2 AS started_at, traceparent, unique_key, last_error)
+     INSERT INTO jobs_lease (id, worker, queue, beat, claimed_at, jobs, ended)
+     SELECT $5, $6, $1, 0, $2, json_agg(claimed)::text, repeat('0', count(*)::integer)
+     FROM claimed HAVING count(*) > 0
+     RETURNING jobs",
 );
 
-/// Takes up to `limit` due jobs of `queue` whose kind is one of `kinds`.
+/// Takes up to `limit` due jobs of `queue` whose kind is one of `kinds`. An attempt counts from here on, so that a
+/// job that kills its worker uses up its attempts.
 pub(crate) async fn claim(
     store: &Store,
     worker: &str,
@@ -76,29 +95,23 @@ pub(crate) async fn claim(
     limit: usize,
     now: Timestamp,
 ) -> Result<Vec<Job>, Error> {
-    let mut tx = store.begin().await?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = tx.fetch_all(&CLAIM, args![queue, now, kinds.to_vec(), limit]).await?;
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut records = rows.iter().map(|row| record(row, now)).collect::<Result<Vec<_>, Error>>()?;
-    // RETURNING promises no order.
-    records.sort_by_key(|record| (record.priority, record.run_at, record.id));
     let lease = format!("{worker}.{}", quintet_types::id::encode(quintet_types::id::draw_from_system()));
-    tx.execute(
-        "INSERT INTO jobs_lease (id, worker, queue, beat, claimed_at, jobs, ended) VALUES ($1, $2, $3, 0, $4, $5, $6)",
-        args![&lease, worker, queue, now, serde_json::to_string(&records)?, char::from(RUNNING).to_string().repeat(records.len())],
-    )
-    .await?;
-    tx.commit().await?;
-    Ok(records
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let taken = store.write_one(&CLAIM, args![queue, now, kinds.to_vec(), limit, &lease, worker]).await?;
+    let Some(row) = taken.first() else { return Ok(Vec::new()) };
+    let records: Vec<Record> = serde_json::from_str(&row.get::<String>("jobs")?)?;
+    let lease: Arc<str> = lease.into();
+    let mut jobs: Vec<Job> = records
         .into_iter()
         .enumerate()
-        .map(|(position, record)| Job::new(record, lease.clone(), position))
-        .collect())
+        .map(|(position, record)| Job::new(record, Arc::clone(&lease), position))
+        .collect();
+    // A lease promises no order, only places.
+    jobs.sort_by_key(|job| (job.record.priority, job.record.run_at, job.record.id));
+    Ok(jobs)
 }
 
+/// A row of `jobs_ready` as a claim would have it.
 pub(crate) fn record(row: &quintet_store::Row, now: Timestamp) -> Result<Record, Error> {
     Ok(Record {
         id: row.parse("id")?,
@@ -118,108 +131,73 @@ pub(crate) fn record(row: &quintet_store::Row, now: Timestamp) -> Result<Record,
     })
 }
 
-/// Records how runs ended; gives back those whose lease was lost (they run again elsewhere).
-pub(crate) async fn acknowledge(store: &Store, ended: &[Ended], now: Timestamp) -> Result<Vec<JobId>, Error> {
+/// Whether the history keeps completed jobs of a kind.
+pub(crate) type Keeps<'a> = &'a (dyn Fn(&str) -> bool + Sync);
+
+/// Records how runs ended; gives back those whose lease was lost (they run again elsewhere). Completed jobs are
+/// forgotten where the history does not keep them.
+pub(crate) async fn acknowledge(
+    store: &Store,
+    ended: &[Ended],
+    keeps: Keeps<'_>,
+    now: Timestamp,
+) -> Result<Vec<JobId>, Error> {
     let mut by_lease: BTreeMap<&str, Vec<&Ended>> = BTreeMap::new();
     for end in ended {
         by_lease.entry(&end.job.lease).or_default().push(end);
     }
     let mut tx = store.begin().await?;
+    let ids = by_lease.keys().map(|lease| (*lease).to_owned()).collect();
+    let mut leases = read_leases(&mut tx, ids).await?;
     let mut kept: Vec<(&Job, &Outcome)> = Vec::with_capacity(ended.len());
     let mut lost = Vec::new();
-    // Leases in one order in every transaction, so that two of them cannot deadlock.
     for (lease, ends) in by_lease {
-        let held = mark_ended(&mut tx, lease, &ends).await?;
+        let mut marks = leases.remove(lease);
         for end in ends {
-            match held.get(&end.job.position) {
+            let mark = marks.as_mut().and_then(|marks| marks.get_mut(end.job.position));
+            match mark.map(|mark| std::mem::replace(mark, RECORDED)) {
+                None | Some(RECORDED) => lost.push(end.job.id()),
                 // What the handler's transaction said stands, whatever the handler returned after.
-                Some(true) => kept.push((&end.job, &Outcome::Completed)),
-                Some(false) => kept.push((&end.job, &end.outcome)),
-                None => lost.push(end.job.id()),
+                Some(COMPLETED) => kept.push((&end.job, &Outcome::Completed)),
+                Some(_) => kept.push((&end.job, &end.outcome)),
             }
         }
+        if let Some(marks) = marks {
+            write_marks(&mut tx, lease, marks).await?;
+        }
     }
-    finish(&mut tx, &kept, now).await?;
+    finish(&mut tx, &kept, keeps, now).await?;
     tx.commit().await?;
     Ok(lost)
 }
 
-const READ_LEASE: Sql = Sql::per_dialect(
-    "SELECT ended FROM jobs_lease WHERE id = $1",
-    "SELECT ended FROM jobs_lease WHERE id = $1 FOR UPDATE",
+const READ_LEASES: Sql = Sql::per_dialect(
+    "SELECT id, ended FROM jobs_lease WHERE id IN (SELECT value FROM json_each($1))",
+    // In one order in every transaction, so that two of them cannot deadlock.
+    "SELECT id, ended FROM jobs_lease WHERE id = ANY($1) ORDER BY id FOR UPDATE",
 );
 
-/// A place in `jobs_lease.ended`: the job runs.
-const RUNNING: u8 = b'0';
-/// A place in `jobs_lease.ended`: its handler's transaction completed it, the history does not know yet.
-const COMPLETED: u8 = b'1';
-/// A place in `jobs_lease.ended`: it is in the history or back in the queue.
-const RECORDED: u8 = b'2';
+/// The marks of those leases that are still there.
+async fn read_leases(tx: &mut Tx, ids: Vec<String>) -> Result<HashMap<String, Vec<u8>>, Error> {
+    let rows = tx.fetch_all(&READ_LEASES, args![ids]).await?;
+    rows.iter().map(|row| Ok((row.get("id")?, row.get::<String>("ended")?.into_bytes()))).collect()
+}
 
-/// Marks places of a lease as recorded and removes a lease without open places. Returns the places
-/// that were still this lease's to record, and whether a handler's transaction had completed them.
-async fn mark_ended(tx: &mut Tx, lease: &str, ends: &[&Ended]) -> Result<BTreeMap<usize, bool>, Error> {
-    let Some(row) = tx.fetch_optional(&READ_LEASE, args![lease]).await? else { return Ok(BTreeMap::new()) };
-    let mut marks = row.get::<String>("ended")?.into_bytes();
-    let mut held = BTreeMap::new();
-    for end in ends {
-        let Some(mark) = marks.get_mut(end.job.position) else { continue };
-        if *mark != RECORDED {
-            held.insert(end.job.position, *mark == COMPLETED);
-            *mark = RECORDED;
-        }
-    }
+/// Writes a lease's marks, or removes it when it has no open place.
+async fn write_marks(tx: &mut Tx, lease: &str, marks: Vec<u8>) -> Result<(), Error> {
     if marks.iter().all(|mark| *mark == RECORDED) {
         tx.execute("DELETE FROM jobs_lease WHERE id = $1", args![lease]).await?;
     } else {
         let marks = String::from_utf8_lossy(&marks).into_owned();
         tx.execute("UPDATE jobs_lease SET ended = $2 WHERE id = $1", args![lease, marks]).await?;
     }
-    Ok(held)
+    Ok(())
 }
 
-/// A row of `jobs_history`, as JSON for one statement that inserts many.
-#[derive(Serialize)]
-struct Past<'a> {
-    #[serde(flatten)]
-    record: &'a Record,
-    state: &'static str,
-    error: Option<&'a str>,
-    finished_at: i64,
-}
-
-const INSERT_HISTORY: Sql = Sql::per_dialect(
-    "INSERT INTO jobs_history (id, queue, kind, args, state, priority, attempt, max_attempts, enqueued_at, started_at,
-                               finished_at, traceparent, last_error)
-     SELECT value ->> 'id', value ->> 'queue', value ->> 'kind', value ->> 'args', value ->> 'state',
-            value ->> 'priority', value ->> 'attempt', value ->> 'max_attempts', value ->> 'enqueued_at',
-            value ->> 'started_at', value ->> 'finished_at', value ->> 'traceparent', value ->> 'error'
-     FROM json_each($1) WHERE TRUE ON CONFLICT (id) DO NOTHING",
-    "INSERT INTO jobs_history (id, queue, kind, args, state, priority, attempt, max_attempts, enqueued_at, started_at,
-                               finished_at, traceparent, last_error)
-     SELECT id, queue, kind, args, state, priority, attempt, max_attempts, enqueued_at, started_at, finished_at,
-            traceparent, error
-     FROM json_to_recordset($1::json) AS past (id TEXT, queue TEXT, kind TEXT, args TEXT, state TEXT, priority BIGINT,
-         attempt BIGINT, max_attempts BIGINT, enqueued_at BIGINT, started_at BIGINT, finished_at BIGINT,
-         traceparent TEXT, error TEXT)
-     ON CONFLICT (id) DO NOTHING",
-);
-
-pub(crate) const INSERT_READY: Sql = Sql::per_dialect(
-    "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at, traceparent,
-                             unique_key, last_error)
-     SELECT value ->> 'id', value ->> 'queue', value ->> 'kind', value ->> 'args', value ->> 'priority',
-            value ->> 'run_at', value ->> 'attempt', value ->> 'max_attempts', value ->> 'enqueued_at',
-            value ->> 'traceparent', value ->> 'unique_key', value ->> 'last_error'
-     FROM json_each($1)",
-    "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at, traceparent,
-                             unique_key, last_error)
-     SELECT id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at, traceparent, unique_key,
-            last_error
-     FROM json_to_recordset($1::json) AS again (id TEXT, queue TEXT, kind TEXT, args TEXT, priority BIGINT,
-         run_at BIGINT, attempt BIGINT, max_attempts BIGINT, enqueued_at BIGINT, traceparent TEXT, unique_key TEXT,
-         last_error TEXT)",
-);
+/// A place in `jobs_lease.ended`: its handler's transaction completed it, the history does not know yet.
+const COMPLETED: u8 = b'1';
+/// A place in `jobs_lease.ended`: it is in the history or back in the queue.
+const RECORDED: u8 = b'2';
 
 const FREE_UNIQUE: Sql = Sql::per_dialect(
     "DELETE FROM jobs_unique WHERE job_id IN (SELECT value FROM json_each($1))",
@@ -227,36 +205,47 @@ const FREE_UNIQUE: Sql = Sql::per_dialect(
 );
 
 /// Moves ended jobs to the history or back to the queue.
-pub(crate) async fn finish(tx: &mut Tx, ended: &[(&Job, &Outcome)], now: Timestamp) -> Result<(), Error> {
-    let mut past = Vec::new();
+pub(crate) async fn finish(
+    tx: &mut Tx,
+    ended: &[(&Job, &Outcome)],
+    keeps: Keeps<'_>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let mut past = Vec::with_capacity(ended.len());
     let mut again = Vec::new();
     let mut freed = Vec::new();
     for (job, outcome) in ended {
         let record = &job.record;
-        let (state, error) = match outcome {
-            Outcome::Completed => ("completed", None),
-            Outcome::Discarded { error } => ("discarded", Some(error.as_str())),
-            Outcome::Cancelled { error } => ("cancelled", error.as_deref()),
+        match outcome {
+            Outcome::Completed if keeps(&record.kind) => {
+                past.push(Past { record, state: "completed", error: None });
+            }
+            Outcome::Completed => {}
+            Outcome::Discarded { error } => {
+                past.push(Past { record, state: "discarded", error: Some(error) });
+            }
+            Outcome::Cancelled { error } => {
+                past.push(Past { record, state: "cancelled", error: error.as_deref() });
+            }
             Outcome::Again { at, error, counts } => {
                 let attempt = if *counts { record.attempt } else { record.attempt - 1 };
                 let last_error = error.clone().or_else(|| record.last_error.clone());
-                again.push(Record { run_at: micros(*at), attempt, last_error, ..record.clone() });
+                again.push(record.waiting(micros(*at), attempt, last_error));
                 continue;
             }
-        };
-        past.push(Past { record, state, error, finished_at: micros(now) });
+        }
         if record.unique_key.is_some() {
             freed.push(record.id.to_string());
         }
     }
     if !past.is_empty() {
-        tx.execute(&INSERT_HISTORY, args![serde_json::to_string(&past)?]).await?;
+        tx.insert_many(&HISTORY, row::history(&past, micros(now))).await?;
     }
     if !freed.is_empty() {
         tx.execute(&FREE_UNIQUE, args![freed]).await?;
     }
     if !again.is_empty() {
-        tx.execute(&INSERT_READY, args![serde_json::to_string(&again)?]).await?;
+        tx.insert_many(&READY, row::ready(again)).await?;
     }
     Ok(())
 }
@@ -297,6 +286,7 @@ pub(crate) async fn rescue(
     let Some(row) = taken else { return Ok(0) };
     let records: Vec<Record> = serde_json::from_str(&row.get::<String>("jobs")?)?;
     let marks = row.get::<String>("ended")?;
+    let id: Arc<str> = lease.into();
     let ended: Vec<(Job, Outcome)> = records
         .into_iter()
         .zip(marks.bytes())
@@ -304,11 +294,12 @@ pub(crate) async fn rescue(
         .filter(|(_, (_, mark))| *mark != RECORDED)
         .map(|(position, (record, mark))| {
             let outcome = rescued_outcome(&record, mark, policies, now);
-            (Job::new(record, lease.to_owned(), position), outcome)
+            (Job::new(record, Arc::clone(&id), position), outcome)
         })
         .collect();
     let ended: Vec<(&Job, &Outcome)> = ended.iter().map(|(job, outcome)| (job, outcome)).collect();
-    finish(&mut tx, &ended, now).await?;
+    // Its worker said what it keeps, this one may keep more.
+    finish(&mut tx, &ended, &|_| true, now).await?;
     tx.notify(CHANNEL).await?;
     tx.commit().await?;
     Ok(ended.len())

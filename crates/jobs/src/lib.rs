@@ -35,6 +35,7 @@ mod lease;
 mod pause;
 mod policy;
 mod remote;
+mod row;
 mod schema;
 mod search;
 mod worker;
@@ -47,7 +48,7 @@ pub use cron::{
     Expression, ExpressionError, Missed, Schedule, ScheduleError, ScheduleView, fire_due, register, run_now,
     schedules,
 };
-pub use enqueue::{Enqueued, NewJob, enqueue};
+pub use enqueue::{Enqueued, NewJob, enqueue, enqueue_many};
 pub use error::Error;
 pub use handler::{Handler, HandlerError};
 pub use job::Job;

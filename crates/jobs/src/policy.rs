@@ -17,7 +17,7 @@ pub struct Policy {
     pub max_attempts: Option<u16>,
     /// How long a run may take; unless set, [`Handler::timeout`].
     pub timeout: Option<Duration>,
-    /// How long completed jobs stay in the history.
+    /// How long completed jobs stay in the history; zero: they are never written there.
     pub keep_completed: Option<Duration>,
     /// How long dead letters and cancelled jobs stay in the history.
     pub keep_discarded: Option<Duration>,
@@ -64,6 +64,11 @@ impl Policies {
 
     pub(crate) fn backoff(&self, kind: &str) -> Backoff {
         self.0.get(kind).and_then(|policy| policy.backoff.clone()).unwrap_or_default()
+    }
+
+    /// How long completed jobs of `kind` are kept, where that is not as for any kind.
+    pub(crate) fn keep_completed(&self, kind: &str) -> Option<Duration> {
+        self.0.get(kind).and_then(|policy| policy.keep_completed)
     }
 
     /// The kinds that keep their jobs of an end for a time of their own.

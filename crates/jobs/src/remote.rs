@@ -49,7 +49,7 @@ pub async fn claim(
     hold: Duration,
 ) -> Result<Option<Claimed>, Error> {
     let jobs = lease::claim(store, &worker.0, queue, kinds, limit, clock.now()).await?;
-    let Some(lease) = jobs.first().map(|job| job.lease.clone()) else { return Ok(None) };
+    let Some(lease) = jobs.first().map(|job| job.lease.to_string()) else { return Ok(None) };
     let hold = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
     // Until this is written the lease is held as long as one of ours.
     let mut tx = store.begin().await?;
@@ -111,12 +111,13 @@ pub async fn acknowledge(
             Some(position) => {
                 let Some(record) = held.get(position).cloned() else { continue };
                 let outcome = outcome_of(&record, outcome, policies, clock.now());
-                ended.push(Ended { job: Job::new(record, lease.to_owned(), position), outcome });
+                ended.push(Ended { job: Job::new(record, lease.into(), position), outcome });
             }
             None => refused.push(*id),
         }
     }
-    refused.extend(lease::acknowledge(store, &ended, clock.now()).await?);
+    let keeps = |kind: &str| policies.keep_completed(kind) != Some(Duration::ZERO);
+    refused.extend(lease::acknowledge(store, &ended, &keeps, clock.now()).await?);
     for end in ended.iter().filter(|end| !refused.contains(&end.job.id())) {
         finished(&end.job.record.queue, end.job.kind(), end.outcome.name()).increment(1);
     }

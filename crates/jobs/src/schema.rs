@@ -11,6 +11,12 @@ pub static MODULE: Module = Module {
         Migration { version: 3, name: "pause", sql: Sql::one(PAUSE), oldest_reader: 1 },
         Migration { version: 4, name: "schedules", sql: Sql::one(SCHEDULES), oldest_reader: 1 },
         Migration { version: 5, name: "remote", sql: Sql::one(REMOTE), oldest_reader: 1 },
+        Migration {
+            version: 6,
+            name: "claim_in_one_statement",
+            sql: Sql::per_dialect(TAKES, STORAGE),
+            oldest_reader: 1,
+        },
     ],
 };
 
@@ -127,3 +133,20 @@ CREATE TABLE jobs_schedules (
 
 /// A worker elsewhere may ask for a lease that is given to others later.
 const REMOTE: &str = "ALTER TABLE jobs_lease ADD COLUMN hold_ms BIGINT NOT NULL DEFAULT 0";
+
+/// A claim on SQLite is one statement, which inserts the lease; this takes its jobs out of the queue. A release that
+/// deletes them itself finds nothing left to do here.
+const TAKES: &str = "
+CREATE TRIGGER jobs_lease_takes AFTER INSERT ON jobs_lease BEGIN
+    DELETE FROM jobs_ready WHERE id IN (SELECT value ->> 'id' FROM json_each(NEW.jobs));
+END;
+";
+
+/// A lease lives for milliseconds: compressing its jobs costs more than writing them. Rows of the queue die as fast
+/// as they come, and an index full of dead ones makes every claim slower: they are vacuumed early and without pauses.
+const STORAGE: &str = "
+ALTER TABLE jobs_lease ALTER COLUMN jobs SET STORAGE EXTERNAL;
+ALTER TABLE jobs_ready SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+ALTER TABLE jobs_lease SET (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0,
+                            toast.autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_vacuum_cost_delay = 0);
+";

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use quintet_store::Store;
 use quintet_types::SharedClock;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,9 +30,11 @@ use crate::policy::{Policies, Policy};
 pub(crate) use run::finished;
 
 /// Ended runs acknowledged in one transaction.
-const ACKNOWLEDGE_BATCH: usize = 500;
+const ACKNOWLEDGE_BATCH: usize = 1_000;
+/// Acknowledgements under way at the same time: while one waits for the disk the next is written.
+const ACKNOWLEDGERS: usize = 2;
 /// Jobs claimed in one transaction, however many slots are free.
-const CLAIM_BATCH: usize = 200;
+const CLAIM_BATCH: usize = 1_000;
 
 /// One queue and how many of its jobs run at once.
 #[derive(Debug, Clone)]
@@ -58,7 +60,7 @@ pub struct Settings {
     pub drain: Duration,
     /// How long a handler may go on after its job was cancelled, before it is dropped.
     pub cancel_grace: Duration,
-    /// How long completed jobs stay in the history.
+    /// How long completed jobs stay in the history; zero: they are never written there.
     pub keep_completed: Duration,
     /// How long dead letters and cancelled jobs stay in the history.
     pub keep_discarded: Duration,
@@ -142,7 +144,7 @@ impl Worker {
     /// Runs jobs until `shutdown`, then lets running ones end (up to the drain time) and puts the
     /// rest back.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), Error> {
-        let (ended, to_acknowledge) = mpsc::channel(2 * ACKNOWLEDGE_BATCH);
+        let (ended, to_acknowledge) = mpsc::channel(2 * ACKNOWLEDGERS * ACKNOWLEDGE_BATCH);
         let announced = self.announce.subscribe();
         // Upkeep outlives the queues: leases are kept alive until the last run is acknowledged.
         let upkeep_stop = CancellationToken::new();
@@ -153,7 +155,10 @@ impl Worker {
         upkeep.spawn(Arc::clone(&self).follow_schedules(shutdown.clone()));
         upkeep.spawn(Arc::clone(&self).prune_history(upkeep_stop.clone()));
         let acknowledger = TaskTracker::new();
-        acknowledger.spawn(Arc::clone(&self).acknowledge_all(to_acknowledge));
+        let to_acknowledge = Arc::new(Mutex::new(to_acknowledge));
+        for _ in 0..ACKNOWLEDGERS {
+            acknowledger.spawn(Arc::clone(&self).acknowledge_all(Arc::clone(&to_acknowledge)));
+        }
 
         let queues = TaskTracker::new();
         for queue in self.settings.queues.clone() {
@@ -191,7 +196,8 @@ impl Worker {
                 return Ok(count);
             }
             count += ended.len();
-            lease::acknowledge(&self.store, &ended, self.clock.now()).await?;
+            lease::acknowledge(&self.store, &ended, &|kind| self.keeps_completed(kind), self.clock.now())
+                .await?;
         }
     }
 
@@ -282,19 +288,26 @@ impl Worker {
         Ok(jobs.into_iter().zip(permits).collect())
     }
 
-    async fn acknowledge_all(self: Arc<Self>, mut ended: mpsc::Receiver<Ended>) {
+    async fn acknowledge_all(self: Arc<Self>, ended: Arc<Mutex<mpsc::Receiver<Ended>>>) {
         let mut batch = Vec::with_capacity(ACKNOWLEDGE_BATCH);
-        while ended.recv_many(&mut batch, ACKNOWLEDGE_BATCH).await > 0 {
+        while ended.lock().await.recv_many(&mut batch, ACKNOWLEDGE_BATCH).await > 0 {
             self.acknowledge(&batch).await;
             batch.clear();
         }
+    }
+
+    /// Whether the history keeps completed jobs of this kind at all.
+    fn keeps_completed(&self, kind: &str) -> bool {
+        !self.policies.keep_completed(kind).unwrap_or(self.settings.keep_completed).is_zero()
     }
 
     /// Writes a batch down, trying until it succeeds: giving up would run the jobs again.
     async fn acknowledge(&self, batch: &[Ended]) {
         let mut delay = Duration::from_millis(50);
         loop {
-            match lease::acknowledge(&self.store, batch, self.clock.now()).await {
+            match lease::acknowledge(&self.store, batch, &|kind| self.keeps_completed(kind), self.clock.now())
+                .await
+            {
                 Ok(lost) => {
                     for job in lost {
                         tracing::warn!(job.id = %job, "a job ended after its lease was lost; it runs again elsewhere");

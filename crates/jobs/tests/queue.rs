@@ -12,6 +12,8 @@ mod policies;
 mod remote;
 #[path = "queue/schedules.rs"]
 mod schedules;
+#[path = "queue/storage.rs"]
+mod storage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

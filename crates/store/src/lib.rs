@@ -14,6 +14,7 @@
 //! [`Blobs`] keeps large immutable files beside the database, named by their SHA-256.
 
 mod blobs;
+mod bulk;
 mod error;
 pub mod migrate;
 mod postgres;
@@ -25,6 +26,7 @@ mod store;
 mod value;
 
 pub use blobs::{BlobError, BlobWriter, Blobs, Digest};
+pub use bulk::{Bulk, Column, ColumnType};
 pub use error::{BoxError, Error};
 pub use migrate::{Migration, Module};
 pub use row::{FromColumn, Row};

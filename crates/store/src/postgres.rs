@@ -2,7 +2,13 @@
 //!
 //! Statements are prepared once a connection, with the types of their arguments. Within a transaction they are
 //! pipelined where the caller asks for it, see [`Transaction`].
+//!
+//! A transaction that has called NOTIFY takes a lock of the whole server when it commits and keeps it while it waits
+//! for the disk, so that such transactions never share a flush. So announcements are made after the commit, by one
+//! task, once for all that were committed since its last one. A process that dies in between has announced nothing;
+//! who follows a channel polls as well.
 
+mod announce;
 mod tls;
 mod transaction;
 mod turns;
@@ -18,6 +24,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::announce::Announcer;
 use crate::error::Error;
 use crate::settings::Settings;
 use crate::sql::{Dialect, Sql};
@@ -38,6 +45,7 @@ pub(crate) struct Postgres {
     tls: MakeRustlsConnect,
     patience: Duration,
     turns: Arc<Turns>,
+    announcer: Announcer,
     opened: Instant,
     /// Seconds after `opened` at which idle connections were last looked for.
     swept: AtomicU64,
@@ -65,12 +73,14 @@ impl Postgres {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Settings(format!("the pool of database connections: {error}")))?;
+        let announcer = Announcer::start(pool.clone());
         let postgres = Self {
             pool,
             config,
             tls,
             patience,
             turns: Arc::default(),
+            announcer,
             opened: Instant::now(),
             swept: AtomicU64::new(0),
         };
@@ -111,7 +121,8 @@ impl Postgres {
 
     async fn open(&self, begin: &'static str) -> Result<Transaction, Error> {
         let connection = self.connection().await?;
-        Ok(Transaction::begin(connection, Arc::clone(&self.turns), self.patience, begin).await)
+        let announcer = self.announcer.clone();
+        Ok(Transaction::begin(connection, Arc::clone(&self.turns), announcer, self.patience, begin).await)
     }
 
     pub(crate) async fn watch(&self, channel: &str) -> Result<Watch, Error> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::Executor;
 
+use crate::bulk::{Bulk, Column};
 use crate::error::Error;
 use crate::postgres::{self, Postgres};
 use crate::row::{Inner as RowInner, Row};
@@ -72,6 +73,20 @@ impl Store {
             Backend::Sqlite(sqlite) => TxInner::Sqlite(Box::new(sqlite.begin().await?)),
             Backend::Postgres(postgres) => TxInner::Postgres(postgres.begin().await?),
         }))
+    }
+
+    /// Runs one statement in a transaction of its own, on PostgreSQL in one round trip; its rows once they are durable.
+    /// One that returns no row must have changed nothing.
+    pub async fn write_one(&self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Vec<Row>, Error> {
+        if let Backend::Postgres(postgres) = &*self.0 {
+            return Ok(postgres_rows(postgres.fetch_all(&sql.into(), args).await?));
+        }
+        let mut tx = self.begin().await?;
+        let rows = tx.fetch_all(sql, args).await?;
+        if !rows.is_empty() {
+            tx.commit().await?;
+        }
+        Ok(rows)
     }
 
     /// Opens a consistent, read-only view for several reads.
@@ -212,6 +227,26 @@ impl Tx {
         }
     }
 
+    /// Inserts many rows. Its answer is not waited for on PostgreSQL, as with [`Self::send`].
+    pub async fn insert_many(&mut self, bulk: &Bulk, columns: Vec<Column>) -> Result<(), Error> {
+        if bulk.check(&columns)? == 0 {
+            return Ok(());
+        }
+        match &mut self.0 {
+            TxInner::Sqlite(tx) => {
+                for query in bulk.sqlite_queries(columns) {
+                    let result = query.execute(tx.connection()?).await;
+                    tx.observe(result)?;
+                }
+                Ok(())
+            }
+            TxInner::Postgres(tx) => {
+                let columns = columns.into_iter().map(Value::from).collect();
+                tx.send(&bulk.postgres(), columns).await
+            }
+        }
+    }
+
     /// Every row of a query (or of a statement with RETURNING).
     pub async fn fetch_all(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Vec<Row>, Error> {
         let sql = sql.into();
@@ -241,12 +276,16 @@ impl Tx {
     }
 
     /// Wakes those who [`Store::watch`] `channel` once this transaction is committed.
+    #[expect(
+        clippy::unused_async,
+        reason = "what announces is this crate's matter; callers await as for any statement"
+    )]
     pub async fn notify(&mut self, channel: &'static str) -> Result<(), Error> {
-        match self.dialect() {
-            // Followers see the file's change counter move.
-            Dialect::Sqlite => Ok(()),
-            Dialect::Postgres => self.send("SELECT pg_notify($1, '')", vec![Value::from(channel)]).await,
+        // On SQLite followers see the file's change counter move.
+        if let TxInner::Postgres(tx) = &mut self.0 {
+            tx.announce(channel);
         }
+        Ok(())
     }
 
     /// Makes the transaction durable.

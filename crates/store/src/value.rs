@@ -27,6 +27,8 @@ pub enum Value {
     Ints(Vec<i64>),
     /// TEXT[] on PostgreSQL, a JSON array for `json_each` on SQLite.
     Texts(Vec<String>),
+    /// As [`Value::Texts`], with NULL among them.
+    OptionalTexts(Vec<Option<String>>),
 }
 
 /// A list of arguments for a statement, in the order of its placeholders.
@@ -94,6 +96,7 @@ pub(crate) fn sqlite_query(sql: &Sql, args: Vec<Value>) -> SqliteQuery {
         Value::Bool(value) => query.bind(value),
         Value::Ints(values) => query.bind(serde_json::json!(values).to_string()),
         Value::Texts(values) => query.bind(serde_json::json!(values).to_string()),
+        Value::OptionalTexts(values) => query.bind(serde_json::json!(values).to_string()),
     })
 }
 
@@ -107,7 +110,7 @@ impl Value {
             Self::Bytes(_) => Type::BYTEA,
             Self::Bool(_) => Type::BOOL,
             Self::Ints(_) => Type::INT8_ARRAY,
-            Self::Texts(_) => Type::TEXT_ARRAY,
+            Self::Texts(_) | Self::OptionalTexts(_) => Type::TEXT_ARRAY,
         }
     }
 }
@@ -126,6 +129,7 @@ impl ToSql for Value {
             Self::Bool(value) => value.to_sql(wanted, out),
             Self::Ints(values) => values.to_sql(wanted, out),
             Self::Texts(values) => values.to_sql(wanted, out),
+            Self::OptionalTexts(values) => values.to_sql(wanted, out),
         }
     }
 

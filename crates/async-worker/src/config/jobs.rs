@@ -23,7 +23,7 @@ pub(crate) struct Kind {
     retry_base_ms: Option<u64>,
     /// The ceiling of doubled delays; six hours unless set.
     retry_cap_ms: Option<u64>,
-    /// How long completed jobs can be looked up.
+    /// How long completed jobs can be looked up. With 0 they are not written into the history at all.
     keep_completed_hours: Option<u64>,
     /// How long dead letters and cancelled jobs can be looked up.
     keep_discarded_hours: Option<u64>,

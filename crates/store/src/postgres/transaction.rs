@@ -22,6 +22,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::OwnedMutexGuard;
 use tokio_postgres::{Row, Statement};
 
+use super::announce::Announcer;
 use super::turns::Turns;
 use super::{prepare, query};
 use crate::error::Error;
@@ -40,6 +41,9 @@ pub(crate) struct Transaction {
     sent: Vec<Answer>,
     state: State,
     turns: Arc<Turns>,
+    announcer: Announcer,
+    /// What the commit announces.
+    channels: Vec<&'static str>,
     patience: Duration,
     /// Turns this transaction has, to its end.
     taken: Vec<OwnedMutexGuard<()>>,
@@ -58,6 +62,7 @@ impl Transaction {
     pub(super) async fn begin(
         connection: Object,
         turns: Arc<Turns>,
+        announcer: Announcer,
         patience: Duration,
         begin: &'static str,
     ) -> Self {
@@ -67,6 +72,8 @@ impl Transaction {
             sent: Vec::new(),
             state: State::Open,
             turns,
+            announcer,
+            channels: Vec::new(),
             patience,
             taken: Vec::new(),
         };
@@ -102,6 +109,13 @@ impl Transaction {
         Ok(())
     }
 
+    /// Announced once this transaction is committed.
+    pub(crate) fn announce(&mut self, channel: &'static str) {
+        if !self.channels.contains(&channel) {
+            self.channels.push(channel);
+        }
+    }
+
     pub(crate) async fn execute_script(&mut self, script: &str) -> Result<(), Error> {
         let connection = Arc::clone(&self.connection);
         self.wait_for(connection.batch_execute(script)).await
@@ -113,7 +127,11 @@ impl Transaction {
         }
         let connection = Arc::clone(&self.connection);
         self.state = State::Ended;
-        self.wait_for(connection.batch_execute("COMMIT")).await
+        self.wait_for(connection.batch_execute("COMMIT")).await?;
+        if !self.channels.is_empty() {
+            self.announcer.announce(&self.channels);
+        }
+        Ok(())
     }
 
     async fn prepare(&mut self, sql: &Sql, args: &[Value]) -> Result<Statement, Error> {

@@ -1,0 +1,155 @@
+//! The rows of `jobs_ready` and `jobs_history`, written many at once.
+
+use quintet_store::{Bulk, Column, ColumnType};
+use quintet_types::JobId;
+
+use crate::job::Record;
+
+use ColumnType::{Int, Text};
+
+/// `jobs_ready`, in the order of [`ready`].
+pub(crate) const READY: Bulk = Bulk {
+    table: "jobs_ready",
+    columns: &[
+        ("id", Text),
+        ("queue", Text),
+        ("kind", Text),
+        ("args", Text),
+        ("priority", Int),
+        ("run_at", Int),
+        ("attempt", Int),
+        ("max_attempts", Int),
+        ("enqueued_at", Int),
+        ("traceparent", Text),
+        ("unique_key", Text),
+        ("last_error", Text),
+    ],
+    then: "",
+};
+
+/// A row of `jobs_ready`.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) id: JobId,
+    pub(crate) queue: String,
+    pub(crate) kind: String,
+    pub(crate) args: String,
+    pub(crate) priority: i64,
+    pub(crate) run_at: i64,
+    pub(crate) attempt: i64,
+    pub(crate) max_attempts: i64,
+    pub(crate) enqueued_at: i64,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) unique_key: Option<String>,
+    pub(crate) last_error: Option<String>,
+}
+
+/// The values of [`READY`] for these rows.
+pub(crate) fn ready(rows: Vec<Waiting>) -> Vec<Column> {
+    let with = || Vec::with_capacity(rows.len());
+    let (mut id, mut queue, mut kind, mut args) = (with(), with(), with(), with());
+    let numbers = || Vec::with_capacity(rows.len());
+    let (mut priority, mut run_at, mut attempt) = (numbers(), numbers(), numbers());
+    let (mut max_attempts, mut enqueued_at) = (numbers(), numbers());
+    let texts = || Vec::with_capacity(rows.len());
+    let (mut traceparent, mut unique_key, mut last_error) = (texts(), texts(), texts());
+    for row in rows {
+        id.push(String::from(row.id));
+        queue.push(row.queue);
+        kind.push(row.kind);
+        args.push(row.args);
+        priority.push(row.priority);
+        run_at.push(row.run_at);
+        attempt.push(row.attempt);
+        max_attempts.push(row.max_attempts);
+        enqueued_at.push(row.enqueued_at);
+        traceparent.push(row.traceparent);
+        unique_key.push(row.unique_key);
+        last_error.push(row.last_error);
+    }
+    vec![
+        Column::Texts(id),
+        Column::Texts(queue),
+        Column::Texts(kind),
+        Column::Texts(args),
+        Column::Ints(priority),
+        Column::Ints(run_at),
+        Column::Ints(attempt),
+        Column::Ints(max_attempts),
+        Column::Ints(enqueued_at),
+        Column::OptionalTexts(traceparent),
+        Column::OptionalTexts(unique_key),
+        Column::OptionalTexts(last_error),
+    ]
+}
+
+impl Record {
+    /// Its row in the queue, for another run.
+    pub(crate) fn waiting(&self, run_at: i64, attempt: i64, last_error: Option<String>) -> Waiting {
+        Waiting {
+            id: self.id,
+            queue: self.queue.clone(),
+            kind: self.kind.clone(),
+            args: self.args.clone(),
+            priority: self.priority,
+            run_at,
+            attempt,
+            max_attempts: self.max_attempts,
+            enqueued_at: self.enqueued_at,
+            traceparent: self.traceparent.clone(),
+            unique_key: self.unique_key.clone(),
+            last_error,
+        }
+    }
+}
+
+/// `jobs_history`, in the order of [`history`].
+pub(crate) const HISTORY: Bulk = Bulk {
+    table: "jobs_history",
+    columns: &[
+        ("id", Text),
+        ("queue", Text),
+        ("kind", Text),
+        ("args", Text),
+        ("state", Text),
+        ("priority", Int),
+        ("attempt", Int),
+        ("max_attempts", Int),
+        ("enqueued_at", Int),
+        ("started_at", Int),
+        ("finished_at", Int),
+        ("traceparent", Text),
+        ("last_error", Text),
+    ],
+    then: "ON CONFLICT (id) DO NOTHING",
+};
+
+/// A row of `jobs_history`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Past<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) state: &'static str,
+    pub(crate) error: Option<&'a str>,
+}
+
+/// The values of [`HISTORY`] for these rows.
+pub(crate) fn history(rows: &[Past<'_>], finished_at: i64) -> Vec<Column> {
+    let texts = |of: fn(&Past<'_>) -> String| Column::Texts(rows.iter().map(of).collect());
+    let optional = |of: fn(&Past<'_>) -> Option<String>| Column::OptionalTexts(rows.iter().map(of).collect());
+    let numbers = |of: fn(&Past<'_>) -> i64| Column::Ints(rows.iter().map(of).collect());
+    vec![
+        texts(|row| row.record.id.to_string()),
+        texts(|row| row.record.queue.clone()),
+        texts(|row| row.record.kind.clone()),
+        texts(|row| row.record.args.clone()),
+        texts(|row| row.state.to_owned()),
+        numbers(|row| row.record.priority),
+        numbers(|row| row.record.attempt),
+        numbers(|row| row.record.max_attempts),
+        numbers(|row| row.record.enqueued_at),
+        numbers(|row| row.record.started_at),
+        Column::Ints(vec![finished_at; rows.len()]),
+        optional(|row| row.record.traceparent.clone()),
+        optional(|row| row.error.map(str::to_owned)),
+    ]
+}
