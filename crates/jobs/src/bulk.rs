@@ -4,7 +4,7 @@
 //! the writer of an embedded database waits long; the answer says how many, and whether more are left. Whatever a
 //! transaction takes it takes by DELETE, so two operators (or nodes) at once never redrive a job twice.
 
-use quintet_store::{Row, Sql, Store, Tx, Value, args};
+use quintet_store::{Dialect, Row, Sql, Store, Tx, Value, args};
 use quintet_types::{Clock, JobId, Timestamp};
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::job::Record;
 use crate::lease::CHANNEL;
 use crate::row::{self, READY};
-use crate::search::{CONDITIONS, Filter};
+use crate::search::Filter;
 
 /// Jobs changed by one call.
 pub const MOST_CHANGED: u32 = 10_000;
@@ -123,15 +123,14 @@ async fn take(tx: &mut Tx, filter: &Filter, action: Action, limit: i64) -> Resul
         // Jobs in another state are none that this action may be done to.
         _ => return Ok(Vec::new()),
     };
-    let chosen = format!("SELECT id FROM {table} WHERE {part} AND {CONDITIONS} ORDER BY id LIMIT $7");
+    let (conditions, arguments) = filter.conditions(tx.dialect(), Value::from(limit));
+    let chosen = format!("SELECT id FROM {table} WHERE {part} AND {conditions} ORDER BY id LIMIT $6");
     // Rows that another transaction is about to take are its own.
     let locked = match tx.dialect() {
-        quintet_store::Dialect::Sqlite => "",
-        quintet_store::Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
+        Dialect::Sqlite => "",
+        Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
     };
     let sql = format!("DELETE FROM {table} WHERE id IN ({chosen} {locked}) RETURNING *");
-    let mut arguments = filter.arguments();
-    arguments.push(Value::from(limit));
     Ok(tx.fetch_all(Sql::dynamic(sql), arguments).await?)
 }
 

@@ -5,7 +5,7 @@
 //! page looks at a bounded window of rows, and answers with a cursor when there may be more below it; so a page may
 //! have few rows, or none, and still a next page.
 
-use quintet_store::{Row, Snapshot, Sql, Store, Value, args};
+use quintet_store::{Dialect, Row, Snapshot, Sql, Store, Value, args};
 use quintet_types::time::micros;
 use quintet_types::{JobId, Timestamp};
 
@@ -47,25 +47,34 @@ pub struct Page {
     pub next: Option<JobId>,
 }
 
-/// The conditions of a filter on any of the tables, from argument 1 on; the same for both dialects.
-pub(crate) const CONDITIONS: &str = "
+/// The conditions of a filter on any of the tables; the same for both dialects. Argument 6 is the caller's.
+const CONDITIONS: &str = "
     (CAST($1 AS TEXT) IS NULL OR kind = $1) AND (CAST($2 AS TEXT) IS NULL OR queue = $2)
     AND (CAST($3 AS TEXT) IS NULL OR lower(last_error) LIKE lower($3) ESCAPE '!')
-    AND (CAST($4 AS BIGINT) IS NULL OR enqueued_at >= $4) AND (CAST($5 AS BIGINT) IS NULL OR enqueued_at < $5)
-    AND (CAST($6 AS TEXT) IS NULL OR $6 LIKE '%' || id || '%')";
+    AND (CAST($4 AS BIGINT) IS NULL OR enqueued_at >= $4) AND (CAST($5 AS BIGINT) IS NULL OR enqueued_at < $5)";
 
 impl Filter {
-    /// The arguments of [`CONDITIONS`].
-    pub(crate) fn arguments(&self) -> Vec<Value> {
-        let ids: Vec<String> = self.ids.iter().take(MOST_IDS).map(ToString::to_string).collect();
-        args![
+    /// The filter as conditions and their arguments, of which the sixth is `own`. Ids are a condition only where there
+    /// are some: then the database reads those rows and no others.
+    pub(crate) fn conditions(&self, dialect: Dialect, own: Value) -> (String, Vec<Value>) {
+        let mut arguments = args![
             self.kind.clone(),
             self.queue.clone(),
             self.error.as_deref().map(pattern),
             self.enqueued_from,
             self.enqueued_before,
-            (!ids.is_empty()).then(|| ids.join(" ")),
-        ]
+        ];
+        arguments.push(own);
+        if self.ids.is_empty() {
+            return (CONDITIONS.to_owned(), arguments);
+        }
+        let ids: Vec<String> = self.ids.iter().take(MOST_IDS).map(ToString::to_string).collect();
+        arguments.push(Value::from(ids));
+        let chosen = match dialect {
+            Dialect::Sqlite => "id IN (SELECT value FROM json_each($7))",
+            Dialect::Postgres => "id = ANY($7)",
+        };
+        (format!("{CONDITIONS} AND {chosen}"), arguments)
     }
 
     fn wants(&self, state: State) -> bool {
@@ -115,9 +124,20 @@ pub async fn search(
     let limit = limit.clamp(1, MOST_ROWS);
     // One view of all places: a job that moves meanwhile is neither missed nor seen twice.
     let mut snapshot = store.read().await?;
+    let dialect = store.dialect();
     let mut places = Vec::new();
     if filter.wants(State::Ready) {
-        places.push(scan(&mut snapshot, "jobs_ready", "TRUE", filter, cursor, limit, admin::waiting).await?);
+        places.push(
+            scan(
+                &mut snapshot,
+                Place { dialect, table: "jobs_ready", part: "TRUE" },
+                filter,
+                cursor,
+                limit,
+                admin::waiting,
+            )
+            .await?,
+        );
     }
     if filter.wants(State::Running) {
         let mut jobs = admin::all_running(&mut snapshot).await?;
@@ -125,7 +145,17 @@ pub async fn search(
         places.push(Found { jobs, floor: None });
     }
     if let Some(part) = part_of_history(filter.state) {
-        places.push(scan(&mut snapshot, "jobs_history", part, filter, cursor, limit, admin::past).await?);
+        places.push(
+            scan(
+                &mut snapshot,
+                Place { dialect, table: "jobs_history", part },
+                filter,
+                cursor,
+                limit,
+                admin::past,
+            )
+            .await?,
+        );
     }
     Ok(merge(places, limit))
 }
@@ -141,15 +171,23 @@ fn part_of_history(state: Option<State>) -> Option<&'static str> {
     }
 }
 
-async fn scan(
-    snapshot: &mut Snapshot,
+/// A table of jobs, and the part of it to read.
+#[derive(Clone, Copy)]
+struct Place {
+    dialect: Dialect,
     table: &'static str,
     part: &'static str,
+}
+
+async fn scan(
+    snapshot: &mut Snapshot,
+    place: Place,
     filter: &Filter,
     cursor: Option<JobId>,
     limit: u32,
     view: fn(&Row) -> Result<JobView, Error>,
 ) -> Result<Found, Error> {
+    let Place { table, part, .. } = place;
     // Above every id.
     let below = cursor.map_or_else(|| "job_~".to_owned(), |cursor| cursor.to_string());
     let window = format!("FROM {table} WHERE id < $1 AND {part} ORDER BY id DESC LIMIT {WINDOW}");
@@ -161,12 +199,11 @@ async fn scan(
     {
         floor = Some(row.parse("lowest")?);
     }
-    let window = window.replace("$1", "$7");
+    let window = window.replace("$1", "$6");
+    let (conditions, arguments) = filter.conditions(place.dialect, Value::from(below));
     let rows = format!(
-        "SELECT * FROM (SELECT * {window}) AS scanned WHERE {CONDITIONS} ORDER BY id DESC LIMIT {limit}"
+        "SELECT * FROM (SELECT * {window}) AS scanned WHERE {conditions} ORDER BY id DESC LIMIT {limit}"
     );
-    let mut arguments = filter.arguments();
-    arguments.push(Value::from(below));
     let rows = snapshot.fetch_all(Sql::dynamic(rows), arguments).await?;
     let jobs = rows.iter().map(view).collect::<Result<Vec<_>, _>>()?;
     if jobs.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {

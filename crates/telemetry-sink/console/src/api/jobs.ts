@@ -13,7 +13,7 @@ export interface Queue {
   readonly oldestDueSeconds: number;
 }
 
-export const JOB_STATES = ["ready", "running", "completed", "discarded"] as const;
+export const JOB_STATES = ["ready", "running", "completed", "discarded", "cancelled"] as const;
 
 export interface Job {
   readonly id: string;
