@@ -20,7 +20,6 @@ mod slow_readers;
 mod syscalls;
 mod tools;
 mod upstream;
-mod usage;
 
 use std::path::Path;
 

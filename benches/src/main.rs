@@ -7,6 +7,8 @@
 mod fleet;
 mod gateway;
 mod report;
+mod usage;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +32,14 @@ enum Suite {
     Fleet(FleetOptions),
     /// The gateway beside nginx, HAProxy and Caddy on the same work, on one core each.
     Gateway(GatewayOptions),
+    /// The job queue beside graphile-worker and pg-boss.
+    Worker(WorkerOptions),
+    /// One load of the worker's suite.
+    #[command(hide = true)]
+    Queue {
+        /// The load as JSON.
+        load: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,6 +72,19 @@ struct GatewayOptions {
     choice: gateway::Choice,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
+struct WorkerOptions {
+    /// Where the report goes.
+    #[arg(long)]
+    json: PathBuf,
+    /// Fail when a bar is missed.
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    choice: worker::Choice,
+}
+
 fn main() -> ExitCode {
     match measured(Options::parse().suite) {
         Ok(code) => code,
@@ -76,6 +99,8 @@ fn measured(suite: Suite) -> anyhow::Result<ExitCode> {
     let (report, json, strict) = match suite {
         Suite::Fleet(options) => (fleet(&options)?, options.json, true),
         Suite::Gateway(options) => (gateway::measure(&options.choice)?, options.json, options.strict),
+        Suite::Worker(options) => (worker::measure(&options.choice)?, options.json, options.strict),
+        Suite::Queue { load } => return worker::drive(&load).map(|()| ExitCode::SUCCESS),
     };
     if report.write(&json)? || !strict {
         return Ok(ExitCode::SUCCESS);

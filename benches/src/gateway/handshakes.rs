@@ -13,7 +13,7 @@ use super::client::Client;
 use super::figures::Sample;
 use super::load::Timing;
 use super::proxy::Running;
-use super::usage;
+use crate::usage;
 
 /// Connections that are being made at a time.
 const THREADS: usize = 8;

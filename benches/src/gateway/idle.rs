@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::client::{Client, Connection};
 use super::figures::Sample;
 use super::proxy::Running;
-use super::usage::{self, Memory};
+use crate::usage::{self, Memory};
 
 /// For what the handshakes allocated to be given back, by collectors too.
 const SETTLE: Duration = Duration::from_secs(2);

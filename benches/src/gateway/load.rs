@@ -14,7 +14,7 @@ use super::client::HOST;
 use super::figures::Sample;
 use super::proxy::Running;
 use super::upstream::Upstream;
-use super::usage::{self, Cpu};
+use crate::usage::{self, Cpu};
 
 /// Kept connections of an HTTP/1.1 load.
 const H1_CONNECTIONS: u32 = 64;

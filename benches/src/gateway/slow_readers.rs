@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use super::client::{Client, Connection};
 use super::figures::Sample;
 use super::proxy::{Proxy, Running};
-use super::usage::{self, Memory};
+use crate::usage::{self, Memory};
 
 pub(super) const EACH: &str = "bytes_each_at_most";
 /// Passes over all clients, and what each takes in one.

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::build::{self, Profile};
+use crate::test::postgres::Server;
 use crate::{process, workspace};
 
 /// Builds what a suite measures in a release build, then measures it.
@@ -37,6 +38,8 @@ enum Suite {
     Gateway,
     /// Requests that must not be done twice, through reloads, upgrades in place and restarts of their upstream.
     GatewayUpgrade,
+    /// The job queue beside graphile-worker and pg-boss.
+    Worker,
 }
 
 impl Suite {
@@ -45,12 +48,18 @@ impl Suite {
             Self::Fleet => "fleet",
             Self::Gateway => "gateway",
             Self::GatewayUpgrade => "gateway-upgrade",
+            Self::Worker => "worker",
         }
     }
 
     /// The directory of the binaries that the suite measures: those given, or a release build.
     fn binaries(self, given: Option<&Path>) -> anyhow::Result<PathBuf> {
         match (self, given) {
+            // The measuring program is the worker.
+            (Self::Worker, None) => Ok(workspace::target().join("release")),
+            (Self::Worker, Some(_)) => {
+                bail!("--bin-dir: the worker's suite measures the library it is built with")
+            }
             (Self::Fleet, None) => build::binaries(Profile::Release),
             (Self::Gateway | Self::GatewayUpgrade, None) => release_build_of_the_gateway(),
             (Self::Fleet, Some(given)) => {
@@ -63,6 +72,22 @@ impl Suite {
             }
         }
     }
+}
+
+/// What a server of this size is usually given, and rounds that no checkpoint falls into. Everything that makes a
+/// commit durable (`fsync`, `synchronous_commit`, `full_page_writes`) is as PostgreSQL has it: on.
+const SERVER: [&str; 4] =
+    ["shared_buffers=1GB", "max_wal_size=8GB", "checkpoint_timeout=30min", "track_io_timing=off"];
+
+/// A server for the worker's suite, unless one is given or nothing is measured.
+fn server(options: &Options) -> anyhow::Result<Option<Server>> {
+    let given = options.rest.iter().any(|argument| {
+        argument == "--help" || argument == "-h" || argument.split('=').next() == Some("--database")
+    });
+    if options.suite != Suite::Worker || given {
+        return Ok(None);
+    }
+    Server::start_with(&SERVER).map(Some).context("start a PostgreSQL server of the suite's own")
 }
 
 const GATEWAY: &str = "edge-gateway";
@@ -102,5 +127,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         options.json.clone().unwrap_or_else(|| workspace::target().join(format!("bench/{suite}.json")));
     command.arg("--json").arg(std::path::absolute(json)?).args(&options.rest);
     command.env("QUINTET_XTASK", std::env::current_exe()?);
+    // Lives as long as the suite.
+    let server = server(options)?;
+    if let Some(server) = &server {
+        command.arg("--database").arg(server.url()).arg("--server").arg(server.pid().to_string());
+    }
     process::run(&mut command)
 }

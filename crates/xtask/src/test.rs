@@ -3,7 +3,7 @@
 //! A group that fails does not stop the others, unless they need what it makes. The run ends with what the test
 //! runners themselves counted.
 
-mod postgres;
+pub(crate) mod postgres;
 mod runner;
 mod suites;
 mod tools;

@@ -78,7 +78,20 @@ const TABLE: &[Row] = &[
     ("quintet-testkit", MODULE_GROUND, NOTHING),
     ("xtask", NOTHING, &["quintet-http", "quintet-types"]),
     ("e2e", NOTHING, &["quintet-http", "xtask"]),
-    ("benches", NOTHING, &["e2e", "quintet-http", "xtask"]),
+    (
+        "benches",
+        NOTHING,
+        &[
+            "e2e",
+            "quintet-http",
+            "quintet-jobs",
+            "quintet-memory",
+            "quintet-store",
+            "quintet-telemetry",
+            "quintet-types",
+            "xtask",
+        ],
+    ),
 ];
 
 const BINARIES: [&str; 5] = crate::workspace::BINARIES;

@@ -27,6 +27,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// With settings of its configuration, such as `shared_buffers=1GB`.
+    pub(crate) fn start_with(settings: &[&str]) -> anyhow::Result<Self> {
         let programs = programs().context("PostgreSQL is not installed: `apt-get install postgresql`")?;
         let directory =
             tempfile::Builder::new().prefix("quintet-postgres-").tempdir().context("make a directory")?;
@@ -52,6 +57,7 @@ impl Server {
             .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "max_connections=400", "-c", "ssl=on"])
             .args(["-c", &format!("ssl_cert_file={}", certificate.display())])
             .args(["-c", &format!("ssl_key_file={}", key.display())])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -65,6 +71,11 @@ impl Server {
     /// Without a database name: the tests make their own.
     pub(crate) fn url(&self) -> String {
         format!("postgres://{USER}@127.0.0.1:{}", self.port)
+    }
+
+    /// The server's first process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn wait_until_ready(&mut self, programs: &Path) -> anyhow::Result<()> {

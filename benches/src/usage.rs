@@ -1,4 +1,4 @@
-//! What a proxy's processes have used, from `/proc`.
+//! What processes have used, from `/proc`.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// Processor time, which the kernel accounts exactly and divides by sampling.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Cpu {
-    pub(super) user: Duration,
-    pub(super) system: Duration,
+pub(crate) struct Cpu {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
 }
 
 impl Cpu {
-    pub(super) fn total(self) -> Duration {
+    pub(crate) fn total(self) -> Duration {
         self.user + self.system
     }
 
-    pub(super) fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             user: self.user.saturating_sub(earlier.user),
             system: self.system.saturating_sub(earlier.system),
@@ -28,7 +28,7 @@ impl Cpu {
 }
 
 /// A process and all its descendants: nginx works in a child of its master.
-pub(super) fn family(root: u32) -> Vec<u32> {
+pub(crate) fn family(root: u32) -> Vec<u32> {
     let mut family = vec![root];
     let mut next = 0;
     while let Some(pid) = family.get(next).copied() {
@@ -48,11 +48,11 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 /// Processor time of these processes since they began.
-pub(super) fn cpu(pids: &[u32]) -> anyhow::Result<Cpu> {
+pub(crate) fn cpu(pids: &[u32]) -> anyhow::Result<Cpu> {
     let mut sum = Cpu::default();
     for pid in pids {
         let stat =
-            std::fs::read_to_string(format!("/proc/{pid}/stat")).context("a process of the proxy ended")?;
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).context("a measured process ended")?;
         let one = parse_stat(&stat).with_context(|| format!("/proc/{pid}/stat is in no known form"))?;
         sum.user += one.user;
         sum.system += one.system;
@@ -60,22 +60,45 @@ pub(super) fn cpu(pids: &[u32]) -> anyhow::Result<Cpu> {
     Ok(sum)
 }
 
+/// Processor time of a server: its processes' and that of the children it has waited for.
+pub(crate) fn with_reaped(root: u32) -> anyhow::Result<Cpu> {
+    let mut sum = Cpu::default();
+    for pid in family(root) {
+        // A session may end at any moment; what it used is then in its parent's account.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let own = parse_stat(&stat).with_context(|| format!("/proc/{pid}/stat is in no known form"))?;
+        let reaped = parse_reaped(&stat).with_context(|| format!("/proc/{pid}/stat is in no known form"))?;
+        sum.user += own.user + reaped.user;
+        sum.system += own.system + reaped.system;
+    }
+    Ok(sum)
+}
+
 fn parse_stat(stat: &str) -> Option<Cpu> {
-    // The second field is the name in parentheses, which may hold spaces; utime and stime are 14 and 15.
+    times(stat, 11)
+}
+
+fn parse_reaped(stat: &str) -> Option<Cpu> {
+    times(stat, 13)
+}
+
+fn times(stat: &str, skipped: usize) -> Option<Cpu> {
+    // The second field is the name in parentheses, which may hold spaces; utime and stime are 14 and 15,
+    // those of children that were waited for 16 and 17.
     let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
+    let mut fields = rest.split_whitespace().skip(skipped);
     let mut ticks = || fields.next()?.parse::<u32>().ok();
     Some(Cpu { user: TICK * ticks()?, system: TICK * ticks()? })
 }
 
 /// Memory of these processes in bytes: resident, and proportional, in which a shared page counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Memory {
-    pub(super) resident: u64,
-    pub(super) proportional: u64,
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    pub(crate) proportional: u64,
 }
 
-pub(super) fn memory(pids: &[u32]) -> anyhow::Result<Memory> {
+pub(crate) fn memory(pids: &[u32]) -> anyhow::Result<Memory> {
     let mut sum = Memory::default();
     for pid in pids {
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
@@ -101,6 +124,8 @@ mod tests {
         let cpu = parse_stat(stat).unwrap();
         assert_eq!((cpu.user.as_millis(), cpu.system.as_millis()), (1500, 2500));
         assert_eq!(cpu.total().as_millis(), 4000);
+        let reaped = parse_reaped(stat).unwrap();
+        assert_eq!((reaped.user.as_millis(), reaped.system.as_millis()), (50, 60));
     }
 
     #[test]
