@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use quintet_memory as _;
 
 mod api;
+#[cfg(test)]
+mod calls;
 mod config;
 mod mail;
 mod start;

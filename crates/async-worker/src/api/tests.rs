@@ -1,13 +1,12 @@
-use axum::body::Body;
-use http::{Request, StatusCode};
+use http::StatusCode;
 use quintet_jobs::{NewJob, cancel, enqueue};
 use quintet_module::Permission as _;
 use quintet_testkit::issuer::TestIssuer;
 use quintet_testkit::{FakeClock, databases};
 use serde_json::json;
-use tower::ServiceExt as _;
 
 use super::*;
+use crate::calls;
 
 mod work;
 
@@ -17,25 +16,7 @@ async fn call(
     path: &str,
     bearer: Option<&str>,
 ) -> (StatusCode, serde_json::Value) {
-    send(router, method, path, bearer, &json!({})).await
-}
-
-async fn send(
-    router: &Router,
-    method: &str,
-    path: &str,
-    bearer: Option<&str>,
-    body: &serde_json::Value,
-) -> (StatusCode, serde_json::Value) {
-    let mut request = Request::builder().method(method).uri(path);
-    if let Some(bearer) = bearer {
-        request = request.header("authorization", bearer);
-    }
-    let request = request.header("content-type", "application/json").body(Body::from(body.to_string()));
-    let response = router.clone().oneshot(request.unwrap()).await.unwrap();
-    let status = response.status();
-    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    calls::call(router, method, path, bearer, &json!({})).await
 }
 
 const ENQUEUE: &str = Enqueue::SCOPE;
@@ -170,12 +151,13 @@ async fn dead_letters_are_found_page_by_page_and_redriven_by_filter() {
         assert_eq!((second["data"].as_array().unwrap().len(), &second["next_cursor"]), (1, &json!(null)));
 
         let chosen = json!({"state": "cancelled", "kind": "email.send", "limit": 2});
-        let (_, answer) = send(&router, "POST", "/jobs/v1/jobs/redrive", Some(&bearer), &chosen).await;
+        let (_, answer) = calls::call(&router, "POST", "/jobs/v1/jobs/redrive", Some(&bearer), &chosen).await;
         assert_eq!(answer, json!({"changed": 2, "more": true}), "{}", database.name);
-        let (_, answer) = send(&router, "POST", "/jobs/v1/jobs/redrive", Some(&bearer), &chosen).await;
+        let (_, answer) = calls::call(&router, "POST", "/jobs/v1/jobs/redrive", Some(&bearer), &chosen).await;
         assert_eq!(answer, json!({"changed": 1, "more": false}));
         let (status, problem) =
-            send(&router, "POST", "/jobs/v1/jobs/delete", Some(&bearer), &json!({"limit": 10_001})).await;
+            calls::call(&router, "POST", "/jobs/v1/jobs/delete", Some(&bearer), &json!({"limit": 10_001}))
+                .await;
         assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("too_many")));
     }
 }

@@ -2,10 +2,13 @@
 
 use std::process::Stdio;
 
+use axum::body::Body;
+use http::Request;
 use quintet_jobs::{Cancelled, State as JobState, lookup};
 use quintet_testkit::TestDatabase;
 use quintet_types::{JobId, SystemClock};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tower::ServiceExt as _;
 
 use super::*;
 
@@ -51,7 +54,7 @@ impl Fixture {
         body: serde_json::Value,
     ) -> (StatusCode, serde_json::Value) {
         let path = format!("/jobs/v1/work/{path}");
-        send(&self.router, "POST", &path, Some(&self.bearer(client, WORK)), &body).await
+        calls::call(&self.router, "POST", &path, Some(&self.bearer(client, WORK)), &body).await
     }
 
     async fn enqueue(

@@ -1,32 +1,13 @@
 //! The addresses that get no mail, and their API.
 
-use axum::Router;
-use axum::body::Body;
-use http::{Request, StatusCode};
+use http::StatusCode;
 use quintet_testkit::issuer::TestIssuer;
-use tower::ServiceExt as _;
 
 use super::server::Server;
 use super::*;
+use crate::calls::call;
 use crate::config::Tls;
 use crate::mail::smtp::Smtp;
-
-async fn call(
-    router: &Router,
-    method: &str,
-    path: &str,
-    bearer: Option<&str>,
-    body: serde_json::Value,
-) -> (StatusCode, serde_json::Value) {
-    let mut request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-    if let Some(bearer) = bearer {
-        request = request.header("authorization", bearer);
-    }
-    let response = router.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
-    let status = response.status();
-    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-    (status, serde_json::from_slice(&body).unwrap_or_default())
-}
 
 #[tokio::test]
 async fn an_address_that_bounced_gets_no_further_mail_whatever_its_case() {
@@ -59,7 +40,7 @@ async fn an_operator_lists_adds_and_removes_addresses() {
         let router = router(suppressions, issuer.verifier());
         let bearer = Some(issuer.bearer("operator", &["jobs:write"]));
         let call = async |method: &str, path: &str, body| {
-            call(&router, method, &format!("/jobs/v1/suppressions{path}"), bearer.as_deref(), body).await
+            call(&router, method, &format!("/jobs/v1/suppressions{path}"), bearer.as_deref(), &body).await
         };
         for (address, status) in [
             ("B@example.com", StatusCode::CREATED),
@@ -106,8 +87,8 @@ async fn the_list_is_closed_to_a_missing_token_and_to_one_that_may_only_read() {
         ("DELETE", "/jobs/v1/suppressions/a@example.com"),
     ] {
         let body = json!({"address": "a@example.com"});
-        assert_eq!(call(&router, method, path, None, body.clone()).await.0, StatusCode::UNAUTHORIZED);
-        let (status, problem) = call(&router, method, path, Some(&reader), body).await;
+        assert_eq!(call(&router, method, path, None, &body).await.0, StatusCode::UNAUTHORIZED);
+        let (status, problem) = call(&router, method, path, Some(&reader), &body).await;
         assert_eq!((status, problem["code"].as_str()), (StatusCode::FORBIDDEN, Some("scope_missing")));
     }
 }

@@ -1,10 +1,8 @@
 //! The API.
 
 use axum::Router;
-use axum::body::Body;
-use http::{Request, StatusCode};
+use http::StatusCode;
 use quintet_testkit::issuer::TestIssuer;
-use tower::ServiceExt as _;
 
 use super::*;
 
@@ -27,15 +25,7 @@ async fn call(
     bearer: Option<&str>,
     body: serde_json::Value,
 ) -> (StatusCode, serde_json::Value) {
-    let uri = format!("/jobs/v1/webhooks/endpoints{path}");
-    let mut request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
-    if let Some(bearer) = bearer {
-        request = request.header("authorization", bearer);
-    }
-    let response = router.clone().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
-    let status = response.status();
-    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    crate::calls::call(router, method, &format!("/jobs/v1/webhooks/endpoints{path}"), bearer, &body).await
 }
 
 async fn api(database: &TestDatabase, issuer: &TestIssuer) -> (Router, Endpoints) {
