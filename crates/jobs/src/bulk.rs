@@ -11,10 +11,9 @@ use serde::Serialize;
 use crate::admin::State;
 use crate::cancel;
 use crate::error::Error;
-use crate::job::Record;
 use crate::lease::CHANNEL;
-use crate::row::{self, READY};
-use crate::search::Filter;
+use crate::row::{self, READY, Waiting};
+use crate::search::{self, Filter};
 
 /// Jobs changed by one call.
 pub const MOST_CHANGED: u32 = 10_000;
@@ -115,11 +114,9 @@ async fn take(tx: &mut Tx, filter: &Filter, action: Action, limit: i64) -> Resul
     let (table, part) = match (action, filter.state) {
         (Action::CancelWaiting, None | Some(State::Ready)) => ("jobs_ready", "TRUE"),
         (Action::Redrive | Action::Delete, None | Some(State::Discarded)) => {
-            ("jobs_history", "state <> 'completed' AND state = 'discarded'")
+            ("jobs_history", search::DISCARDED)
         }
-        (Action::Redrive | Action::Delete, Some(State::Cancelled)) => {
-            ("jobs_history", "state <> 'completed' AND state = 'cancelled'")
-        }
+        (Action::Redrive | Action::Delete, Some(State::Cancelled)) => ("jobs_history", search::CANCELLED),
         // Jobs in another state are none that this action may be done to.
         _ => return Ok(Vec::new()),
     };
@@ -141,18 +138,17 @@ const FORGET_REQUESTS: Sql = Sql::per_dialect(
 
 /// Writes rows that were taken out of the history into the queue, due at once.
 async fn put_back(tx: &mut Tx, rows: &[Row], now: Timestamp) -> Result<(), Error> {
-    let records = rows.iter().map(|row| fresh(row, now)).collect::<Result<Vec<Record>, Error>>()?;
+    let again = rows.iter().map(|row| fresh(row, now)).collect::<Result<Vec<Waiting>, Error>>()?;
     // A request that outlived the first life of the job must not end its second.
-    let ids: Vec<String> = records.iter().map(|record| record.id.to_string()).collect();
-    tx.execute(&FORGET_REQUESTS, args![ids]).await?;
-    let again = |record: Record| record.waiting(record.run_at, record.attempt, record.last_error.clone());
-    tx.insert_many(&READY, row::ready(records.into_iter().map(again).collect())).await?;
+    let ids: Vec<String> = again.iter().map(|job| job.id.to_string()).collect();
+    tx.send(&FORGET_REQUESTS, args![ids]).await?;
+    tx.insert_many(&READY, row::ready(again)).await?;
     tx.notify(CHANNEL).await?;
     Ok(())
 }
 
-fn fresh(row: &Row, now: Timestamp) -> Result<Record, Error> {
-    Ok(Record {
+fn fresh(row: &Row, now: Timestamp) -> Result<Waiting, Error> {
+    Ok(Waiting {
         id: row.parse("id")?,
         queue: row.get("queue")?,
         kind: row.get("kind")?,
@@ -162,7 +158,6 @@ fn fresh(row: &Row, now: Timestamp) -> Result<Record, Error> {
         attempt: 0,
         max_attempts: row.get("max_attempts")?,
         enqueued_at: row.get("enqueued_at")?,
-        started_at: 0,
         traceparent: row.get("traceparent")?,
         unique_key: None,
         last_error: row.get("last_error")?,

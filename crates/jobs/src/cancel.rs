@@ -73,9 +73,7 @@ async fn take_waiting(tx: &mut Tx, ids: Vec<String>, now: Timestamp) -> Result<u
 pub(crate) async fn end_waiting(tx: &mut Tx, rows: &[Row], now: Timestamp) -> Result<usize, Error> {
     let mut ended = Vec::with_capacity(rows.len());
     for row in rows {
-        let mut record = lease::record(row, now)?;
-        // It was not claimed, so nothing was begun.
-        record.attempt -= 1;
+        let record = lease::record(row, now)?;
         let error = record.last_error.clone();
         finished(&record.queue, &record.kind, "cancelled").increment(1);
         ended.push((Job::new(record, "".into(), 0), Outcome::Cancelled { error }));

@@ -111,7 +111,7 @@ pub(crate) async fn claim(
     Ok(jobs)
 }
 
-/// A row of `jobs_ready` as a claim would have it.
+/// A row of `jobs_ready` that nobody has claimed.
 pub(crate) fn record(row: &quintet_store::Row, now: Timestamp) -> Result<Record, Error> {
     Ok(Record {
         id: row.parse("id")?,
@@ -120,8 +120,7 @@ pub(crate) fn record(row: &quintet_store::Row, now: Timestamp) -> Result<Record,
         args: row.get("args")?,
         priority: row.get("priority")?,
         run_at: row.get("run_at")?,
-        // Counted here, so that a job that kills its worker uses up its attempts.
-        attempt: row.get::<i64>("attempt")? + 1,
+        attempt: row.get("attempt")?,
         max_attempts: row.get("max_attempts")?,
         enqueued_at: row.get("enqueued_at")?,
         started_at: micros(now),
@@ -186,10 +185,10 @@ async fn read_leases(tx: &mut Tx, ids: Vec<String>) -> Result<HashMap<String, Ve
 /// Writes a lease's marks, or removes it when it has no open place.
 async fn write_marks(tx: &mut Tx, lease: &str, marks: Vec<u8>) -> Result<(), Error> {
     if marks.iter().all(|mark| *mark == RECORDED) {
-        tx.execute("DELETE FROM jobs_lease WHERE id = $1", args![lease]).await?;
+        tx.send("DELETE FROM jobs_lease WHERE id = $1", args![lease]).await?;
     } else {
         let marks = String::from_utf8_lossy(&marks).into_owned();
-        tx.execute("UPDATE jobs_lease SET ended = $2 WHERE id = $1", args![lease, marks]).await?;
+        tx.send("UPDATE jobs_lease SET ended = $2 WHERE id = $1", args![lease, marks]).await?;
     }
     Ok(())
 }
@@ -242,7 +241,7 @@ pub(crate) async fn finish(
         tx.insert_many(&HISTORY, row::history(&past, micros(now))).await?;
     }
     if !freed.is_empty() {
-        tx.execute(&FREE_UNIQUE, args![freed]).await?;
+        tx.send(&FREE_UNIQUE, args![freed]).await?;
     }
     if !again.is_empty() {
         tx.insert_many(&READY, row::ready(again)).await?;

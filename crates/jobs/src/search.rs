@@ -160,13 +160,18 @@ pub async fn search(
     Ok(merge(places, limit))
 }
 
-/// The part of the history to read; the dead letters have an index of their own.
+/// The dead letters; the first condition is that of the index they have with the cancelled jobs.
+pub(crate) const DISCARDED: &str = "state <> 'completed' AND state = 'discarded'";
+/// The cancelled jobs.
+pub(crate) const CANCELLED: &str = "state <> 'completed' AND state = 'cancelled'";
+
+/// The part of the history to read.
 fn part_of_history(state: Option<State>) -> Option<&'static str> {
     match state {
         None => Some("TRUE"),
         Some(State::Completed) => Some("state = 'completed'"),
-        Some(State::Discarded) => Some("state <> 'completed' AND state = 'discarded'"),
-        Some(State::Cancelled) => Some("state <> 'completed' AND state = 'cancelled'"),
+        Some(State::Discarded) => Some(DISCARDED),
+        Some(State::Cancelled) => Some(CANCELLED),
         Some(State::Ready | State::Running) => None,
     }
 }
