@@ -4,10 +4,12 @@
 //! arrives. [`ResponseBody`] runs from upstream to client; it owns the upstream connection while the
 //! answer streams, does its I/O, and gives it back to the pool when the answer is complete.
 
+mod client;
 mod pace;
 mod request;
 mod response;
 
+pub(crate) use self::client::{ClientBody, ClientBodyError};
 pub(crate) use self::pace::MinRate;
 pub(crate) use self::request::{RequestBody, Upload, UploadPhase};
 pub(crate) use self::response::{ResponseBody, Streaming};
@@ -21,7 +23,7 @@ pub(crate) enum BodyError {
     #[error("the client sends the request body too slowly")]
     TooSlow,
     #[error("the client's request body broke off")]
-    Client(#[source] hyper::Error),
+    Client(#[source] ClientBodyError),
     #[error("the upstream's answer broke off")]
     Upstream(#[source] WireError),
     #[error("the upstream stopped sending")]

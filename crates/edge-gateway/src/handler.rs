@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 use quintet_http::problem::Problem;
 
 use self::caching::{Question, Verdict};
@@ -33,7 +33,7 @@ use self::limits::{RETRY_AFTER, check_access, no_room, quota_client, take_quota}
 use self::rewrite::rewrite;
 use self::upgrade::{is_upgrade, parts_request, upgraded};
 use crate::auth::{Denied, authorize};
-use crate::body::{MinRate, RequestBody, ResponseBody, Upload, UploadPhase};
+use crate::body::{ClientBody, MinRate, RequestBody, ResponseBody, Upload, UploadPhase};
 use crate::config::HttpMode;
 use crate::connection::ConnectionState;
 use crate::content;
@@ -51,7 +51,10 @@ use crate::{answer, path, trace};
 const GLOBAL_BUCKET: u32 = 0;
 
 /// Answers one request.
-pub(crate) async fn handle(state: Rc<ConnectionState>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(crate) async fn handle(
+    state: Rc<ConnectionState>,
+    request: Request<ClientBody>,
+) -> Response<ResponseBody> {
     let started = Instant::now();
     let fault = if state.http1.get() { state.io.head_parsed() } else { None };
     let empty = request.body().is_end_stream();
@@ -116,7 +119,7 @@ enum Outcome {
 
 async fn process(
     state: &Rc<ConnectionState>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     exchange: &mut Exchange,
     extra: &mut Extra,
 ) -> Result<Outcome, Problem> {
@@ -303,7 +306,7 @@ async fn own_page(
 fn request_body(
     state: &Rc<ConnectionState>,
     route: &Route,
-    body: Incoming,
+    body: ClientBody,
     min_rate: Option<MinRate>,
     extra: &mut Extra,
 ) -> Result<(RequestBody, Option<Rc<Upload>>), Problem> {

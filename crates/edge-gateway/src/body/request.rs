@@ -8,10 +8,9 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::BodyError;
 use super::pace::{MinRate, Pace};
+use super::{BodyError, ClientBody};
 use crate::connection::ConnectionState;
 use crate::mirror::Copy;
 use crate::proxy::Kept;
@@ -118,7 +117,7 @@ pub(crate) enum RequestBody {
     /// Held in memory, as copies of small requests are.
     Whole(Bytes),
     Stream {
-        incoming: Incoming,
+        incoming: ClientBody,
         upload: Rc<Upload>,
     },
 }

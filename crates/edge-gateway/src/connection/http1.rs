@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::ConnectionState;
+use crate::body::ClientBody;
 use crate::client_io::ClientIo;
 use crate::config::Limits;
 
@@ -85,7 +86,9 @@ async fn serve_until_idle<S: ClientStream>(
         let service_fn = service_fn(move |request: Request<Incoming>| {
             let state = Rc::clone(&service_state);
             // hyper keeps the place for this future while the connection is idle; with the box it is a pointer's.
-            Box::pin(async move { Ok::<_, Infallible>(crate::handler::handle(state, request).await) })
+            Box::pin(async move {
+                Ok::<_, Infallible>(crate::handler::handle(state, request.map(ClientBody::Hyper)).await)
+            })
         });
         let view = state.worker.view();
         let builder = builder(view.limits());

@@ -3,10 +3,10 @@
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use hyper::body::{Body, Incoming};
+use http_body::Body as _;
 use quintet_http::problem::Problem;
 
-use crate::body::RequestBody;
+use crate::body::{ClientBody, RequestBody};
 use crate::head_guard::Fault;
 use crate::proxy::Failure;
 use crate::wire::AnswerBody;
@@ -40,7 +40,7 @@ pub(super) fn check_values(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Checks the framing of a request with a body and puts its length into one spelling.
-pub(super) fn check(parts: &mut Parts, body: &Incoming) -> Result<(), Problem> {
+pub(super) fn check(parts: &mut Parts, body: &ClientBody) -> Result<(), Problem> {
     let mut encodings = parts.headers.get_all(TRANSFER_ENCODING).iter();
     if let Some(encoding) = encodings.next()
         && (encodings.next().is_some() || !encoding.as_bytes().eq_ignore_ascii_case(b"chunked"))

@@ -3,16 +3,15 @@
 use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
 use quintet_http::problem::Problem;
 
 use super::host::{bad_host, host_name, is_authority};
 use crate::answer;
-use crate::body::ResponseBody;
+use crate::body::{ClientBody, ResponseBody};
 use crate::worker::View;
 
 /// Sends any request to HTTPS; one without a usable host cannot be sent anywhere.
-pub(super) fn of_any(view: &View, request: &Request<Incoming>) -> Result<Response<ResponseBody>, Problem> {
+pub(super) fn of_any(view: &View, request: &Request<ClientBody>) -> Result<Response<ResponseBody>, Problem> {
     match request.headers().get(HOST).and_then(|host| host.to_str().ok()) {
         Some(host) if *request.method() != Method::CONNECT => to(view, host, request.uri()),
         _ => Err(bad_host()),

@@ -5,13 +5,13 @@ use std::rc::Rc;
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use quintet_http::problem::Problem;
 
 use super::framing::check_answer;
 use super::{Extra, Outcome};
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::{ClientBody, RequestBody, ResponseBody};
 use crate::connection::ConnectionState;
 use crate::exchange::Exchange;
 use crate::headers::strip_response;
@@ -20,7 +20,7 @@ use crate::tunnel;
 use crate::wire::AnswerBody;
 
 /// An upgrade that can be tunnelled: HTTP/1.1, asked for in both headers, without a body.
-pub(super) fn is_upgrade(parts: &Parts, body: &Incoming) -> bool {
+pub(super) fn is_upgrade(parts: &Parts, body: &ClientBody) -> bool {
     parts.version == Version::HTTP_11
         && body.is_end_stream()
         && parts.headers.contains_key(UPGRADE)
