@@ -23,12 +23,20 @@ impl Table {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
     }
 
+    /// Sets the keys of another that are not there yet.
+    pub(super) fn merge(&mut self, other: &Self) {
+        other.0.iter().for_each(|(key, value)| self.set(key, value));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// `{ a = 1 }`
     pub(super) fn inline(&self) -> String {
+        if self.is_empty() {
+            return "{}".to_owned();
+        }
         let pairs: Vec<String> =
             self.0.iter().map(|(key, value)| format!("{} = {value}", bare(key))).collect();
         format!("{{ {} }}", pairs.join(", "))
@@ -101,6 +109,9 @@ pub(super) struct Draft {
     pub(super) https: Vec<String>,
     pub(super) http: Vec<String>,
     pub(super) listen: Table,
+    /// Those of `https` and `http` whose connections begin with a PROXY header, and networks of proxies.
+    pub(super) proxied: Vec<String>,
+    pub(super) proxies: Vec<String>,
     /// Files of chain and key.
     pub(super) certificates: Vec<(String, String)>,
     pub(super) limits: Table,

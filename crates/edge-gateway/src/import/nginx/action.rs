@@ -6,7 +6,7 @@ use super::rewrite;
 use super::scope::Scope;
 use super::server::{Server, Shared, max_body};
 use super::tree::Directive;
-use super::upstream::Target;
+use super::upstream::{Target, holds_name};
 use super::values::{self, bytes, milliseconds};
 use crate::import::draft::{Draft, Matched, Table, list, text};
 use crate::router::editable_header;
@@ -14,6 +14,7 @@ use crate::router::editable_header;
 mod files;
 mod headers;
 mod limits;
+mod speech;
 
 /// The keys of a route besides what it matches.
 pub(super) struct Made {
@@ -43,7 +44,7 @@ pub(super) fn convert<'t>(
     }
     if let Some(directive) = scope.own("return") {
         keys = answer(directive, remarks)?;
-    } else if let Some(directive) = scope.own("proxy_pass") {
+    } else if let Some(directive) = scope.own("proxy_pass").or_else(|| scope.own("grpc_pass")) {
         proxy(directive, scope, matched, shared, draft, &mut keys, remarks)?;
     } else if let Some(named) = fallback_location(scope, server) {
         // The named location's own block comes before what is around the one that names it.
@@ -153,24 +154,36 @@ fn proxy<'t>(
         remarks.left_out(directive, "its target is no plain URL");
         return None;
     };
-    if target.tls {
-        remarks.missing(Some(&directive.place), "TLS to this upstream, which is spoken to in the clear here");
-    }
-    let index = shared.upstreams.of(&target, &directive.place, draft, remarks);
+    let family = speech::family(directive);
+    let speech = speech::of(directive, &target, scope, remarks);
+    let index = shared.upstreams.of(&target, &speech, &directive.place, draft, remarks);
     let upstream = draft.upstreams.get_mut(index)?;
-    if let Some(time) = scope.one("proxy_connect_timeout").and_then(|time| milliseconds(time.arg(0))) {
+    resolver(scope, upstream, remarks);
+    if let Some(time) =
+        scope.one(&format!("{family}_connect_timeout")).and_then(|time| milliseconds(time.arg(0)))
+    {
         upstream.set("connect_timeout_ms", time.max(1));
     }
     keys.set("upstream", upstream.value("name")?);
-    let time = scope.one("proxy_read_timeout").and_then(|time| milliseconds(time.arg(0)));
+    let time = scope.one(&format!("{family}_read_timeout")).and_then(|time| milliseconds(time.arg(0)));
     keys.set("timeout_ms", time.unwrap_or(60_000).max(1));
     if let Some(most) = scope.one("client_max_body_size").and_then(|size| bytes(size.arg(0))) {
         keys.set("max_body", max_body(most));
     }
     path(directive, &target, scope, matched, keys, remarks);
-    headers::requests(scope, &directive.place, keys, remarks);
+    headers::requests(scope, family, &directive.place, keys, remarks);
     cache(scope, keys, remarks);
     Some(())
+}
+
+/// How often names are looked up.
+fn resolver(scope: &Scope<'_>, upstream: &mut Table, remarks: &mut Remarks) {
+    let Some(directive) = scope.one("resolver").filter(|_| holds_name(upstream)) else { return };
+    remarks.differs(&directive.place, "names of upstreams are looked up by the system's resolver");
+    let valid = directive.args.iter().find_map(|arg| arg.strip_prefix("valid=")).and_then(milliseconds);
+    if let Some(time) = valid {
+        upstream.set("resolve_interval_ms", time.clamp(100, 3_600_000));
+    }
 }
 
 /// What becomes of the path: the URI of `proxy_pass` replaces the location's prefix, and `rewrite` comes before.

@@ -199,7 +199,9 @@ pub(super) fn only_redirects(block: &[Directive]) -> bool {
             "return" if directive.arg(0) == "404" => false,
             "return" if https(directive) => true,
             "if" | "location" if only_redirects(&directive.block) => true,
-            "return" | "if" | "location" | "rewrite" | "root" | "proxy_pass" | "try_files" => return false,
+            "return" | "if" | "location" | "rewrite" | "root" | "proxy_pass" | "grpc_pass" | "try_files" => {
+                return false;
+            }
             _ => false,
         };
     }

@@ -8,7 +8,7 @@ use super::scope::Scope;
 use super::tree::{Directive, Place};
 use super::upstream::Upstreams;
 use super::values::{bytes, milliseconds};
-use crate::import::draft::Draft;
+use crate::import::draft::{Draft, Table, list};
 
 /// What the whole configuration has besides its servers.
 pub(super) struct Shared<'t> {
@@ -31,7 +31,12 @@ const KNOWN: &str = "include server upstream limit_req_zone events user pid work
     types types_hash_max_size types_hash_bucket_size default_type server_names_hash_bucket_size \
     server_names_hash_max_size variables_hash_max_size variables_hash_bucket_size map_hash_bucket_size keepalive_requests \
     ssl_session_cache ssl_session_timeout ssl_session_tickets ssl_prefer_server_ciphers ssl_dhparam ssl_ecdh_curve \
-    ssl_stapling ssl_stapling_verify ssl_trusted_certificate ssl_buffer_size resolver resolver_timeout \
+    ssl_stapling ssl_stapling_verify ssl_trusted_certificate ssl_buffer_size resolver resolver_timeout real_ip_header \
+    set_real_ip_from real_ip_recursive grpc_pass grpc_set_header grpc_read_timeout grpc_send_timeout grpc_connect_timeout grpc_ssl_name \
+    grpc_ssl_server_name grpc_ssl_verify grpc_ssl_verify_depth grpc_ssl_trusted_certificate grpc_ssl_certificate \
+    grpc_ssl_certificate_key grpc_ssl_session_reuse proxy_ssl_name proxy_ssl_server_name proxy_ssl_verify \
+    proxy_ssl_verify_depth proxy_ssl_trusted_certificate proxy_ssl_certificate proxy_ssl_certificate_key \
+    proxy_ssl_session_reuse \
     proxy_http_version proxy_buffering proxy_request_buffering proxy_buffers proxy_buffer_size \
     proxy_busy_buffers_size proxy_max_temp_file_size proxy_temp_file_write_size proxy_headers_hash_max_size \
     proxy_headers_hash_bucket_size proxy_socket_keepalive proxy_cache_path proxy_cache_lock gzip_vary gzip_proxied \
@@ -65,12 +70,6 @@ pub(super) fn remark_unknown(block: &[Directive], remarks: &mut Remarks) {
             "ssl_protocols" => remarks.differs(&directive.place, "the gateway speaks TLS 1.2 and 1.3 alone"),
             "ssl_ciphers" | "ssl_conf_command" => {
                 remarks.differs(&directive.place, "the gateway's cipher suites are its own");
-            }
-            "proxy_ssl_verify"
-            | "proxy_ssl_server_name"
-            | "proxy_ssl_name"
-            | "proxy_ssl_trusted_certificate" => {
-                remarks.left_out(directive, "the upstream is spoken to in the clear");
             }
             "stream" | "mail" => remarks.left_out(directive, "the gateway serves HTTP alone"),
             "fastcgi_pass" | "uwsgi_pass" | "scgi_pass" | "memcached_pass" => {
@@ -189,7 +188,7 @@ fn server<'t>(
 
 /// Takes the sockets of a server. Whether one of them is for TLS, and whether it answers to all names.
 fn listen(scope: &Scope<'_>, place: &Place, draft: &mut Draft, remarks: &mut Remarks) -> (bool, bool) {
-    let (mut tls, mut is_default) = (false, false);
+    let (mut tls, mut is_default, mut proxied) = (false, false, false);
     let directives = scope.all("listen");
     if directives.is_empty() {
         push(&mut draft.http, "0.0.0.0:80".to_owned());
@@ -206,14 +205,40 @@ fn listen(scope: &Scope<'_>, place: &Place, draft: &mut Draft, remarks: &mut Rem
             remarks.left_out(directive, "this address is taken for TCP alone");
             continue;
         }
+        proxied |= has("proxy_protocol");
         if has("proxy_protocol") {
-            remarks.differs(&directive.place, "`proxy_protocol` is left out");
+            push(&mut draft.proxied, address.clone());
         }
         let secure = has("ssl") || scope.own("ssl").is_some_and(|ssl| ssl.arg(0) == "on");
         tls |= secure;
         push(if secure { &mut draft.https } else { &mut draft.http }, address);
     }
+    real_ip(scope, place, proxied, draft, remarks);
     (tls, is_default)
+}
+
+/// Whose word counts for the address of a client.
+fn real_ip(scope: &Scope<'_>, place: &Place, proxied: bool, draft: &mut Draft, remarks: &mut Remarks) {
+    let header = scope.one("real_ip_header");
+    let by_proxy_header = header.is_some_and(|header| header.arg(0) == "proxy_protocol");
+    if !proxied {
+        let told = header.or_else(|| scope.one("set_real_ip_from")).filter(|_| !by_proxy_header);
+        if let Some(directive) = told {
+            remarks.left_out(directive, "the gateway believes no header about the client's address");
+        }
+        return;
+    }
+    if !by_proxy_header {
+        remarks.differs(place, "the client is the one that the PROXY header names, in limits and logs too");
+    }
+    for directive in scope.all("set_real_ip_from") {
+        let network = directive.arg(0).to_owned();
+        if crate::limits::Networks::parse(std::slice::from_ref(&network)).is_err() {
+            remarks.left_out(directive, "it is no network that the gateway takes");
+        } else {
+            push(&mut draft.proxies, network);
+        }
+    }
 }
 
 fn push(list: &mut Vec<String>, address: String) {
@@ -276,6 +301,19 @@ fn complete(draft: &mut Draft, remarks: &mut Remarks) {
     if draft.https.is_empty() {
         draft.https.push("0.0.0.0:8443".to_owned());
         remarks.missing(None, "listen.https: nginx had no TLS listener, and the gateway always has one");
+    }
+    if !draft.proxied.is_empty() {
+        if draft.proxies.is_empty() {
+            draft.proxies.push("192.0.2.1".to_owned());
+            remarks.missing(
+                None,
+                "listen.proxy_protocol.from: the networks of the proxies, which nginx does not ask for",
+            );
+        }
+        let mut expected = Table::default();
+        expected.set("from", list(&draft.proxies));
+        expected.set("listeners", list(&draft.proxied));
+        draft.listen.set("proxy_protocol", expected.inline());
     }
     if draft.certificates.is_empty() {
         let file = |name: &str| format!("/etc/quintet/{name}.pem");

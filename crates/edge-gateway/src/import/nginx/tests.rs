@@ -63,6 +63,11 @@ fn a_php_site_of_which_little_can_be_converted() {
 }
 
 #[test]
+fn upstreams_over_tls_and_grpc_behind_a_balancer() {
+    golden("", "secure-upstreams");
+}
+
+#[test]
 fn a_configuration_in_many_files() {
     golden("includes", "nginx");
 }
@@ -161,6 +166,15 @@ fn what_cannot_be_converted_does_not_fall_to_another_route() {
 }
 
 #[test]
+fn headers_that_name_the_client_are_believed_nowhere_unless_a_listener_takes_them() {
+    let imported =
+        import("server { real_ip_header X-Forwarded-For; set_real_ip_from 10.0.0.0/8; return 200; }")
+            .unwrap();
+    assert!(imported.remarks.iter().any(|line| line.contains("not converted: `real_ip_header")));
+    assert!(!imported.toml.contains("proxy_protocol"), "{}", imported.toml);
+}
+
+#[test]
 fn networks_keep_their_meaning() {
     for (rules, expected) in [
         ("allow 10.0.0.0/8; deny all;", "allow = [\"10.0.0.0/8\"]\n"),
@@ -186,6 +200,9 @@ fn whatever_is_imported_is_valid_or_said_not_to_be() {
         "server { listen 443 ssl; location \"/{x}\" { proxy_pass http://a; } location // { return 200; } }",
         "server { listen unix:/x; listen 80; location / { return 301 ftp://x; } }",
         "server { location / { return 200 \"\u{1}\\\"{$x\"; } location /a { add_header a\"b c; return 200; } }",
+        "upstream a_b { server x; server y; } server { location / { proxy_pass https://a_b; } location /b { grpc_pass a_b; } }",
+        "server { listen 80 proxy_protocol; set_real_ip_from 10.0.0.1/8; location / { proxy_pass https://unix:/x; } }",
+        "server { location / { proxy_pass https://-a-:8443; } location /g { grpc_pass grpcs://[::1]:1; } }",
         "upstream a { } upstream A_ { server x; } server { location / { proxy_pass http://a; } }",
         "server { location / { root ../x; index a/b ..; try_files a b; } location = / { root /x; } }",
     ] {

@@ -1,4 +1,4 @@
-//! `upstream` blocks and the targets of `proxy_pass`.
+//! `upstream` blocks and the targets of `proxy_pass` and `grpc_pass`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -6,20 +6,26 @@ use std::net::{IpAddr, SocketAddr};
 use super::remarks::Remarks;
 use super::tree::{Directive, Place};
 use super::values::milliseconds;
+use crate::config::Site;
 use crate::import::draft::{Draft, Table, text};
 
-/// Stands for an address that only a resolver knows (RFC 5737): nothing answers there.
+/// Stands for what is no address (RFC 5737): nothing answers there.
 const NOWHERE: &str = "192.0.2.1";
 
-/// Upstreams by what nginx calls them; the index is that of the draft.
+/// Upstreams by what nginx calls them; an index is that of the draft. One that is spoken to in several ways, such as with
+/// TLS and without, is as many upstreams of the gateway.
 #[derive(Debug, Default)]
 pub(super) struct Upstreams {
-    by_name: BTreeMap<String, usize>,
+    by_name: BTreeMap<String, Vec<usize>>,
+    /// How each is spoken to; those that are only declared so far have no place here.
+    spoken: BTreeMap<usize, String>,
+    /// Of `upstream` blocks.
+    declared: BTreeMap<String, Table>,
     /// The gateway's names.
     names: BTreeSet<String>,
 }
 
-/// Where `proxy_pass` sends requests.
+/// Where requests are sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target<'u> {
     pub(super) tls: bool,
@@ -31,10 +37,10 @@ pub(super) struct Target<'u> {
 impl<'u> Target<'u> {
     /// None for a target with variables, and for what is no address.
     pub(super) fn parse(url: &'u str) -> Option<Self> {
-        let (tls, rest) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
-            (Some(rest), _) => (false, rest),
-            (None, rest) => (true, rest?),
-        };
+        let schemes = [("http://", false), ("https://", true), ("grpc://", false), ("grpcs://", true)];
+        let known = schemes.into_iter().find_map(|(scheme, tls)| Some((tls, url.strip_prefix(scheme)?)));
+        // `grpc_pass` does without a scheme.
+        let (tls, rest) = known.or_else(|| (!url.contains("//")).then_some((false, url)))?;
         if url.contains('$') || rest.is_empty() {
             return None;
         }
@@ -48,6 +54,21 @@ impl<'u> Target<'u> {
         let at = rest.find('/').unwrap_or(rest.len());
         let (authority, uri) = rest.split_at(at);
         (!authority.is_empty()).then_some(Self { tls, authority, uri: (!uri.is_empty()).then_some(uri) })
+    }
+}
+
+impl<'u> Target<'u> {
+    /// The name that nginx calls it by in TLS; none for an IP address.
+    pub(super) fn server_name(&self) -> Option<&'u str> {
+        if self.authority.starts_with("unix:") {
+            return Some("localhost");
+        }
+        let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let host = match self.authority.rsplit_once(':') {
+            Some((host, port)) if is_port(port) => host,
+            _ => self.authority,
+        };
+        host.trim_matches(['[', ']']).parse::<IpAddr>().is_err().then_some(host)
     }
 }
 
@@ -85,28 +106,45 @@ impl Upstreams {
         addresses.retain(|address| seen.insert(address.clone()));
         table.set("addresses", format!("[{}]", addresses.join(", ")));
         table.set("balance", text(balance));
-        self.by_name.insert(block.arg(0).to_owned(), draft.upstreams.len());
+        self.by_name.insert(block.arg(0).to_owned(), vec![draft.upstreams.len()]);
+        self.declared.insert(block.arg(0).to_owned(), table.clone());
         draft.upstreams.push(table);
     }
 
-    /// The index of the upstream that a target means, made where there is none.
+    /// The index of the upstream that a target means and that is spoken to like this, made where there is none.
     pub(super) fn of(
         &mut self,
         target: &Target<'_>,
+        speech: &Table,
         place: &Place,
         draft: &mut Draft,
         remarks: &mut Remarks,
     ) -> usize {
-        if let Some(known) = self.by_name.get(target.authority) {
-            return *known;
+        let known = self.by_name.entry(target.authority.to_owned()).or_default().clone();
+        let how = speech.to_string();
+        if let Some(same) = known.iter().find(|at| self.spoken.get(at) == Some(&how)) {
+            return *same;
+        }
+        if let Some(unused) = known.iter().find(|at| !self.spoken.contains_key(at))
+            && let Some(table) = draft.upstreams.get_mut(*unused)
+        {
+            table.merge(speech);
+            self.spoken.insert(*unused, how);
+            return *unused;
         }
         let mut table = Table::default();
         table.set("name", text(&self.free_name(target.authority)));
-        let default_port = if target.tls { 443 } else { 80 };
-        let address = address(target.authority, default_port, place, remarks);
-        table.set("addresses", format!("[{}]", text(&address)));
+        if let Some(declared) = self.declared.get(target.authority) {
+            table.merge(declared);
+        } else {
+            let default_port = if target.tls { 443 } else { 80 };
+            let address = address(target.authority, default_port, place, remarks);
+            table.set("addresses", format!("[{}]", text(&address)));
+        }
+        table.merge(speech);
         let index = draft.upstreams.len();
-        self.by_name.insert(target.authority.to_owned(), index);
+        self.by_name.entry(target.authority.to_owned()).or_default().push(index);
+        self.spoken.insert(index, how);
         draft.upstreams.push(table);
         index
     }
@@ -158,7 +196,7 @@ fn server(directive: &Directive, remarks: &mut Remarks) -> Option<String> {
     })
 }
 
-/// An address as the gateway takes it: of a socket, or an IP address with its port.
+/// An address as the gateway takes it: of a socket, or an IP address or name with its port.
 fn address(text: &str, default_port: u16, place: &Place, remarks: &mut Remarks) -> String {
     if let Some(path) = text.strip_prefix("unix:")
         && path.starts_with('/')
@@ -178,8 +216,18 @@ fn address(text: &str, default_port: u16, place: &Place, remarks: &mut Remarks) 
     if name == "localhost" {
         return format!("127.0.0.1:{port}");
     }
+    let named = format!("{}:{port}", name.to_ascii_lowercase());
+    if matches!(named.parse(), Ok(Site::Name(_))) {
+        return named;
+    }
     remarks.missing(Some(place), &format!("the address of `{name}`, which stands as {NOWHERE}:{port} here"));
     format!("{NOWHERE}:{port}")
+}
+
+/// Whether an upstream has a DNS name among its addresses.
+pub(super) fn holds_name(upstream: &Table) -> bool {
+    let addresses = upstream.value("addresses").unwrap_or_default();
+    addresses.split('"').skip(1).step_by(2).any(|one| matches!(one.parse(), Ok(Site::Name(_))))
 }
 
 fn hash_key(directive: &Directive, table: &mut Table, remarks: &mut Remarks) {

@@ -1,4 +1,4 @@
-//! `proxy_set_header` and `add_header`.
+//! `proxy_set_header`, `grpc_set_header` and `add_header`.
 
 use super::{Draft, Remarks, Scope, Table, editable_header, list, text, values};
 use crate::import::nginx::tree::{Directive, Place};
@@ -21,10 +21,16 @@ const OWN: [(&str, &[&str]); 10] = [
 ];
 
 /// Headers on their way upstream.
-pub(super) fn requests(scope: &Scope<'_>, place: &Place, keys: &mut Table, remarks: &mut Remarks) {
+pub(super) fn requests(
+    scope: &Scope<'_>,
+    family: &str,
+    place: &Place,
+    keys: &mut Table,
+    remarks: &mut Remarks,
+) {
     let (mut set, mut remove) = (Table::default(), Vec::new());
     let mut host_said = false;
-    for directive in scope.all("proxy_set_header") {
+    for directive in scope.all(&format!("{family}_set_header")) {
         let (name, value) = (directive.arg(0).to_ascii_lowercase(), directive.arg(1));
         host_said |= name == "host";
         let own = OWN.iter().find(|(own, _)| *own == name);
@@ -44,8 +50,7 @@ pub(super) fn requests(scope: &Scope<'_>, place: &Place, keys: &mut Table, remar
         }
     }
     if !host_said {
-        remarks
-            .differs(place, "upstreams get the client's `Host`; nginx sends them the name in `proxy_pass`");
+        remarks.differs(place, "upstreams get the client's `Host`; nginx sends them the name that it calls");
     }
     let mut edits = Table::default();
     if !remove.is_empty() {
