@@ -28,6 +28,9 @@ mod message;
 #[path = "attacks/responses.rs"]
 mod responses;
 #[cfg(test)]
+#[path = "attacks/slow.rs"]
+mod slow;
+#[cfg(test)]
 #[path = "support/upstream.rs"]
 mod upstream;
 
