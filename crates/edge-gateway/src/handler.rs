@@ -39,6 +39,7 @@ use crate::connection::ConnectionState;
 use crate::content;
 use crate::exchange::Exchange;
 use crate::headers::is_safe;
+use crate::interim::Interim;
 use crate::limits::QuotaKey;
 use crate::mirror::Copy;
 use crate::proxy::{Failure, Forwarded, Target, forward, too_large};
@@ -50,10 +51,11 @@ use crate::{answer, path, trace};
 /// Bucket of the limit over all routes; each route has one of its own.
 const GLOBAL_BUCKET: u32 = 0;
 
-/// Answers one request.
+/// Answers one request; an upstream's answers before the final one go to `interim`.
 pub(crate) async fn handle(
     state: Rc<ConnectionState>,
     request: Request<ClientBody>,
+    interim: Interim,
 ) -> Response<ResponseBody> {
     let started = Instant::now();
     let fault = if state.http1.get() { state.io.head_parsed() } else { None };
@@ -65,7 +67,7 @@ pub(crate) async fn handle(
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut exchange = Exchange::new(Rc::clone(&state), started, method, uri, request_id.clone());
     exchange.listen(&request);
-    let mut extra = Extra::default();
+    let mut extra = Extra { interim, ..Extra::default() };
     let outcome = if let Some(fault) = fault {
         extra.close = true;
         Err(framing::refused(fault))
@@ -159,6 +161,7 @@ async fn process(
     }
     extra.wanted = route.content.as_ref().map(|content| Box::new(content.wanted(&parts)));
     if let Some(edits) = &route.response_headers {
+        extra.interim.withhold(&edits.remove);
         extra.edits = Some(Box::new(edits.of(&routing::values(state, exchange, &parts, &asked, route))));
     }
     check_access(state, route.access.as_deref())?;
@@ -232,17 +235,19 @@ async fn process(
     }
     let pool = view.pool(upstream).ok_or_else(|| *Failure::bad_gateway().problem)?;
     exchange.set_upstream(Rc::clone(pool));
-    let target = Target {
+    let mut target = Target {
         pool: Rc::clone(pool),
         timeout: route.timeout,
         body_idle: Duration::from_millis(view.limits().body_idle_timeout_ms),
         affinity: pool.upstream.affinity(state.client.key, &parts.headers),
         retries: route.retries,
         client: pool.upstream.introduced(&state.client),
+        interim: extra.interim.clone(),
     };
     if let Some(mut refreshing) = way.take_if(|way| way.at_once.is_some())
         && let Some(stale) = refreshing.at_once.take()
     {
+        target.interim = Interim::none();
         caching::refresh(worker, target, Request::from_parts(parts, request_body), refreshing);
         return Ok(Outcome::AtHand(stale));
     }
@@ -325,7 +330,7 @@ fn request_body(
 
 #[cfg(test)]
 mod tests {
-    fn size<A, B, F>(_: fn(A, B) -> F) -> usize {
+    fn size<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 

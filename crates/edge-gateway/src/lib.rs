@@ -25,6 +25,7 @@ mod head_guard;
 mod headers;
 mod identity;
 mod import;
+mod interim;
 mod limits;
 mod listener;
 mod metrics;

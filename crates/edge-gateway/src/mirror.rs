@@ -15,6 +15,7 @@ use http_body::Frame;
 
 use crate::body::RequestBody;
 use crate::connection::ConnectionState;
+use crate::interim::Interim;
 use crate::pool::Pool;
 use crate::proxy::{Retries, Target, forward, read_out};
 use crate::proxy_protocol::Ends;
@@ -118,6 +119,7 @@ impl Pending {
             affinity: Affinity::default(),
             retries: Retries::default(),
             client: self.client,
+            interim: Interim::none(),
         };
         match forward(&self.worker, &target, request, None).await {
             Ok(forwarded) => {

@@ -28,6 +28,7 @@ pub(crate) use self::read_out::read_out;
 use self::retries::Replay;
 pub(crate) use self::retries::{Kept, Retries};
 use crate::body::{RequestBody, Upload, UploadPhase};
+use crate::interim::Interim;
 use crate::pool::Pool;
 use crate::proxy_protocol::Ends;
 use crate::upstream::{Affinity, Endpoint};
@@ -49,6 +50,8 @@ pub(crate) struct Target {
     pub(crate) retries: Retries,
     /// Whom the upstream is told that the request is from, where it is.
     pub(crate) client: Option<Rc<Ends>>,
+    /// Gets the upstream's answers before the final one.
+    pub(crate) interim: Interim,
 }
 
 /// An upstream's answer, with what is needed to stream it.
@@ -265,7 +268,7 @@ async fn send(
     upload: Option<&Upload>,
     deadline: &mut Deadline,
 ) -> Option<Result<Response<AnswerBody>, WireError>> {
-    let mut sending = pin!(wire.send(request));
+    let mut sending = pin!(wire.send(request, &target.interim));
     let running = || upload.is_some_and(|upload| upload.phase() == UploadPhase::Running);
     let received = || upload.map(Upload::received);
     let mut answer_limit = || {

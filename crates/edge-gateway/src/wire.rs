@@ -25,6 +25,7 @@ pub(crate) use self::http1::read_pieces;
 use self::shared::Stream;
 pub(crate) use self::shared::{Shared, http2_builder};
 use crate::body::RequestBody;
+use crate::interim::Interim;
 use crate::proxy_protocol::Ends;
 use crate::upstream::{Purpose, Transport};
 
@@ -89,15 +90,16 @@ impl Wire {
         Ok(Self::Own(Box::new(Http1::new(stream, client))))
     }
 
-    /// Sends a request and waits for the head of the answer. HTTP/2 takes all of the request, HTTP/1.1 its body; one
+    /// Sends a request and waits for the head of the answer; `interim` gets what comes before it over HTTP/1.1. HTTP/2 takes all of the request, HTTP/1.1 its body; one
     /// that was never begun is whole again ([`WireError::is_unsent`]).
     pub(crate) async fn send(
         self,
         request: &mut Request<RequestBody>,
+        interim: &Interim,
     ) -> Result<Response<AnswerBody>, WireError> {
         match self {
             Self::Own(mut connection) => {
-                let head = connection.send(request).await?;
+                let head = connection.send(request, interim).await?;
                 Ok(head.map(|()| AnswerBody::Own(connection)))
             }
             Self::Place(stream) => Box::pin(stream.send(request)).await,

@@ -26,6 +26,7 @@ use super::ConnectionState;
 use crate::body::ClientBody;
 use crate::client_io::ClientIo;
 use crate::config::Limits;
+use crate::interim::Interim;
 
 /// Bytes that hyper may hold of one HTTP/1 message head and its pipelined successors.
 const BUFFER: usize = 64 * 1024;
@@ -87,7 +88,9 @@ async fn serve_until_idle<S: ClientStream>(
             let state = Rc::clone(&service_state);
             // hyper keeps the place for this future while the connection is idle; with the box it is a pointer's.
             Box::pin(async move {
-                Ok::<_, Infallible>(crate::handler::handle(state, request.map(ClientBody::Hyper)).await)
+                Ok::<_, Infallible>(
+                    crate::handler::handle(state, request.map(ClientBody::Hyper), Interim::none()).await,
+                )
             })
         });
         let view = state.worker.view();

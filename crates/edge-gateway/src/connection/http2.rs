@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 use super::{ConnectionState, until_drain};
 use crate::body::ClientBody;
 use crate::client_io::ClientIo;
+use crate::interim::Interim;
 use crate::worker::Worker;
 
 /// Per stream and connection, so that one client cannot make the gateway hold much.
@@ -35,7 +36,11 @@ pub(super) async fn serve(
     let service_state = Rc::clone(state);
     let service = service_fn(move |request: Request<Incoming>| {
         let state = Rc::clone(&service_state);
-        async move { Ok::<_, Infallible>(crate::handler::handle(state, request.map(ClientBody::Hyper)).await) }
+        async move {
+            Ok::<_, Infallible>(
+                crate::handler::handle(state, request.map(ClientBody::Hyper), Interim::none()).await,
+            )
+        }
     });
     let connection = hyper::server::conn::http2::Builder::new(LocalExecutor(Rc::clone(&state.worker)))
         .max_concurrent_streams(limits.h2_streams)

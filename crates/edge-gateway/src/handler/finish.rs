@@ -13,6 +13,7 @@ use crate::connection::ConnectionState;
 use crate::content::{self, Wanted};
 use crate::exchange::Exchange;
 use crate::headers::{X_REQUEST_ID, strip_response};
+use crate::interim::Interim;
 use crate::limits::{Decision, Quota};
 use crate::proxy::Forwarded;
 use crate::router::Edits;
@@ -20,9 +21,11 @@ use crate::router::Edits;
 /// Longest silence of an upstream in the middle of an answer; event streams send something more often.
 const ANSWER_IDLE: Duration = Duration::from_mins(5);
 
-/// What is added to the answer, whoever makes it.
+/// What is added to the answer or comes before it, whoever makes it.
 #[derive(Default)]
 pub(super) struct Extra {
+    /// Gets the upstream's answers before the final one.
+    pub(super) interim: Interim,
     pub(super) set_cookie: Option<HeaderValue>,
     pub(super) rate_limit: Option<(Quota, Decision)>,
     /// The connection must not serve another request.

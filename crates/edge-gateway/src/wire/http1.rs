@@ -28,6 +28,7 @@ use self::head::{Extent, Head};
 use self::upload::Sending;
 use super::{Io, WireError};
 use crate::body::RequestBody;
+use crate::interim::Interim;
 use crate::proxy_protocol::Ends;
 
 /// The longest head of an answer, and the most that is read at once of a body.
@@ -60,7 +61,8 @@ enum Answer {
     Head {
         /// It is the answer to a HEAD, which has no content.
         bodiless: bool,
-        interim: u32,
+        /// Answers that only announced it.
+        before: u32,
     },
     Length(u64),
     Chunked(Chunked),
@@ -106,7 +108,7 @@ impl Http1 {
         Pin::new(&mut self.io).poll_read(&mut cx, &mut buffer).is_pending()
     }
 
-    /// Sends a request, whose body it takes, and waits for the head of the answer.
+    /// Sends a request, whose body it takes, and waits for the head of the answer; `interim` gets the answers before it.
     ///
     /// # Errors
     ///
@@ -114,8 +116,9 @@ impl Http1 {
     pub(crate) async fn send(
         &mut self,
         request: &mut Request<RequestBody>,
+        interim: &Interim,
     ) -> Result<Response<()>, WireError> {
-        self.answer = Answer::Head { bodiless: *request.method() == Method::HEAD, interim: 0 };
+        self.answer = Answer::Head { bodiless: *request.method() == Method::HEAD, before: 0 };
         let mut begun = false;
         let mut broken = None;
         std::future::poll_fn(move |cx| {
@@ -132,7 +135,7 @@ impl Http1 {
                 Poll::Ready(Err(error)) => broken = Some(error),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
-            let outcome = ready!(self.poll_head(cx));
+            let outcome = ready!(self.poll_head(interim, cx));
             if outcome.is_err() {
                 self.answer = Answer::Broken;
             }
@@ -141,18 +144,24 @@ impl Http1 {
         .await
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, WireError>> {
+    fn poll_head(
+        &mut self,
+        interim: &Interim,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, WireError>> {
         loop {
-            let Answer::Head { bodiless, interim } = &mut self.answer else {
+            let Answer::Head { bodiless, before } = &mut self.answer else {
                 return Poll::Ready(Err(WireError::Closed));
             };
             match head::parse(&self.input, *bodiless)? {
                 Some(Head { response, length, .. }) if is_interim(response.status()) => {
-                    *interim += 1;
-                    if *interim > MAX_INTERIM {
+                    *before += 1;
+                    if *before > MAX_INTERIM {
                         return Poll::Ready(Err(WireError::Answer("too many interim answers")));
                     }
                     self.input = self.input.split_off(length);
+                    let (head, ()) = response.into_parts();
+                    interim.send(head.status, head.headers);
                 }
                 Some(head) => {
                     self.input = self.input.split_off(head.length);

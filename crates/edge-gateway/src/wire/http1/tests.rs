@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 
 use super::Http1;
 use crate::body::RequestBody;
+use crate::interim::Interim;
 use crate::wire::{Io, WireError};
 
 fn pair() -> (Http1, UnixStream) {
@@ -50,7 +51,7 @@ async fn an_answer_that_begins_early_does_not_hold_up_the_rest_of_the_request() 
     });
     let exchange = async {
         let mut request = request(Method::PUT, RequestBody::Whole(vec![b'x'; LENGTH].into()));
-        connection.send(&mut request).await.unwrap();
+        connection.send(&mut request, &Interim::none()).await.unwrap();
         let mut body = Vec::new();
         while let Some(next) = frame(&mut connection).await {
             body.extend_from_slice(&next.unwrap().into_data().unwrap());
@@ -71,7 +72,7 @@ async fn reusable_after(method: Method, answer: &'static [u8]) -> bool {
         peer.write_all(answer).await.unwrap();
         peer
     });
-    connection.send(&mut request(method, RequestBody::Empty)).await.unwrap();
+    connection.send(&mut request(method, RequestBody::Empty), &Interim::none()).await.unwrap();
     while let Some(next) = frame(&mut connection).await {
         next.unwrap();
     }
@@ -124,7 +125,8 @@ async fn an_answer_that_breaks_off_is_an_error() {
             read_head(&mut peer).await;
             peer.write_all(answer).await.unwrap();
         });
-        let mut outcome = connection.send(&mut request(Method::GET, RequestBody::Empty)).await.map(drop);
+        let mut outcome =
+            connection.send(&mut request(Method::GET, RequestBody::Empty), &Interim::none()).await.map(drop);
         while outcome.is_ok() {
             match frame(&mut connection).await {
                 Some(next) => outcome = next.map(drop),
@@ -143,7 +145,7 @@ async fn a_request_that_could_not_be_sent_stays_whole() {
     let (mut connection, peer) = pair();
     drop(peer);
     let mut request = request(Method::GET, RequestBody::Empty);
-    let error = connection.send(&mut request).await.unwrap_err();
+    let error = connection.send(&mut request, &Interim::none()).await.unwrap_err();
     assert!(error.is_unsent(), "{error:?}");
     assert_eq!(request.headers()["host"], "a");
 }
@@ -156,7 +158,33 @@ async fn interim_answers_without_end_are_cut_off() {
         peer.write_all(&b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100)).await.unwrap();
         peer
     });
-    let outcome = connection.send(&mut request(Method::GET, RequestBody::Empty)).await;
+    let outcome = connection.send(&mut request(Method::GET, RequestBody::Empty), &Interim::none()).await;
     assert!(matches!(outcome, Err(WireError::Answer(_))));
     drop(server.await);
+}
+
+#[tokio::test]
+async fn interim_answers_reach_whoever_waits_for_the_final_one() {
+    let (mut connection, mut peer) = pair();
+    let server = tokio::spawn(async move {
+        read_head(&mut peer).await;
+        peer.write_all(
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: close\r\n\r\n",
+        )
+        .await
+        .unwrap();
+        peer.write_all(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        peer
+    });
+    let interim = Interim::queued();
+    let mut request = request(Method::GET, RequestBody::Empty);
+    let response = connection.send(&mut request, &interim).await.unwrap();
+    assert_eq!(response.status(), 204);
+    let hints = interim.take().unwrap();
+    assert_eq!((hints.status().as_u16(), hints.headers().len()), (103, 1));
+    assert_eq!(hints.headers()["link"], "</a>");
+    assert_eq!(interim.take().unwrap().status(), 102);
+    assert!(interim.take().is_none());
+    drop(server.await);
+    assert!(connection.is_reusable(), "an interim answer's `Connection` says nothing of the connection");
 }
