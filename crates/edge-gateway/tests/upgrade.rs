@@ -41,11 +41,14 @@ fn a_successor_takes_all_sockets_and_the_service_over() {
     let mut fleet = Fleet::start();
     let before = fleet.current();
     let port = fleet.port();
-    // More workers than before and fewer leave no socket without a worker.
+    let sockets = fleet.sockets();
+    assert_eq!(sockets.len(), 3, "one for each worker and the admin listener");
+    // More workers than before and fewer leave no socket without a worker, and close none with what waits in its queue.
     for workers in [3, 1] {
         fleet.configure(workers, "");
         fleet.upgrade();
         fleet.get_often();
+        assert_eq!(fleet.sockets(), sockets);
     }
     assert_ne!(fleet.current(), before);
     assert_eq!(fleet.port(), port);

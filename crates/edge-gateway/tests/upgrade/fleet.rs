@@ -1,5 +1,6 @@
 //! A gateway that is upgraded again and again, watched as systemd would watch it.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -118,6 +119,27 @@ impl Fleet {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("\"listener\":\"https\"")).unwrap();
         line.split("127.0.0.1:").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+    }
+
+    /// The listening sockets of the TLS port and of the admin listener that the serving process holds, by inode.
+    pub(crate) fn sockets(&self) -> BTreeSet<u64> {
+        let tcp = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let port = format!(":{:04X}", self.port());
+        let listening = tcp.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+        // Fields: local address, state (0A listens), inode.
+        let tcp = listening
+            .filter(|line| line[1].ends_with(&port) && line[3] == "0A")
+            .map(|line| line[9].to_owned());
+        let unix = std::fs::read_to_string("/proc/net/unix").unwrap();
+        let path = self.path("admin.sock");
+        // Flag 00010000 listens; connections of the socket have its path too.
+        let unix =
+            unix.lines().filter(|line| line.ends_with(path.to_str().unwrap()) && line.contains(" 00010000 "));
+        let unix = unix.map(|line| line.split_ascii_whitespace().nth(6).unwrap().to_owned());
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.current())).unwrap();
+        let open: BTreeSet<PathBuf> = open.filter_map(|file| file.unwrap().path().read_link().ok()).collect();
+        let held = tcp.chain(unix).filter(|inode| open.contains(&PathBuf::from(format!("socket:[{inode}]"))));
+        held.map(|inode| inode.parse().unwrap()).collect()
     }
 
     pub(crate) fn load(&self, requests: usize) -> Load {
