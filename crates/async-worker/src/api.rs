@@ -131,6 +131,7 @@ fn failed(error: quintet_jobs::Error) -> Problem {
         quintet_jobs::Error::Store(store) if store.is_transient() => {
             Problem::unavailable(std::time::Duration::from_secs(1))
         }
+        quintet_jobs::Error::UniqueContended => Problem::unavailable(std::time::Duration::from_secs(1)),
         _ => Problem::internal(&error),
     }
 }

@@ -1,6 +1,10 @@
 //! Putting a job into the queue, in the caller's transaction.
 
+mod hold;
 mod many;
+mod unique;
+
+use std::collections::BTreeMap;
 
 use quintet_store::{Tx, args};
 use quintet_types::{Clock, JobId, Timestamp};
@@ -10,7 +14,10 @@ use crate::error::Error;
 use crate::lease::CHANNEL;
 use crate::row::Waiting;
 
+use unique::{Claim, Held};
+
 pub use many::enqueue_many;
+pub use unique::{Conflict, Unique, UniqueStates};
 
 /// Arguments beyond this belong in a blob: a lease holds those of its whole batch.
 pub(crate) const MAX_ARGS_BYTES: usize = 256 * 1024;
@@ -24,7 +31,7 @@ pub struct NewJob {
     priority: i16,
     run_at: Option<Timestamp>,
     max_attempts: u16,
-    unique_key: Option<String>,
+    unique: Option<Unique>,
     traceparent: Option<String>,
 }
 
@@ -38,7 +45,7 @@ impl NewJob {
             priority: 0,
             run_at: None,
             max_attempts: 20,
-            unique_key: None,
+            unique: None,
             traceparent: None,
         }
     }
@@ -70,7 +77,13 @@ impl NewJob {
     /// While a job with this key waits or runs, another is not enqueued.
     #[must_use]
     pub fn unique_key(self, key: impl Into<String>) -> Self {
-        Self { unique_key: Some(key.into()), ..self }
+        self.unique(Unique::by_key(key))
+    }
+
+    /// While a job that is the same waits or runs, or as `unique` says, another is not enqueued.
+    #[must_use]
+    pub fn unique(self, unique: Unique) -> Self {
+        Self { unique: Some(unique), ..self }
     }
 
     /// The trace the job continues, where it is not the current one.
@@ -87,17 +100,24 @@ pub struct Enqueued {
     pub id: JobId,
     /// Whether a job with the same unique key was there already.
     pub duplicate: bool,
+    /// Whether that job waits and was given the arguments or the time of this one ([`Conflict`]).
+    pub replaced: bool,
 }
 
 impl Waiting {
-    /// The row of a new job, continuing `traceparent` unless the job says what else.
-    fn new(clock: &dyn Clock, job: NewJob, traceparent: Option<&str>) -> Result<Self, Error> {
+    /// The row of a new job, continuing `traceparent` unless the job says what else, and the key that it wants.
+    fn new(
+        clock: &dyn Clock,
+        job: NewJob,
+        traceparent: Option<&str>,
+    ) -> Result<(Self, Option<Claim>), Error> {
         let args = job.args?;
         if args.len() > MAX_ARGS_BYTES {
             return Err(Error::ArgsTooLarge { kind: job.kind, bytes: args.len(), limit: MAX_ARGS_BYTES });
         }
         let now = clock.now_micros();
-        Ok(Self {
+        let claim = job.unique.map(|unique| unique.claim(&job.kind, &args, now)).transpose()?;
+        let waiting = Self {
             id: JobId::generate(clock, &quintet_types::SystemEntropy),
             queue: job.queue,
             kind: job.kind,
@@ -108,21 +128,26 @@ impl Waiting {
             max_attempts: i64::from(job.max_attempts),
             enqueued_at: now,
             traceparent: job.traceparent.or_else(|| traceparent.map(str::to_owned)),
-            unique_key: job.unique_key,
+            unique_key: claim.as_ref().map(|claim| claim.key.clone()),
             last_error: None,
-        })
+        };
+        Ok((waiting, claim))
     }
 }
 
 /// Enqueues a job in the caller's transaction; it exists if and when that commits.
 pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqueued, Error> {
     let traceparent = quintet_telemetry::trace::current_traceparent();
-    let job = Waiting::new(clock, job, traceparent.as_deref())?;
+    let (job, claim) = Waiting::new(clock, job, traceparent.as_deref())?;
     let id = job.id;
-    if let Some(key) = &job.unique_key
-        && let Some(holder) = hold_unique_key(tx, key, id).await?
-    {
-        return Ok(Enqueued { id: holder, duplicate: true });
+    if let Some(claim) = &claim {
+        let wanted = BTreeMap::from([(claim.key.clone(), (&job, claim))]);
+        let held = hold::hold(tx, wanted).await?;
+        if let Some(&Held::By { id, replaced }) = held.get(&claim.key) {
+            // A claim that passed over the job while it was looked at here comes back for it.
+            tx.notify(CHANNEL).await?;
+            return Ok(Enqueued { id, duplicate: true, replaced });
+        }
     }
     tx.send(
         "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at,
@@ -144,20 +169,5 @@ pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqu
     .await?;
     tx.notify(CHANNEL).await?;
     metrics::counter!("quintet_jobs_enqueued_total", "queue" => job.queue, "kind" => job.kind).increment(1);
-    Ok(Enqueued { id, duplicate: false })
-}
-
-/// Takes the key for `id`, or says which job holds it.
-async fn hold_unique_key(tx: &mut Tx, key: &str, id: JobId) -> Result<Option<JobId>, Error> {
-    let taken = tx
-        .execute(
-            "INSERT INTO jobs_unique (unique_key, job_id) VALUES ($1, $2) ON CONFLICT (unique_key) DO NOTHING",
-            args![key, id],
-        )
-        .await?;
-    if taken == 1 {
-        return Ok(None);
-    }
-    let row = tx.fetch_one("SELECT job_id FROM jobs_unique WHERE unique_key = $1", args![key]).await?;
-    Ok(Some(row.parse("job_id")?))
+    Ok(Enqueued { id, duplicate: false, replaced: false })
 }

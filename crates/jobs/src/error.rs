@@ -25,6 +25,12 @@ pub enum Error {
         /// What is allowed.
         limit: usize,
     },
+    /// A job is to be the only one also when it has ended, or for a period, and the period has no length.
+    #[error("a job that is unique in all states, or for a period, needs a period longer than zero")]
+    UniquePeriod,
+    /// A unique key changed hands again and again while the job was enqueued.
+    #[error("others took and gave up the job's unique key faster than it could be read")]
+    UniqueContended,
     /// The job's lease was taken away: it runs again elsewhere, nothing of this run may be kept.
     #[error("the lease of {job} was lost")]
     LeaseLost {
@@ -36,6 +42,10 @@ pub enum Error {
 impl Error {
     /// Whether running the same transaction again may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_retryable())
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::UniqueContended => true,
+            _ => false,
+        }
     }
 }

@@ -198,9 +198,12 @@ const COMPLETED: u8 = b'1';
 /// A place in `jobs_lease.ended`: it is in the history or back in the queue.
 const RECORDED: u8 = b'2';
 
+/// By the key, which is indexed. One that is held for a period stays.
 const FREE_UNIQUE: Sql = Sql::per_dialect(
-    "DELETE FROM jobs_unique WHERE job_id IN (SELECT value FROM json_each($1))",
-    "DELETE FROM jobs_unique WHERE job_id = ANY($1)",
+    "DELETE FROM jobs_unique
+     WHERE unique_key IN (SELECT value FROM json_each($1)) AND job_id IN (SELECT value FROM json_each($2))
+       AND expires_at = 0",
+    "DELETE FROM jobs_unique WHERE unique_key = ANY($1) AND job_id = ANY($2) AND expires_at = 0",
 );
 
 /// Moves ended jobs to the history or back to the queue.
@@ -212,7 +215,7 @@ pub(crate) async fn finish(
 ) -> Result<(), Error> {
     let mut past = Vec::with_capacity(ended.len());
     let mut again = Vec::new();
-    let mut freed = Vec::new();
+    let (mut keys, mut holders) = (Vec::new(), Vec::new());
     for (job, outcome) in ended {
         let record = &job.record;
         match outcome {
@@ -233,15 +236,16 @@ pub(crate) async fn finish(
                 continue;
             }
         }
-        if record.unique_key.is_some() {
-            freed.push(record.id.to_string());
+        if let Some(key) = &record.unique_key {
+            keys.push(key.clone());
+            holders.push(record.id.to_string());
         }
     }
     if !past.is_empty() {
         tx.insert_many(&HISTORY, row::history(&past, micros(now))).await?;
     }
-    if !freed.is_empty() {
-        tx.send(&FREE_UNIQUE, args![freed]).await?;
+    if !keys.is_empty() {
+        tx.send(&FREE_UNIQUE, args![keys, holders]).await?;
     }
     if !again.is_empty() {
         tx.insert_many(&READY, row::ready(again)).await?;

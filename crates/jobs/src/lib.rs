@@ -10,7 +10,7 @@
 //! - `jobs_lease`: one row for each claimed batch, with the jobs in it and a mark for each that
 //!   has ended. A claim deletes from `ready` and inserts the lease in one transaction, so a busy
 //!   queue costs two row changes a batch and not two a job.
-//! - `jobs_unique`: keys of jobs that must not be queued twice, held until the job ends.
+//! - `jobs_unique`: keys of jobs that must not be queued twice, held until the job ends or the key expires.
 //! - `jobs_history`: jobs that ended, for a while. The dead letters are those `discarded`.
 //! - `jobs_paused`: queues from which nothing is claimed.
 //! - `jobs_schedules`: when each schedule runs next.
@@ -48,7 +48,7 @@ pub use cron::{
     Expression, ExpressionError, Missed, Schedule, ScheduleError, ScheduleView, fire_due, register, run_now,
     schedules,
 };
-pub use enqueue::{Enqueued, NewJob, enqueue, enqueue_many};
+pub use enqueue::{Conflict, Enqueued, NewJob, Unique, UniqueStates, enqueue, enqueue_many};
 pub use error::Error;
 pub use handler::{Handler, HandlerError};
 pub use job::Job;

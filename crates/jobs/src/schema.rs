@@ -17,6 +17,7 @@ pub static MODULE: Module = Module {
             sql: Sql::per_dialect(TAKES, STORAGE),
             oldest_reader: 1,
         },
+        Migration { version: 7, name: "unique_for_a_period", sql: Sql::one(UNIQUE), oldest_reader: 1 },
     ],
 };
 
@@ -140,6 +141,12 @@ const TAKES: &str = "
 CREATE TRIGGER jobs_lease_takes AFTER INSERT ON jobs_lease BEGIN
     DELETE FROM jobs_ready WHERE id IN (SELECT value ->> 'id' FROM json_each(NEW.jobs));
 END;
+";
+
+/// A key may outlive its job until the end of a period. Zero: it does not.
+const UNIQUE: &str = "
+ALTER TABLE jobs_unique ADD COLUMN expires_at BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX jobs_unique_expiring ON jobs_unique (expires_at) WHERE expires_at > 0;
 ";
 
 /// A lease lives for milliseconds: compressing its jobs costs more than writing them. Rows of the queue die as fast

@@ -14,6 +14,8 @@ mod remote;
 mod schedules;
 #[path = "queue/storage.rs"]
 mod storage;
+#[path = "queue/unique.rs"]
+mod unique;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,12 +1,14 @@
 //! Enqueuing over HTTP, one job or many, once for each Idempotency-Key.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use http::StatusCode;
 use quintet_http::Problem;
 use quintet_http::extract::Json;
-use quintet_jobs::NewJob;
+use quintet_jobs::{Conflict, NewJob, Unique, UniqueStates};
 use quintet_module::Allowed;
 use quintet_module::idempotency::{self, Answer, Key, Outcome};
 use quintet_types::{JobId, Timestamp};
@@ -18,6 +20,8 @@ use super::{Api, Enqueue, failed};
 const MOST_JOBS: usize = 1_000;
 /// Longer names are none.
 const MAX_NAME_BYTES: usize = 200;
+/// Members of the arguments that may say which jobs are the same.
+const MOST_ARG_KEYS: usize = 20;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/jobs/v1/jobs", post(one)).route("/jobs/v1/jobs/bulk", post(many))
@@ -35,6 +39,82 @@ struct Described {
     run_at: Option<Timestamp>,
     max_attempts: Option<u16>,
     unique_key: Option<String>,
+    /// Left out of the fingerprint where it is not there: what a key was first used with stays the same request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<Sameness>,
+}
+
+/// Which jobs are the same, and what becomes of a second one. Without `unique_key` and `arg_keys` the arguments say it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Sameness {
+    /// Only these members of the arguments; none: all jobs of the kind are the same.
+    arg_keys: Option<Vec<String>>,
+    period_ms: Option<u64>,
+    states: States,
+    on_conflict: OnConflict,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum States {
+    Waiting,
+    #[default]
+    Unfinished,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OnConflict {
+    #[default]
+    Keep,
+    ReplaceArgs,
+    Reschedule,
+    Replace,
+}
+
+impl Sameness {
+    fn check(&self, keyed: bool) -> Result<(), Problem> {
+        let invalid = |detail: &str| Err(Problem::unprocessable("invalid_job", detail));
+        if keyed && self.arg_keys.is_some() {
+            return invalid("unique_key and unique.arg_keys both say which jobs are the same; leave one out");
+        }
+        if self.arg_keys.as_ref().is_some_and(|keys| keys.len() > MOST_ARG_KEYS) {
+            return invalid("unique.arg_keys names at most 20 members");
+        }
+        match (self.period_ms, self.states) {
+            (Some(0), _) | (None, States::All) => {
+                invalid("unique.period_ms is at least 1, and needed with the states \"all\"")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unique(self, key: Option<String>) -> Unique {
+        let unique = match (key, self.arg_keys) {
+            (Some(key), _) => Unique::by_key(key),
+            (None, None) => Unique::by_args(),
+            (None, Some(keys)) if keys.is_empty() => Unique::by_kind(),
+            (None, Some(keys)) => Unique::by_arg_keys(keys),
+        };
+        let unique = unique
+            .states(match self.states {
+                States::Waiting => UniqueStates::Waiting,
+                States::Unfinished => UniqueStates::Unfinished,
+                States::All => UniqueStates::All,
+            })
+            .on_conflict(match self.on_conflict {
+                OnConflict::Keep => Conflict::Keep,
+                OnConflict::ReplaceArgs => Conflict::ReplaceArgs,
+                OnConflict::Reschedule => Conflict::Reschedule,
+                OnConflict::Replace => Conflict::Replace,
+            });
+        match self.period_ms {
+            Some(period) => unique.period(Duration::from_millis(period)),
+            None => unique,
+        }
+    }
 }
 
 impl Described {
@@ -49,7 +129,7 @@ impl Described {
             let detail = format!("jobs of kind {} are not enqueued over HTTP here", self.kind);
             return Err(Problem::new(StatusCode::FORBIDDEN, "kind_not_allowed", detail));
         }
-        Ok(())
+        self.unique.as_ref().map_or(Ok(()), |same| same.check(self.unique_key.is_some()))
     }
 
     fn job(self) -> NewJob {
@@ -63,9 +143,10 @@ impl Described {
         if let Some(max_attempts) = self.max_attempts {
             job = job.max_attempts(max_attempts);
         }
-        match self.unique_key {
-            Some(key) => job.unique_key(key),
-            None => job,
+        match (self.unique, self.unique_key) {
+            (Some(same), key) => job.unique(same.unique(key)),
+            (None, Some(key)) => job.unique_key(key),
+            (None, None) => job,
         }
     }
 }
@@ -75,6 +156,8 @@ struct Enqueued {
     id: JobId,
     /// Whether a job with the same unique key was there already; `id` is that job's then.
     duplicate: bool,
+    /// Whether that job was given the arguments or the time of this one.
+    replaced: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,11 +210,11 @@ async fn enqueue(
     if let Some(answer) = idempotency::find(&mut tx, request).await.map_err(|error| Problem::from(&error))? {
         return Ok(Outcome::Replayed(answer));
     }
-    let mut enqueued = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        let done = quintet_jobs::enqueue(&mut tx, api.clock.as_ref(), job.job()).await.map_err(failed)?;
-        enqueued.push(Enqueued { id: done.id, duplicate: done.duplicate });
-    }
+    let jobs = jobs.into_iter().map(Described::job).collect();
+    let done = quintet_jobs::enqueue_many(&mut tx, api.clock.as_ref(), jobs).await.map_err(failed)?;
+    let enqueued =
+        done.iter().map(|job| Enqueued { id: job.id, duplicate: job.duplicate, replaced: job.replaced });
+    let enqueued = enqueued.collect();
     let body = document(enqueued).map_err(|error| Problem::internal(&error))?;
     let answer = Answer { status: StatusCode::CREATED.as_u16(), location: None, body };
     idempotency::keep(&mut tx, request, &answer, api.clock.now())

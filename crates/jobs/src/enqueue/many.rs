@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use quintet_store::{Sql, Tx, args};
-use quintet_types::{Clock, JobId};
+use quintet_store::Tx;
+use quintet_types::Clock;
 
-use super::{Enqueued, NewJob, Waiting};
+use super::hold::hold;
+use super::{Claim, Enqueued, Held, NewJob, Waiting};
 use crate::error::Error;
 use crate::lease::CHANNEL;
 use crate::row::{self, READY};
@@ -14,7 +15,8 @@ use crate::row::{self, READY};
 const AT_ONCE: usize = 1_000;
 
 /// Enqueues jobs in the caller's transaction, a thousand in a statement; they exist if and when that commits. The
-/// answers are in the order of the jobs. Of jobs with the same unique key, also within `jobs`, the first one counts.
+/// answers are in the order of the jobs. Jobs that are the same, also within `jobs`, are treated as if they were
+/// enqueued one after the other.
 ///
 /// # Errors
 /// As [`enqueue`](super::enqueue()), before anything is written when a job's arguments are not acceptable.
@@ -28,10 +30,8 @@ pub async fn enqueue_many(tx: &mut Tx, clock: &dyn Clock, jobs: Vec<NewJob>) -> 
     let mut answers = Vec::with_capacity(waiting.len());
     let mut waiting = waiting.into_iter().peekable();
     while waiting.peek().is_some() {
-        let mut some: Vec<Waiting> = waiting.by_ref().take(AT_ONCE).collect();
-        let holders = hold_unique_keys(tx, &some).await?;
-        answers.extend(some.iter().map(|job| answer(job, &holders)));
-        some.retain(|job| !answer(job, &holders).duplicate);
+        let some = waiting.by_ref().take(AT_ONCE).collect();
+        let some = settle(tx, some, &mut answers).await?;
         for job in &some {
             *counts.entry((job.queue.clone(), job.kind.clone())).or_default() += 1;
         }
@@ -39,7 +39,7 @@ pub async fn enqueue_many(tx: &mut Tx, clock: &dyn Clock, jobs: Vec<NewJob>) -> 
             tx.insert_many(&READY, row::ready(some)).await?;
         }
     }
-    if !counts.is_empty() {
+    if !answers.is_empty() {
         tx.notify(CHANNEL).await?;
     }
     for ((queue, kind), count) in counts {
@@ -48,40 +48,74 @@ pub async fn enqueue_many(tx: &mut Tx, clock: &dyn Clock, jobs: Vec<NewJob>) -> 
     Ok(answers)
 }
 
-fn answer(job: &Waiting, holders: &HashMap<String, JobId>) -> Enqueued {
-    let holder = job.unique_key.as_ref().and_then(|key| holders.get(key)).copied().unwrap_or(job.id);
-    Enqueued { id: holder, duplicate: holder != job.id }
-}
-
-const HOLD: Sql = Sql::per_dialect(
-    "INSERT INTO jobs_unique (unique_key, job_id)
-     SELECT key.value, job.value FROM json_each($1) AS key JOIN json_each($2) AS job ON job.key = key.key
-     WHERE TRUE ON CONFLICT (unique_key) DO NOTHING",
-    // In one order in every transaction, so that two of them cannot deadlock.
-    "INSERT INTO jobs_unique (unique_key, job_id)
-     SELECT key, job FROM unnest($1::text[], $2::text[]) AS held (key, job) ORDER BY key
-     ON CONFLICT (unique_key) DO NOTHING",
-);
-
-const HOLDERS: Sql = Sql::per_dialect(
-    "SELECT unique_key, job_id FROM jobs_unique WHERE unique_key IN (SELECT value FROM json_each($1))",
-    "SELECT unique_key, job_id FROM jobs_unique WHERE unique_key = ANY($1)",
-);
-
-/// Takes the keys that are free; which job holds each of them now.
-async fn hold_unique_keys(tx: &mut Tx, jobs: &[Waiting]) -> Result<HashMap<String, JobId>, Error> {
-    let mut first: BTreeMap<String, JobId> = BTreeMap::new();
-    for job in jobs {
-        if let Some(key) = &job.unique_key {
-            first.entry(key.clone()).or_insert(job.id);
+/// Takes the unique keys of these jobs; the jobs that are to be written, and an answer for each.
+async fn settle(
+    tx: &mut Tx,
+    jobs: Vec<(Waiting, Option<Claim>)>,
+    answers: &mut Vec<Enqueued>,
+) -> Result<Vec<Waiting>, Error> {
+    let (jobs, followers) = part(jobs);
+    let wanted: BTreeMap<String, (&Waiting, &Claim)> = jobs
+        .iter()
+        .filter_map(|(_, job, claim)| claim.as_ref().map(|claim| (claim.key.clone(), (job, claim))))
+        .collect();
+    let held = if wanted.is_empty() { HashMap::new() } else { hold(tx, wanted).await? };
+    let mut answered: Vec<(usize, Enqueued)> = Vec::with_capacity(jobs.len() + followers.len());
+    let mut by_key: HashMap<String, Enqueued> = HashMap::with_capacity(held.len());
+    let mut new = Vec::with_capacity(jobs.len());
+    for (place, job, claim) in jobs {
+        let answer = match claim.as_ref().and_then(|claim| held.get(&claim.key)) {
+            Some(&Held::By { id, replaced }) => Enqueued { id, duplicate: true, replaced },
+            Some(Held::Taken) | None => Enqueued { id: job.id, duplicate: false, replaced: false },
+        };
+        if let Some(claim) = claim {
+            by_key.insert(claim.key, answer);
+        }
+        answered.push((place, answer));
+        if !answer.duplicate {
+            new.push(job);
         }
     }
-    if first.is_empty() {
-        return Ok(HashMap::new());
+    for (place, key, replaced) in followers {
+        if let Some(first) = by_key.get(&key) {
+            let replaced = replaced && (first.replaced || !first.duplicate);
+            answered.push((place, Enqueued { duplicate: true, replaced, ..*first }));
+        }
     }
-    let keys: Vec<String> = first.keys().cloned().collect();
-    let ids: Vec<String> = first.into_values().map(String::from).collect();
-    tx.execute(&HOLD, args![keys.clone(), ids]).await?;
-    let rows = tx.fetch_all(&HOLDERS, args![keys]).await?;
-    rows.iter().map(|row| Ok((row.get("unique_key")?, row.parse("job_id")?))).collect()
+    answered.sort_unstable_by_key(|(place, _)| *place);
+    answers.extend(answered.into_iter().map(|(_, answer)| answer));
+    Ok(new)
+}
+
+type First = (usize, Waiting, Option<Claim>);
+type Follower = (usize, String, bool);
+
+/// The jobs of which no two have one key, with their places, and those that follow one of them: its place, its key,
+/// and whether it replaced something of the first one, as it would have done in the queue.
+fn part(jobs: Vec<(Waiting, Option<Claim>)>) -> (Vec<First>, Vec<Follower>) {
+    let mut firsts: Vec<First> = Vec::with_capacity(jobs.len());
+    let mut index: HashMap<String, usize> = HashMap::new();
+    let mut followers = Vec::new();
+    for (place, (job, claim)) in jobs.into_iter().enumerate() {
+        let first = claim.as_ref().and_then(|claim| index.get(&claim.key)).copied();
+        match (claim, first.and_then(|first| firsts.get_mut(first))) {
+            (Some(claim), Some((_, first, _))) => {
+                let replaces = first.kind == job.kind && (claim.conflict.args() || claim.conflict.run_at());
+                if replaces && claim.conflict.args() {
+                    first.args = job.args;
+                }
+                if replaces && claim.conflict.run_at() {
+                    first.run_at = job.run_at;
+                }
+                followers.push((place, claim.key, replaces));
+            }
+            (claim, _) => {
+                if let Some(claim) = &claim {
+                    index.insert(claim.key.clone(), firsts.len());
+                }
+                firsts.push((place, job, claim));
+            }
+        }
+    }
+    (firsts, followers)
 }

@@ -73,7 +73,20 @@ impl Worker {
                     tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the job history");
                 }
             }
+            if let Err(error) = self.forget_keys().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget expired unique keys");
+            }
         }
+    }
+
+    /// Forgets unique keys whose period is over: nobody asks for them any more, because a key names its period.
+    async fn forget_keys(&self) -> Result<(), Error> {
+        let sql = "DELETE FROM jobs_unique WHERE unique_key IN (
+                       SELECT unique_key FROM jobs_unique WHERE expires_at > 0 AND expires_at < $1
+                       ORDER BY expires_at LIMIT $2)
+                   RETURNING unique_key";
+        while !self.store.write_one(sql, args![self.clock.now(), PRUNE_BATCH]).await?.is_empty() {}
+        Ok(())
     }
 
     /// Forgets what ended in `state` long ago: kinds with a time of their own after that, the rest after `keep`.

@@ -112,6 +112,31 @@ async fn an_idempotency_key_enqueues_once_and_kinds_that_are_not_allowed_never()
 }
 
 #[tokio::test]
+async fn a_client_says_which_jobs_are_the_same_and_what_becomes_of_a_second_one() {
+    for fixture in fixtures().await {
+        let job = |args: serde_json::Value, unique: serde_json::Value| json!({"kind": "python.add", "args": args, "unique": unique});
+        let by_day = json!({"arg_keys": ["day"], "states": "waiting", "on_conflict": "replace_args"});
+        let jobs = [
+            job(json!({"day": 1, "n": 1}), by_day.clone()),
+            job(json!({"n": 2, "day": 1}), by_day.clone()),
+            job(json!({"day": 2}), by_day),
+        ];
+        let (_, many) = fixture.enqueue("/jobs/v1/jobs/bulk", "a", &json!({"jobs": jobs})).await;
+        let id = &many["data"][0]["id"];
+        assert_eq!(many["data"][1], json!({"id": id, "duplicate": true, "replaced": true}), "{many}");
+        assert_eq!(many["data"][2]["duplicate"], json!(false), "{}", fixture.database.name);
+        let (_, given) = fixture.work("w", "claim", json!({"kinds": ["python.add"]})).await;
+        assert_eq!(given["jobs"][0]["args"], json!({"day": 1, "n": 2}), "{}", fixture.database.name);
+
+        for unique in [json!({"states": "all"}), json!({"period_ms": 0}), json!({"arg_keys": [], "key": "k"})]
+        {
+            let (status, problem) = fixture.enqueue("/jobs/v1/jobs", "b", &job(json!({}), unique)).await;
+            assert!(status.is_client_error(), "{status}: {problem}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_outcome_ends_a_job_as_it_says_and_a_second_one_is_refused() {
     for fixture in fixtures().await {
         for (outcome, expected) in [
