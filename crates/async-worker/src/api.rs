@@ -1,7 +1,9 @@
 //! The HTTP API under `/jobs/v1`: what operators see of the queue and, with the maildir
 //! transport, of the mail. Each resource has its file; here is what they share.
 
+mod count;
 mod enqueue;
+mod failures;
 mod jobs;
 mod queues;
 mod schedules;
@@ -80,6 +82,8 @@ impl Remote {
 pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
     Router::new()
         .merge(jobs::routes())
+        .merge(count::routes())
+        .merge(failures::routes())
         .merge(queues::routes())
         .merge(schedules::routes())
         .merge(enqueue::routes())

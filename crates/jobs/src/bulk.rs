@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::admin::State;
 use crate::cancel;
 use crate::error::Error;
+use crate::failures;
 use crate::lease::CHANNEL;
 use crate::row::{self, READY, Waiting};
 use crate::search::{self, Filter};
@@ -97,7 +98,10 @@ async fn change(
         }
         match action {
             Action::Redrive => put_back(&mut tx, &rows, clock.now()).await?,
-            Action::Delete => {}
+            Action::Delete => {
+                let ids = rows.iter().map(|row| Ok(row.get("id")?)).collect::<Result<_, Error>>()?;
+                failures::forget(&mut tx, ids).await?;
+            }
             Action::CancelWaiting => {
                 cancel::end_waiting(&mut tx, &rows, clock.now()).await?;
             }

@@ -13,6 +13,7 @@ use quintet_types::time::micros;
 use quintet_types::{JobId, Timestamp};
 
 use crate::error::Error;
+use crate::failures;
 use crate::job::{Job, Record};
 use crate::policy::Policies;
 use crate::row::{self, HISTORY, Past, READY};
@@ -213,6 +214,7 @@ pub(crate) async fn finish(
     keeps: Keeps<'_>,
     now: Timestamp,
 ) -> Result<(), Error> {
+    failures::record(tx, ended, now).await?;
     let mut past = Vec::with_capacity(ended.len());
     let mut again = Vec::new();
     let (mut keys, mut holders) = (Vec::new(), Vec::new());

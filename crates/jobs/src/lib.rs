@@ -14,6 +14,7 @@
 //! - `jobs_history`: jobs that ended, for a while. The dead letters are those `discarded`.
 //! - `jobs_paused`: queues from which nothing is claimed.
 //! - `jobs_schedules`: when each schedule runs next.
+//! - `jobs_failures`: the failed runs of jobs, each with its error.
 //! - `jobs_cancel`: requests to stop jobs that run, each until its job has ended.
 //!
 //! Protocol and crash recovery: the lease id is the fencing token. Its holder raises the lease's
@@ -26,9 +27,11 @@ mod admin;
 mod backoff;
 mod bulk;
 mod cancel;
+mod count;
 mod cron;
 mod enqueue;
 mod error;
+mod failures;
 mod handler;
 mod job;
 mod lease;
@@ -44,12 +47,14 @@ pub use admin::{JobView, QueueView, State, lookup, queues};
 pub use backoff::Backoff;
 pub use bulk::{Changed, MOST_CHANGED, cancel_waiting, delete_dead, redrive, redrive_dead};
 pub use cancel::{Cancelled, cancel};
+pub use count::{Count, count};
 pub use cron::{
     Expression, ExpressionError, Missed, Schedule, ScheduleError, ScheduleView, fire_due, register, run_now,
     schedules,
 };
 pub use enqueue::{Conflict, Enqueued, NewJob, Unique, UniqueStates, enqueue, enqueue_many};
 pub use error::Error;
+pub use failures::{Failure, failures};
 pub use handler::{Handler, HandlerError};
 pub use job::Job;
 pub use pause::{Pause, pause, paused, resume};

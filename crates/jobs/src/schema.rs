@@ -18,6 +18,7 @@ pub static MODULE: Module = Module {
             oldest_reader: 1,
         },
         Migration { version: 7, name: "unique_for_a_period", sql: Sql::one(UNIQUE), oldest_reader: 1 },
+        Migration { version: 8, name: "failures", sql: Sql::one(FAILURES), oldest_reader: 1 },
     ],
 };
 
@@ -131,6 +132,20 @@ CREATE TABLE jobs_schedules (
     last_at BIGINT,
     last_job TEXT
 )";
+
+/// A run begins once, so its beginning tells it from the other runs of its job.
+const FAILURES: &str = "
+CREATE TABLE jobs_failures (
+    job_id TEXT NOT NULL,
+    started_at BIGINT NOT NULL,
+    ended_at BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    worker TEXT NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (job_id, started_at)
+);
+CREATE INDEX jobs_failures_ended ON jobs_failures (ended_at);
+";
 
 /// A worker elsewhere may ask for a lease that is given to others later.
 const REMOTE: &str = "ALTER TABLE jobs_lease ADD COLUMN hold_ms BIGINT NOT NULL DEFAULT 0";

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers shared by the tests below")]
 
+#[path = "queue/failures.rs"]
+mod failures;
 #[path = "queue/fencing.rs"]
 mod fencing;
 #[path = "queue/operate.rs"]

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::calls;
 
+mod looking;
 mod work;
 
 async fn call(
@@ -32,7 +33,7 @@ fn remote(store: &Store) -> Arc<Remote> {
     Arc::new(Remote::new(allowed, &worker, CancellationToken::new()))
 }
 
-const ROUTES: [(&str, &str, &str); 19] = [
+const ROUTES: [(&str, &str, &str); 21] = [
     ("POST", "/jobs/v1/jobs", ENQUEUE),
     ("POST", "/jobs/v1/jobs/bulk", ENQUEUE),
     ("POST", "/jobs/v1/work/claim", WORK),
@@ -47,6 +48,8 @@ const ROUTES: [(&str, &str, &str); 19] = [
     ("GET", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7", READ),
     ("POST", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7/redrive", WRITE),
     ("POST", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7/cancel", WRITE),
+    ("GET", "/jobs/v1/jobs/job_01jd2wq9e0f0e8m4c2r4s5t6v7/failures", READ),
+    ("GET", "/jobs/v1/jobs/count?state=discarded", READ),
     ("POST", "/jobs/v1/jobs/redrive", WRITE),
     ("POST", "/jobs/v1/jobs/delete", WRITE),
     ("POST", "/jobs/v1/jobs/cancel", WRITE),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quintet_store::{Sql, args};
+use quintet_types::Timestamp;
 use quintet_types::time::micros;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::error::Error;
-use crate::lease;
+use crate::{failures, lease};
 
 /// Rows removed from the history in one transaction: a long one would hold the write lock.
 const PRUNE_BATCH: i64 = 1000;
@@ -76,6 +77,9 @@ impl Worker {
             if let Err(error) = self.forget_keys().await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget expired unique keys");
             }
+            if let Err(error) = failures::prune(&self.store, self.oldest_failure()).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the failures of jobs");
+            }
         }
     }
 
@@ -87,6 +91,17 @@ impl Worker {
                    RETURNING unique_key";
         while !self.store.write_one(sql, args![self.clock.now(), PRUNE_BATCH]).await?.is_empty() {}
         Ok(())
+    }
+
+    /// Failures are kept as long as any job that ended.
+    fn oldest_failure(&self) -> Timestamp {
+        let own = [true, false].into_iter().flat_map(|completed| self.policies.kept(completed));
+        let keep = own
+            .map(|(_, keep)| keep)
+            .chain([self.settings.keep_completed, self.settings.keep_discarded])
+            .max()
+            .unwrap_or_default();
+        self.clock.now().checked_sub(keep).unwrap_or(Timestamp::MIN)
     }
 
     /// Forgets what ended in `state` long ago: kinds with a time of their own after that, the rest after `keep`.
