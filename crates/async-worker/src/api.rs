@@ -5,6 +5,7 @@ mod count;
 mod enqueue;
 mod failures;
 mod jobs;
+mod limits;
 mod queues;
 mod schedules;
 mod work;
@@ -85,6 +86,7 @@ pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
         .merge(count::routes())
         .merge(failures::routes())
         .merge(queues::routes())
+        .merge(limits::routes())
         .merge(schedules::routes())
         .merge(enqueue::routes())
         .merge(work::routes())

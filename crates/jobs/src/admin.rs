@@ -72,6 +72,9 @@ pub struct JobView {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+    /// Whose job it is among those of its kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
     /// The trace it belongs to (32 hexadecimal digits).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
@@ -122,6 +125,7 @@ pub(crate) fn waiting(row: &Row) -> Result<JobView, Error> {
         run_at: Some(row.timestamp("run_at")?),
         started_at: None,
         finished_at: None,
+        partition_key: row.get("partition_key")?,
         trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
         last_error: row.get("last_error")?,
         args: serde_json::from_str(&row.get::<String>("args")?).ok(),
@@ -142,6 +146,7 @@ pub(crate) fn past(row: &Row) -> Result<JobView, Error> {
         // A job that was cancelled before it ran has no first run.
         started_at: if attempt > 0 { Some(row.timestamp("started_at")?) } else { None },
         finished_at: Some(row.timestamp("finished_at")?),
+        partition_key: row.get("partition_key")?,
         trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
         last_error: row.get("last_error")?,
         args: serde_json::from_str(&row.get::<String>("args")?).ok(),
@@ -160,6 +165,7 @@ fn running(record: &Record) -> JobView {
         run_at: Some(quintet_types::time::from_micros(record.run_at)),
         started_at: Some(quintet_types::time::from_micros(record.started_at)),
         finished_at: None,
+        partition_key: record.partition_key.clone(),
         trace_id: trace_id(record.traceparent.as_deref()),
         last_error: record.last_error.clone(),
         args: serde_json::from_str(&record.args).ok(),

@@ -164,6 +164,7 @@ fn fresh(row: &Row, now: Timestamp) -> Result<Waiting, Error> {
         enqueued_at: row.get("enqueued_at")?,
         traceparent: row.get("traceparent")?,
         unique_key: None,
+        partition_key: row.get("partition_key")?,
         last_error: row.get("last_error")?,
     })
 }

@@ -32,6 +32,7 @@ pub struct NewJob {
     run_at: Option<Timestamp>,
     max_attempts: u16,
     unique: Option<Unique>,
+    partition_key: Option<String>,
     traceparent: Option<String>,
 }
 
@@ -46,6 +47,7 @@ impl NewJob {
             run_at: None,
             max_attempts: 20,
             unique: None,
+            partition_key: None,
             traceparent: None,
         }
     }
@@ -84,6 +86,13 @@ impl NewJob {
     #[must_use]
     pub fn unique(self, unique: Unique) -> Self {
         Self { unique: Some(unique), ..self }
+    }
+
+    /// Whose job it is among those of its kind, such as a tenant's: limits may be by this key, and where a kind is
+    /// limited the keys get their turns one after the other. An empty key is none.
+    #[must_use]
+    pub fn partition_key(self, key: impl Into<String>) -> Self {
+        Self { partition_key: Some(key.into()).filter(|key| !key.is_empty()), ..self }
     }
 
     /// The trace the job continues, where it is not the current one.
@@ -129,6 +138,7 @@ impl Waiting {
             enqueued_at: now,
             traceparent: job.traceparent.or_else(|| traceparent.map(str::to_owned)),
             unique_key: claim.as_ref().map(|claim| claim.key.clone()),
+            partition_key: job.partition_key,
             last_error: None,
         };
         Ok((waiting, claim))
@@ -151,8 +161,8 @@ pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqu
     }
     tx.send(
         "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at,
-                                 traceparent, unique_key)
-         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10)",
+                                 traceparent, unique_key, partition_key)
+         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, $10, $11)",
         args![
             id,
             &job.queue,
@@ -163,7 +173,8 @@ pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqu
             job.max_attempts,
             job.enqueued_at,
             job.traceparent,
-            job.unique_key
+            job.unique_key,
+            job.partition_key
         ],
     )
     .await?;

@@ -38,6 +38,7 @@ pub(crate) struct Record {
     pub(crate) started_at: i64,
     pub(crate) traceparent: Option<String>,
     pub(crate) unique_key: Option<String>,
+    pub(crate) partition_key: Option<String>,
     pub(crate) last_error: Option<String>,
 }
 
@@ -72,6 +73,11 @@ impl Job {
     /// How many attempts the job has in all.
     pub fn max_attempts(&self) -> i64 {
         self.record.max_attempts
+    }
+
+    /// Whose job it is among those of its kind ([`NewJob::partition_key`](crate::NewJob::partition_key)).
+    pub fn partition_key(&self) -> Option<&str> {
+        self.record.partition_key.as_deref()
     }
 
     /// The trace context (W3C `traceparent`) of whoever enqueued the job.

@@ -1,4 +1,4 @@
-//! The queue's protocol on the database: claim, acknowledge, keep alive, rescue.
+//! The queue's protocol on the database: acknowledge, keep alive, rescue. Claiming: `claim`.
 //!
 //! No policy here (concurrency, timing: `worker`), only transactions. Every function is one
 //! transaction; every one that ends a job names the lease, and a lease that is gone means that the
@@ -54,64 +54,6 @@ pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
 }
 
-/// The jobs go from one table into the other without a visit to this process: what it reads is one column of one
-/// row. PostgreSQL deletes by `ctid`, the place of a row that this statement has locked: without statistics, and a
-/// queue's are always stale, it would otherwise join the ids with all of the table. On SQLite the trigger
-/// `jobs_lease_takes` deletes what the lease holds.
-const CLAIM: Sql = Sql::per_dialect(
-    "INSERT INTO jobs_lease (id, worker, queue, beat, claimed_at, jobs, ended)
-     SELECT $5, $6, $1, 0, $2,
-            json_group_array(json_object(
-                'id', id, 'queue', queue, 'kind', kind, 'args', args, 'priority', priority, 'run_at', run_at,
-                'attempt', attempt + 1, 'max_attempts', max_attempts, 'enqueued_at', enqueued_at, 'started_at', $2,
-                'traceparent', traceparent, 'unique_key', unique_key, 'last_error', last_error)),
-            substr(hex(zeroblob(count(*))), 1, count(*))
-     FROM (SELECT * FROM jobs_ready
-           WHERE queue = $1 AND run_at <= $2 AND kind IN (SELECT value FROM json_each($3))
-             AND NOT EXISTS (SELECT 1 FROM jobs_paused WHERE jobs_paused.queue = $1)
-           ORDER BY priority, run_at, id LIMIT $4)
-     HAVING count(*) > 0
-     RETURNING jobs",
-    "WITH claimed AS (
-         DELETE FROM jobs_ready WHERE ctid = ANY(ARRAY(
-             SELECT ctid FROM jobs_ready
-             WHERE queue = $1 AND run_at <= $2 AND kind = ANY($3)
-               AND NOT EXISTS (SELECT 1 FROM jobs_paused WHERE jobs_paused.queue = $1)
-             ORDER BY priority, run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED))
-         RETURNING id, queue, kind, args, priority, run_at, attempt + 1 AS attempt, max_attempts, enqueued_at,
-                   $2 AS started_at, traceparent, unique_key, last_error)
-     INSERT INTO jobs_lease (id, worker, queue, beat, claimed_at, jobs, ended)
-     SELECT $5, $6, $1, 0, $2, json_agg(claimed)::text, repeat('0', count(*)::integer)
-     FROM claimed HAVING count(*) > 0
-     RETURNING jobs",
-);
-
-/// Takes up to `limit` due jobs of `queue` whose kind is one of `kinds`. An attempt counts from here on, so that a
-/// job that kills its worker uses up its attempts.
-pub(crate) async fn claim(
-    store: &Store,
-    worker: &str,
-    queue: &str,
-    kinds: &[String],
-    limit: usize,
-    now: Timestamp,
-) -> Result<Vec<Job>, Error> {
-    let lease = format!("{worker}.{}", quintet_types::id::encode(quintet_types::id::draw_from_system()));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let taken = store.write_one(&CLAIM, args![queue, now, kinds.to_vec(), limit, &lease, worker]).await?;
-    let Some(row) = taken.first() else { return Ok(Vec::new()) };
-    let records: Vec<Record> = serde_json::from_str(&row.get::<String>("jobs")?)?;
-    let lease: Arc<str> = lease.into();
-    let mut jobs: Vec<Job> = records
-        .into_iter()
-        .enumerate()
-        .map(|(position, record)| Job::new(record, Arc::clone(&lease), position))
-        .collect();
-    // A lease promises no order, only places.
-    jobs.sort_by_key(|job| (job.record.priority, job.record.run_at, job.record.id));
-    Ok(jobs)
-}
-
 /// A row of `jobs_ready` that nobody has claimed.
 pub(crate) fn record(row: &quintet_store::Row, now: Timestamp) -> Result<Record, Error> {
     Ok(Record {
@@ -127,6 +69,7 @@ pub(crate) fn record(row: &quintet_store::Row, now: Timestamp) -> Result<Record,
         started_at: micros(now),
         traceparent: row.get("traceparent")?,
         unique_key: row.get("unique_key")?,
+        partition_key: row.get("partition_key")?,
         last_error: row.get("last_error")?,
     })
 }
@@ -148,7 +91,7 @@ pub(crate) async fn acknowledge(
     }
     let mut tx = store.begin().await?;
     let ids = by_lease.keys().map(|lease| (*lease).to_owned()).collect();
-    let mut leases = read_leases(&mut tx, ids).await?;
+    let (mut leases, limited) = read_leases(&mut tx, ids).await?;
     let mut kept: Vec<(&Job, &Outcome)> = Vec::with_capacity(ended.len());
     let mut lost = Vec::new();
     for (lease, ends) in by_lease {
@@ -167,20 +110,30 @@ pub(crate) async fn acknowledge(
         }
     }
     finish(&mut tx, &kept, keeps, now).await?;
+    if limited {
+        // A place came free that a worker elsewhere may wait for.
+        tx.notify(CHANNEL).await?;
+    }
     tx.commit().await?;
     Ok(lost)
 }
 
 const READ_LEASES: Sql = Sql::per_dialect(
-    "SELECT id, ended FROM jobs_lease WHERE id IN (SELECT value FROM json_each($1))",
+    "SELECT id, ended, limited FROM jobs_lease WHERE id IN (SELECT value FROM json_each($1))",
     // In one order in every transaction, so that two of them cannot deadlock.
-    "SELECT id, ended FROM jobs_lease WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+    "SELECT id, ended, limited FROM jobs_lease WHERE id = ANY($1) ORDER BY id FOR UPDATE",
 );
 
-/// The marks of those leases that are still there.
-async fn read_leases(tx: &mut Tx, ids: Vec<String>) -> Result<HashMap<String, Vec<u8>>, Error> {
+/// The marks of those leases that are still there, and whether one of them is of a limited kind.
+async fn read_leases(tx: &mut Tx, ids: Vec<String>) -> Result<(HashMap<String, Vec<u8>>, bool), Error> {
     let rows = tx.fetch_all(&READ_LEASES, args![ids]).await?;
-    rows.iter().map(|row| Ok((row.get("id")?, row.get::<String>("ended")?.into_bytes()))).collect()
+    let mut marks = HashMap::with_capacity(rows.len());
+    let mut limited = false;
+    for row in &rows {
+        marks.insert(row.get("id")?, row.get::<String>("ended")?.into_bytes());
+        limited |= row.get::<Option<String>>("limited")?.is_some();
+    }
+    Ok((marks, limited))
 }
 
 /// Writes a lease's marks, or removes it when it has no open place.
@@ -194,6 +147,8 @@ async fn write_marks(tx: &mut Tx, lease: &str, marks: Vec<u8>) -> Result<(), Err
     Ok(())
 }
 
+/// A place in `jobs_lease.ended`: the job runs.
+pub(crate) const RUNNING: u8 = b'0';
 /// A place in `jobs_lease.ended`: its handler's transaction completed it, the history does not know yet.
 const COMPLETED: u8 = b'1';
 /// A place in `jobs_lease.ended`: it is in the history or back in the queue.

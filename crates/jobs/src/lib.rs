@@ -15,6 +15,7 @@
 //! - `jobs_paused`: queues from which nothing is claimed.
 //! - `jobs_schedules`: when each schedule runs next.
 //! - `jobs_failures`: the failed runs of jobs, each with its error.
+//! - `jobs_limits`: when the next run of a limited kind, or of a partition key of it, is on time.
 //! - `jobs_cancel`: requests to stop jobs that run, each until its job has ended.
 //!
 //! Protocol and crash recovery: the lease id is the fencing token. Its holder raises the lease's
@@ -27,6 +28,7 @@ mod admin;
 mod backoff;
 mod bulk;
 mod cancel;
+mod claim;
 mod count;
 mod cron;
 mod enqueue;
@@ -35,6 +37,7 @@ mod failures;
 mod handler;
 mod job;
 mod lease;
+mod limits;
 mod pause;
 mod policy;
 mod remote;
@@ -57,9 +60,10 @@ pub use error::Error;
 pub use failures::{Failure, failures};
 pub use handler::{Handler, HandlerError};
 pub use job::Job;
+pub use limits::{KeyRuns, LimitView, Limits, Rate, limits};
 pub use pause::{Pause, pause, paused, resume};
 pub use policy::{Policies, Policy};
-pub use remote::{Claimed, RemoteOutcome, RemoteWorker, acknowledge, claim, extend};
+pub use remote::{Claimed, RemoteOutcome, RemoteWorker, Wanted, acknowledge, claim, extend};
 pub use schema::MODULE;
 pub use search::{Filter, MOST_IDS, Page, search};
 pub use worker::{QueueSettings, Settings, Worker};

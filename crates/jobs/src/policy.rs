@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::handler::Handler;
+use crate::limits::Limits;
 
 /// The policy of a kind; what is not set is as for any kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Policy {
     pub keep_completed: Option<Duration>,
     /// How long dead letters and cancelled jobs stay in the history.
     pub keep_discarded: Option<Duration>,
+    /// How many jobs may run at once, and how often one may begin.
+    pub limits: Limits,
 }
 
 impl Policy {
@@ -32,6 +35,7 @@ impl Policy {
             timeout: other.timeout.or(self.timeout),
             keep_completed: other.keep_completed.or(self.keep_completed),
             keep_discarded: other.keep_discarded.or(self.keep_discarded),
+            limits: self.limits.replaced_by(&other.limits),
         }
     }
 }
@@ -64,6 +68,16 @@ impl Policies {
 
     pub(crate) fn backoff(&self, kind: &str) -> Backoff {
         self.0.get(kind).and_then(|policy| policy.backoff.clone()).unwrap_or_default()
+    }
+
+    /// The limits of `kind`, if it has any.
+    pub(crate) fn limits(&self, kind: &str) -> Option<&Limits> {
+        self.0.get(kind).map(|policy| &policy.limits).filter(|limits| limits.any())
+    }
+
+    /// The kinds with limits.
+    pub(crate) fn limited(&self) -> impl Iterator<Item = (&str, &Limits)> {
+        self.0.iter().map(|(kind, policy)| (kind.as_str(), &policy.limits)).filter(|(_, limits)| limits.any())
     }
 
     /// How long completed jobs of `kind` are kept, where that is not as for any kind.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use quintet_store::{Store, args};
 use quintet_types::{Clock, JobId, SystemEntropy, Timestamp};
 
+use crate::claim::{self, Claimant};
 use crate::error::Error;
 use crate::job::{Job, Record};
 use crate::lease::{self, Ended, Outcome};
@@ -38,17 +39,30 @@ pub struct Claimed {
     pub jobs: Vec<Job>,
 }
 
-/// Takes up to `limit` due jobs of `queue` and `kinds`. Others get them when the lease was not extended for `hold`.
+/// What a worker asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// From which queue.
+    pub queue: &'a str,
+    /// Jobs of these kinds.
+    pub kinds: &'a [String],
+    /// At most so many.
+    pub limit: usize,
+    /// Others get them when the lease was not extended for this long.
+    pub hold: Duration,
+}
+
+/// Takes due jobs, within the limits of their kinds.
 pub async fn claim(
     store: &Store,
     clock: &dyn Clock,
+    policies: &Policies,
     worker: &RemoteWorker,
-    queue: &str,
-    kinds: &[String],
-    limit: usize,
-    hold: Duration,
+    wanted: Wanted<'_>,
 ) -> Result<Option<Claimed>, Error> {
-    let jobs = lease::claim(store, &worker.0, queue, kinds, limit, clock.now()).await?;
+    let Wanted { queue, kinds, limit, hold } = wanted;
+    let claimant = Claimant { store, worker: &worker.0, queue, now: clock.now() };
+    let jobs = claim::claim(claimant, policies, kinds, limit).await?;
     let Some(lease) = jobs.first().map(|job| job.lease.to_string()) else { return Ok(None) };
     let hold = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
     // Until this is written the lease is held as long as one of ours.

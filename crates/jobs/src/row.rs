@@ -22,6 +22,7 @@ pub(crate) const READY: Bulk = Bulk {
         ("enqueued_at", Int),
         ("traceparent", Text),
         ("unique_key", Text),
+        ("partition_key", Text),
         ("last_error", Text),
     ],
     then: "",
@@ -41,6 +42,7 @@ pub(crate) struct Waiting {
     pub(crate) enqueued_at: i64,
     pub(crate) traceparent: Option<String>,
     pub(crate) unique_key: Option<String>,
+    pub(crate) partition_key: Option<String>,
     pub(crate) last_error: Option<String>,
 }
 
@@ -52,7 +54,8 @@ pub(crate) fn ready(rows: Vec<Waiting>) -> Vec<Column> {
     let (mut priority, mut run_at, mut attempt) = (numbers(), numbers(), numbers());
     let (mut max_attempts, mut enqueued_at) = (numbers(), numbers());
     let texts = || Vec::with_capacity(rows.len());
-    let (mut traceparent, mut unique_key, mut last_error) = (texts(), texts(), texts());
+    let (mut traceparent, mut unique_key) = (texts(), texts());
+    let (mut partition_key, mut last_error) = (texts(), texts());
     for row in rows {
         id.push(String::from(row.id));
         queue.push(row.queue);
@@ -65,6 +68,7 @@ pub(crate) fn ready(rows: Vec<Waiting>) -> Vec<Column> {
         enqueued_at.push(row.enqueued_at);
         traceparent.push(row.traceparent);
         unique_key.push(row.unique_key);
+        partition_key.push(row.partition_key);
         last_error.push(row.last_error);
     }
     vec![
@@ -79,6 +83,7 @@ pub(crate) fn ready(rows: Vec<Waiting>) -> Vec<Column> {
         Column::Ints(enqueued_at),
         Column::OptionalTexts(traceparent),
         Column::OptionalTexts(unique_key),
+        Column::OptionalTexts(partition_key),
         Column::OptionalTexts(last_error),
     ]
 }
@@ -98,6 +103,7 @@ impl Record {
             enqueued_at: self.enqueued_at,
             traceparent: self.traceparent.clone(),
             unique_key: self.unique_key.clone(),
+            partition_key: self.partition_key.clone(),
             last_error,
         }
     }
@@ -119,6 +125,7 @@ pub(crate) const HISTORY: Bulk = Bulk {
         ("started_at", Int),
         ("finished_at", Int),
         ("traceparent", Text),
+        ("partition_key", Text),
         ("last_error", Text),
     ],
     then: "ON CONFLICT (id) DO NOTHING",
@@ -150,6 +157,7 @@ pub(crate) fn history(rows: &[Past<'_>], finished_at: i64) -> Vec<Column> {
         numbers(|row| row.record.started_at),
         Column::Ints(vec![finished_at; rows.len()]),
         optional(|row| row.record.traceparent.clone()),
+        optional(|row| row.record.partition_key.clone()),
         optional(|row| row.error.map(str::to_owned)),
     ]
 }

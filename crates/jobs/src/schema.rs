@@ -19,6 +19,7 @@ pub static MODULE: Module = Module {
         },
         Migration { version: 7, name: "unique_for_a_period", sql: Sql::one(UNIQUE), oldest_reader: 1 },
         Migration { version: 8, name: "failures", sql: Sql::one(FAILURES), oldest_reader: 1 },
+        Migration { version: 9, name: "limits", sql: Sql::one(LIMITS), oldest_reader: 1 },
     ],
 };
 
@@ -162,6 +163,24 @@ END;
 const UNIQUE: &str = "
 ALTER TABLE jobs_unique ADD COLUMN expires_at BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX jobs_unique_expiring ON jobs_unique (expires_at) WHERE expires_at > 0;
+";
+
+/// A lease with jobs of a limited kind names the kind, and the partition key of each of its places. The partial index
+/// costs nothing for jobs without a key.
+const LIMITS: &str = "
+ALTER TABLE jobs_ready ADD COLUMN partition_key TEXT;
+ALTER TABLE jobs_history ADD COLUMN partition_key TEXT;
+ALTER TABLE jobs_lease ADD COLUMN limited TEXT;
+ALTER TABLE jobs_lease ADD COLUMN partition_keys TEXT;
+CREATE INDEX jobs_ready_keyed ON jobs_ready (queue, kind, partition_key, priority, run_at, id)
+    WHERE partition_key IS NOT NULL;
+CREATE TABLE jobs_limits (
+    kind TEXT NOT NULL,
+    partition_key TEXT NOT NULL,
+    next_at BIGINT NOT NULL,
+    served_at BIGINT NOT NULL,
+    PRIMARY KEY (kind, partition_key)
+);
 ";
 
 /// A lease lives for milliseconds: compressing its jobs costs more than writing them. Rows of the queue die as fast

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::claim::{self, Claimant};
 use crate::cron::Schedule;
 use crate::error::Error;
 use crate::handler::Handler;
@@ -217,7 +218,8 @@ impl Worker {
     }
 
     async fn claim(&self, queue: &str, limit: usize) -> Result<Vec<crate::Job>, Error> {
-        lease::claim(&self.store, &self.instance, queue, &self.kinds, limit, self.clock.now()).await
+        let claimant = Claimant { store: &self.store, worker: &self.instance, queue, now: self.clock.now() };
+        claim::claim(claimant, &self.policies, &self.kinds, limit).await
     }
 
     async fn serve_queue(

@@ -6,6 +6,8 @@
 mod failures;
 #[path = "queue/fencing.rs"]
 mod fencing;
+#[path = "queue/limits.rs"]
+mod limits;
 #[path = "queue/operate.rs"]
 mod operate;
 #[path = "queue/policies.rs"]

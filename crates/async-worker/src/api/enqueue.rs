@@ -42,6 +42,8 @@ struct Described {
     /// Left out of the fingerprint where it is not there: what a key was first used with stays the same request.
     #[serde(skip_serializing_if = "Option::is_none")]
     unique: Option<Sameness>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_key: Option<String>,
 }
 
 /// Which jobs are the same, and what becomes of a second one. Without `unique_key` and `arg_keys` the arguments say it.
@@ -120,9 +122,11 @@ impl Sameness {
 impl Described {
     fn check(&self, api: &Api) -> Result<(), Problem> {
         let named = |name: &str| !name.is_empty() && name.len() <= MAX_NAME_BYTES;
-        let names = [Some(&self.kind), self.queue.as_ref(), self.unique_key.as_ref()];
-        if !names.into_iter().flatten().all(|name| named(name)) {
-            let detail = format!("kind, queue and unique_key have 1 to {MAX_NAME_BYTES} bytes");
+        let keys = [self.unique_key.as_ref(), self.partition_key.as_ref()];
+        let names = [Some(&self.kind), self.queue.as_ref()].into_iter().chain(keys);
+        if !names.flatten().all(|name| named(name)) {
+            let detail =
+                format!("kind, queue, unique_key and partition_key have 1 to {MAX_NAME_BYTES} bytes");
             return Err(Problem::unprocessable("invalid_job", detail));
         }
         if !api.remote.enqueue_kinds.contains(&self.kind) {
@@ -139,6 +143,9 @@ impl Described {
         }
         if let Some(run_at) = self.run_at {
             job = job.run_at(run_at);
+        }
+        if let Some(key) = self.partition_key {
+            job = job.partition_key(key);
         }
         if let Some(max_attempts) = self.max_attempts {
             job = job.max_attempts(max_attempts);

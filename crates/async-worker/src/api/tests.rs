@@ -33,7 +33,8 @@ fn remote(store: &Store) -> Arc<Remote> {
     Arc::new(Remote::new(allowed, &worker, CancellationToken::new()))
 }
 
-const ROUTES: [(&str, &str, &str); 21] = [
+const ROUTES: [(&str, &str, &str); 22] = [
+    ("GET", "/jobs/v1/limits", READ),
     ("POST", "/jobs/v1/jobs", ENQUEUE),
     ("POST", "/jobs/v1/jobs/bulk", ENQUEUE),
     ("POST", "/jobs/v1/work/claim", WORK),

@@ -60,6 +60,7 @@ struct ClaimedJob {
     args: serde_json::Value,
     attempt: i64,
     max_attempts: i64,
+    partition_key: Option<String>,
     /// The trace to continue (W3C Trace Context).
     traceparent: Option<String>,
 }
@@ -89,7 +90,8 @@ async fn claim(
     };
     let worker = RemoteWorker::new(&allowed.principal.claims.client_id);
     let queue = wanted.queue.as_deref().unwrap_or("default");
-    let claimed = poll(&api, &worker, queue, &wanted.kinds, limit, hold, wait).await.map_err(failed)?;
+    let wanted = quintet_jobs::Wanted { queue, kinds: &wanted.kinds, limit, hold };
+    let claimed = poll(&api, &worker, wanted, wait).await.map_err(failed)?;
     let Some(claimed) = claimed else { return Ok(axum::Json(Given::default())) };
     present(claimed, hold).map(axum::Json)
 }
@@ -98,10 +100,7 @@ async fn claim(
 async fn poll(
     api: &Api,
     worker: &RemoteWorker,
-    queue: &str,
-    kinds: &[String],
-    limit: usize,
-    hold: Duration,
+    wanted: quintet_jobs::Wanted<'_>,
     wait: Duration,
 ) -> Result<Option<Claimed>, quintet_jobs::Error> {
     let deadline = Instant::now() + wait;
@@ -110,7 +109,7 @@ async fn poll(
         // Marked as seen before the claim: a job enqueued during it ends the wait.
         announced.borrow_and_update();
         let claimed =
-            quintet_jobs::claim(&api.store, api.clock.as_ref(), worker, queue, kinds, limit, hold).await?;
+            quintet_jobs::claim(&api.store, api.clock.as_ref(), &api.remote.policies, worker, wanted).await?;
         if claimed.is_some() || Instant::now() >= deadline {
             return Ok(claimed);
         }
@@ -131,6 +130,7 @@ fn present(claimed: Claimed, hold: Duration) -> Result<Given, Problem> {
             args: job.args().map_err(|error| Problem::internal(&error))?,
             attempt: job.attempt(),
             max_attempts: job.max_attempts(),
+            partition_key: job.partition_key().map(str::to_owned),
             traceparent: job.traceparent().map(str::to_owned),
         })
     });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use quintet_jobs::{Backoff, Missed, Policy, Schedule as JobSchedule};
+use quintet_jobs::{Backoff, Limits, Missed, Policy, Schedule as JobSchedule};
 use quintet_service::Invalid;
 use serde::Deserialize;
 
@@ -27,6 +27,38 @@ pub(crate) struct Kind {
     keep_completed_hours: Option<u64>,
     /// How long dead letters and cancelled jobs can be looked up.
     keep_discarded_hours: Option<u64>,
+    /// Jobs that run at the same time in one process.
+    concurrency: Option<u32>,
+    /// Jobs that run at the same time in all processes together.
+    global_concurrency: Option<u32>,
+    /// Jobs with the same partition key that run at the same time, in all processes together.
+    concurrency_per_key: Option<u32>,
+    /// How often runs may begin, in all processes together.
+    rate: Option<Rate>,
+    /// How often runs of jobs with the same partition key may begin.
+    rate_per_key: Option<Rate>,
+}
+
+/// A rate that is kept on average.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rate {
+    /// Runs that may begin in each period.
+    runs: u32,
+    /// The length of a period.
+    per_ms: u64,
+    /// Runs that may begin at once after a pause; as many as `runs` unless set.
+    burst: Option<u32>,
+}
+
+impl Rate {
+    fn build(self) -> Option<quintet_jobs::Rate> {
+        if self.runs == 0 || self.per_ms == 0 || self.burst == Some(0) {
+            return None;
+        }
+        let rate = quintet_jobs::Rate::new(self.runs, Duration::from_millis(self.per_ms));
+        Some(self.burst.map_or(rate, |burst| rate.burst(burst)))
+    }
 }
 
 const DEFAULT_CAP: Duration = Duration::from_hours(6);
@@ -49,6 +81,28 @@ impl Kind {
         }
     }
 
+    fn limits(&self) -> Result<Limits, Invalid> {
+        let most = [self.concurrency, self.global_concurrency, self.concurrency_per_key];
+        let rate = |rate: Option<Rate>| match rate.map(Rate::build) {
+            Some(None) => {
+                let text = format!("{}: runs, per_ms and burst of a rate are at least 1", self.name);
+                Err(Invalid::new("kinds", text))
+            }
+            built => Ok(built.flatten()),
+        };
+        if most.contains(&Some(0)) {
+            let text = format!("{}: a concurrency is at least 1; to stop a queue, pause it", self.name);
+            return Err(Invalid::new("kinds", text));
+        }
+        Ok(Limits {
+            local: self.concurrency,
+            global: self.global_concurrency,
+            per_key: self.concurrency_per_key,
+            rate: rate(self.rate)?,
+            rate_per_key: rate(self.rate_per_key)?,
+        })
+    }
+
     fn policy(&self) -> Result<Policy, Invalid> {
         if self.max_attempts == Some(0) || self.timeout_ms == Some(0) {
             let text = format!("{}: max_attempts and timeout_ms are at least 1", self.name);
@@ -60,6 +114,7 @@ impl Kind {
             timeout: self.timeout_ms.map(Duration::from_millis),
             keep_completed: self.keep_completed_hours.map(Duration::from_hours),
             keep_discarded: self.keep_discarded_hours.map(Duration::from_hours),
+            limits: self.limits()?,
         })
     }
 }

@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::error::Error;
-use crate::{failures, lease};
+use crate::{failures, lease, limits};
 
 /// Rows removed from the history in one transaction: a long one would hold the write lock.
 const PRUNE_BATCH: i64 = 1000;
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
+/// A partition key without a run for so long is as good as a new one.
+const IDLE_KEY: Duration = Duration::from_hours(1);
 
 /// Leases seen, with their beat and since when it has stood still.
 type Seen = HashMap<String, (i64, Instant)>;
@@ -75,7 +77,10 @@ impl Worker {
                 }
             }
             if let Err(error) = self.forget_keys().await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot forget expired unique keys");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot forget unique keys and partition keys"
+                );
             }
             if let Err(error) = failures::prune(&self.store, self.oldest_failure()).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the failures of jobs");
@@ -83,13 +88,17 @@ impl Worker {
         }
     }
 
-    /// Forgets unique keys whose period is over: nobody asks for them any more, because a key names its period.
+    /// Forgets unique keys whose period is over (nobody asks for them any more, because a key names its period), and
+    /// partition keys that had no run lately.
     async fn forget_keys(&self) -> Result<(), Error> {
         let sql = "DELETE FROM jobs_unique WHERE unique_key IN (
                        SELECT unique_key FROM jobs_unique WHERE expires_at > 0 AND expires_at < $1
                        ORDER BY expires_at LIMIT $2)
                    RETURNING unique_key";
         while !self.store.write_one(sql, args![self.clock.now(), PRUNE_BATCH]).await?.is_empty() {}
+        let idle = i64::try_from(IDLE_KEY.as_micros()).unwrap_or(i64::MAX);
+        let before = micros(self.clock.now()).saturating_sub(idle);
+        while limits::forget_keys(&self.store, before, PRUNE_BATCH).await? > 0 {}
         Ok(())
     }
 

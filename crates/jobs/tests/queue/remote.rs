@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quintet_jobs::{NewJob, RemoteWorker, Settings, State, Worker, claim, extend, lookup};
+use quintet_jobs::{NewJob, Policies, RemoteWorker, Settings, State, Wanted, Worker, claim, extend, lookup};
 use quintet_testkit::databases;
 use quintet_types::SystemClock;
 use tokio::task::JoinSet;
@@ -21,7 +21,8 @@ async fn a_lease_is_given_to_others_after_the_time_its_worker_asked_for() {
         for hold in [Duration::from_hours(1), Duration::from_millis(10)] {
             let id = put(store, &clock, NewJob::new("remote", &())).await;
             let kinds = ["remote".to_owned()];
-            let claimed = claim(store, clock.as_ref(), &elsewhere, "default", &kinds, 1, hold).await;
+            let wanted = Wanted { queue: "default", kinds: &kinds, limit: 1, hold };
+            let claimed = claim(store, clock.as_ref(), &Policies::default(), &elsewhere, wanted).await;
             leases.push((id, claimed.unwrap().unwrap().lease));
         }
         // Short, to wait less.

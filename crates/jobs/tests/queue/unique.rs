@@ -119,14 +119,15 @@ async fn a_job_that_counts_only_while_it_waits_admits_another_once_it_runs() {
         let elsewhere = quintet_jobs::RemoteWorker::new("w");
         let hold = Duration::from_mins(1);
         let kinds = ["reindex".to_owned()];
-        let claim = || quintet_jobs::claim(store, clock.as_ref(), &elsewhere, "default", &kinds, 9, hold);
-        let claimed = claim().await.unwrap().unwrap();
+        let policies = quintet_jobs::Policies::default();
+        let wanted = quintet_jobs::Wanted { queue: "default", kinds: &kinds, limit: 9, hold };
+        let claimed = quintet_jobs::claim(store, clock.as_ref(), &policies, &elsewhere, wanted).await;
+        let claimed = claimed.unwrap().unwrap();
         let second = put(store, &clock, reindex()).await;
         assert!(!second.duplicate, "{}", database.name);
         assert_eq!(put(store, &clock, reindex()).await.id, second.id, "{}", database.name);
         // The end of the first one does not free the second one's key.
         let outcome = [(first.id, quintet_jobs::RemoteOutcome::Completed)];
-        let policies = quintet_jobs::Policies::default();
         let refused =
             quintet_jobs::acknowledge(store, clock.as_ref(), &policies, &elsewhere, &claimed.lease, &outcome);
         assert!(refused.await.unwrap().is_empty());
