@@ -1,143 +1,60 @@
-//! The client's side of a connection as hyper reads and writes it, with what hyper does not watch:
-//! stalled writes, the time a request head takes, faults that [`HeadGuard`] finds in it, and an unhurried close.
-//!
-//! State is shared with the connection's service through relaxed atomics: everything runs on one
-//! thread, but hyper wants upgradable I/O to be `Send`.
+//! The client's side of a connection, TLS or plain, watched for writes that wait for the client.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
-use crate::head_guard::{Fault, HeadGuard};
 use crate::ticks::{Tick, Ticks};
 
-/// Bytes thrown away at most after an early answer, so that the client sees it rather than a reset.
-const LINGER_BYTES: usize = 1 << 20;
-
-/// What the connection's service and the worker's sweep know of the I/O.
+/// What the worker's sweep knows of the I/O.
 #[derive(Debug)]
 pub(crate) struct IoState {
     ticks: Ticks,
-    /// When a write began to wait for the client; 0 while none does.
-    write_blocked: AtomicU32,
-    /// When the first byte of the awaited request head arrived; 0 while none has.
-    head_began: AtomicU32,
-    /// The next byte read begins a request head.
-    head_awaited: AtomicBool,
-    /// Request heads that hyper has parsed.
-    parsed: AtomicU32,
-    /// Which head is faulty, counted from 1; 0 while none is.
-    faulty: AtomicU32,
-    bare_line_feed: AtomicBool,
-    linger: AtomicBool,
+    /// When a write began to wait for the client.
+    write_blocked: Cell<Option<Tick>>,
 }
 
 impl IoState {
     pub(crate) fn new(ticks: Ticks) -> Self {
-        Self {
-            ticks,
-            write_blocked: AtomicU32::new(0),
-            head_began: AtomicU32::new(0),
-            head_awaited: AtomicBool::new(true),
-            parsed: AtomicU32::new(0),
-            faulty: AtomicU32::new(0),
-            bare_line_feed: AtomicBool::new(false),
-            linger: AtomicBool::new(false),
-        }
+        Self { ticks, write_blocked: Cell::new(None) }
     }
 
     pub(crate) fn write_blocked(&self) -> Option<Tick> {
-        Tick::from_bits(self.write_blocked.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn head_began(&self) -> Option<Tick> {
-        Tick::from_bits(self.head_began.load(Ordering::Relaxed))
-    }
-
-    /// A request head has been parsed; what is wrong with it.
-    pub(crate) fn head_parsed(&self) -> Option<Fault> {
-        self.head_began.store(0, Ordering::Relaxed);
-        let number = self.parsed.load(Ordering::Relaxed).wrapping_add(1);
-        self.parsed.store(number, Ordering::Relaxed);
-        if self.faulty.load(Ordering::Relaxed) != number {
-            return None;
-        }
-        let bare = self.bare_line_feed.load(Ordering::Relaxed);
-        Some(if bare { Fault::BareLineFeed } else { Fault::TwoFramings })
-    }
-
-    /// The current request has been read to its end.
-    pub(crate) fn expect_head(&self) {
-        self.head_awaited.store(true, Ordering::Relaxed);
-    }
-
-    /// Read on for a while when closing: the answer went out before the request was read.
-    pub(crate) fn linger(&self) {
-        self.linger.store(true, Ordering::Relaxed);
+        self.write_blocked.get()
     }
 }
 
-/// A client connection, TLS or plain.
+/// A client's byte stream.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A client's stream with the time that its writes wait.
 #[derive(Debug)]
 pub(crate) struct ClientIo<S> {
     stream: S,
-    state: Arc<IoState>,
-    /// Read before, and to be read again.
-    unread: Bytes,
-    /// Only for HTTP/1: HTTP/2 frames its heads and bodies.
-    guard: Option<HeadGuard>,
-    closed: bool,
-    lingered: usize,
+    state: Rc<IoState>,
 }
 
 impl<S> ClientIo<S> {
-    pub(crate) fn new(stream: S, state: Arc<IoState>, http1: bool) -> Self {
-        Self {
-            stream,
-            state,
-            unread: Bytes::new(),
-            guard: http1.then(HeadGuard::default),
-            closed: false,
-            lingered: 0,
-        }
-    }
-
-    pub(crate) fn stream(&self) -> &S {
-        &self.stream
-    }
-
-    /// Gives back bytes that were read but not used.
-    pub(crate) fn unread(&mut self, bytes: Bytes) {
-        self.unread = bytes;
-    }
-
-    fn observe(&mut self, bytes: &[u8]) {
-        let Some(guard) = &mut self.guard else { return };
-        if bytes.is_empty() {
-            return;
-        }
-        if self.state.head_awaited.load(Ordering::Relaxed) {
-            self.state.head_awaited.store(false, Ordering::Relaxed);
-            self.state.head_began.store(self.state.ticks.now().to_bits(), Ordering::Relaxed);
-        }
-        guard.observe(bytes);
-        if let Some((head, fault)) = guard.take_fault() {
-            self.state.bare_line_feed.store(fault == Fault::BareLineFeed, Ordering::Relaxed);
-            self.state.faulty.store(head, Ordering::Relaxed);
-        }
+    pub(crate) fn new(stream: S, state: Rc<IoState>) -> Self {
+        Self { stream, state }
     }
 
     fn note_write<T>(&self, result: &Poll<T>) {
-        let blocked = self.state.write_blocked.load(Ordering::Relaxed) != 0;
+        let blocked = self.state.write_blocked.get().is_some();
         if result.is_pending() && !blocked {
-            self.state.write_blocked.store(self.state.ticks.now().to_bits(), Ordering::Relaxed);
+            self.state.write_blocked.set(Some(self.state.ticks.now()));
         } else if result.is_ready() && blocked {
-            self.state.write_blocked.store(0, Ordering::Relaxed);
+            self.state.write_blocked.set(None);
         }
     }
 }
@@ -148,20 +65,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.unread.is_empty() {
-            let bytes = this.unread.split_to(this.unread.len().min(buffer.remaining()));
-            buffer.put_slice(&bytes);
-            return Poll::Ready(Ok(()));
-        }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
-        this.observe(buffer.filled().get(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
@@ -192,22 +100,54 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.closed {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            this.closed = true;
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+macro_rules! delegate {
+    ($self:ident, $method:ident, $($argument:expr),*) => {
+        match $self.get_mut() {
+            Stream::Plain(stream) => Pin::new(stream).$method($($argument),*),
+            Stream::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
         }
-        // Closing with unread bytes makes the kernel send a reset, which can overtake the answer. hyper answers a head
-        // that it refuses by itself, before it is read to its end.
-        let refused_head = this.state.head_began().is_some();
-        let mut scratch = [0u8; 4096];
-        while (refused_head || this.state.linger.load(Ordering::Relaxed)) && this.lingered < LINGER_BYTES {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => this.lingered += buffer.filled().len(),
-                _ => break,
-            }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        delegate!(self, poll_read, cx, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write, cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        delegate!(self, poll_write_vectored, cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
-        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_flush, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        delegate!(self, poll_shutdown, cx)
     }
 }

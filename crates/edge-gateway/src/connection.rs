@@ -7,7 +7,6 @@
 mod client;
 mod http1;
 mod http2;
-mod parking;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -24,9 +23,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) use self::client::Client;
-use self::parking::Parking;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::http1::read_pieces;
+pub(crate) use self::http1::{Http1Body, Refusal, Refused};
 use crate::client_auth::{ClientCertificate, Verified};
-use crate::client_io::{ClientIo, IoState};
+use crate::client_io::{ClientIo, IoState, Stream};
 use crate::config::Limits;
 use crate::limits::{Account, Share};
 use crate::ticks::Tick;
@@ -36,7 +37,7 @@ use crate::worker::Worker;
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(250);
 /// At drain, how long an idle HTTP/1.1 connection may take to bring the request whose answer closes it.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
-/// An idle HTTP/1.1 connection is parked after this time: a client that has more to ask at once does so sooner.
+/// A connection between two requests counts as parked after this time: a client that has more to ask at once does so sooner.
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// Requests that a client may cancel before they are answered, and as long as they are less than half of its requests.
 /// What was accepted before its reset is in no count of hyper's, but has cost the upstream a connection.
@@ -51,7 +52,7 @@ pub(crate) struct ConnectionState {
     share: Share,
     /// The client speaks TLS.
     pub(crate) secure: bool,
-    pub(crate) io: Arc<IoState>,
+    io: Rc<IoState>,
     /// Server name of the handshake, lower case.
     pub(crate) sni: RefCell<Option<String>>,
     /// What the client's certificate was verified by, where its host asks for one.
@@ -63,11 +64,11 @@ pub(crate) struct ConnectionState {
     /// Requests so far, and those that the client cancelled before their answer.
     begun: Cell<u32>,
     cancelled: Cell<u32>,
-    draining: Cell<bool>,
     served: Cell<bool>,
     handshaken: Cell<bool>,
     idle_since: Cell<Tick>,
-    parking: Parking,
+    /// When the first byte of the awaited request head arrived.
+    head_began: Cell<Option<Tick>>,
     /// HTTP/2 answers that wait for the client, by key: since when.
     stalled: RefCell<HashMap<u64, Tick>>,
 }
@@ -77,8 +78,8 @@ impl ConnectionState {
         let ticks = worker.ticks.clone();
         Self {
             idle_since: Cell::new(ticks.now()),
-            parking: Parking::default(),
-            io: Arc::new(IoState::new(ticks)),
+            head_began: Cell::new(None),
+            io: Rc::new(IoState::new(ticks)),
             worker,
             client,
             share: Share::new(account, http2::CONNECTION_WINDOW as usize),
@@ -90,7 +91,6 @@ impl ConnectionState {
             exchanges: Cell::new(0),
             begun: Cell::new(0),
             cancelled: Cell::new(0),
-            draining: Cell::new(false),
             served: Cell::new(false),
             handshaken: Cell::new(false),
             stalled: RefCell::default(),
@@ -101,16 +101,22 @@ impl ConnectionState {
         self.verified.get()?.certificate.as_ref()
     }
 
-    /// The current request has been read to its end.
-    pub(crate) fn expect_head(&self) {
-        self.io.expect_head();
+    /// Some of a request's head is there, but not all.
+    fn head_begins(&self) {
+        if self.head_began.get().is_none() {
+            self.head_began.set(Some(self.worker.ticks.now()));
+        }
+    }
+
+    /// All of it is there.
+    fn head_came(&self) {
+        self.head_began.set(None);
     }
 
     pub(crate) fn exchange_began(&self) {
         self.exchanges.set(self.exchanges.get() + 1);
         self.begun.set(self.begun.get().saturating_add(1));
         self.served.set(true);
-        self.parking.left();
     }
 
     /// Whether the client's memory has room for the requests that are in progress.
@@ -196,7 +202,7 @@ impl ConnectionState {
             return None;
         }
         if self.http1.get()
-            && self.io.head_began().is_some_and(|tick| since(tick) > ms(limits.header_read_timeout_ms))
+            && self.head_began.get().is_some_and(|tick| since(tick) > ms(limits.header_read_timeout_ms))
         {
             return Some("header");
         }
@@ -205,28 +211,21 @@ impl ConnectionState {
         (idle > ms(allowed)).then_some("idle")
     }
 
-    /// Asks a connection that has nothing to do to give its buffers back.
-    pub(crate) fn park_if_idle(&self) {
-        if self.is_parkable() && self.worker.ticks.since(self.idle_since.get()) >= PARK_AFTER {
-            self.parking.ask();
-        }
-    }
-
-    /// Between two requests of HTTP/1.1, with nothing half read or half written.
-    fn is_parkable(&self) -> bool {
+    /// Whether it waits between two requests of HTTP/1.1 and holds no more than its socket and its TLS state.
+    pub(crate) fn is_parked(&self) -> bool {
         self.http1.get()
             && self.served.get()
             && self.exchanges.get() == 0
             && self.io.write_blocked().is_none()
-            && self.io.head_began().is_none()
+            && self.head_began.get().is_none()
+            && self.worker.ticks.since(self.idle_since.get()) >= PARK_AFTER
     }
 
     /// Waits until this connection is to end. One that has not brought a request yet gets a moment: its
-    /// request is probably on the way, and hyper would close at once. HTTP/1.1 has no GOAWAY: a client that is about to
+    /// request is probably on the way. HTTP/1.1 has no GOAWAY: a client that is about to
     /// send could not know whether its request was taken, so that it gets an answer that tells it to go.
     async fn drain_begins(&self) {
         self.worker.shutdown.cancelled().await;
-        self.draining.set(true);
         if self.http1.get() {
             tokio::time::sleep(IDLE_GRACE).await;
         } else if !self.served.get() {
@@ -236,7 +235,7 @@ impl ConnectionState {
 
     /// Whether the client is to leave with its next answer.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.worker.shutdown.is_cancelled()
     }
 
     fn handshake_done(&self, http1: bool, sni: Option<&str>) {
@@ -281,13 +280,12 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
     let (_, session) = stream.get_ref();
     let http1 = session.alpn_protocol() != Some(b"h2");
     state.handshake_done(http1, session.server_name());
-    let io = ClientIo::new(stream, Arc::clone(&state.io), http1);
-    let outcome = if http1 {
-        http1::serve(&state, io).await
-    } else {
-        Box::pin(http2::serve(&state, TokioIo::new(io))).await
-    };
-    if let Err(error) = outcome {
+    if http1 {
+        serve_http1(&state, Stream::Tls(stream)).await;
+        return;
+    }
+    let io = ClientIo::new(stream, Rc::clone(&state.io));
+    if let Err(error) = Box::pin(http2::serve(&state, TokioIo::new(io))).await {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
     }
 }
@@ -295,8 +293,12 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
 /// Serves a connection of a plain listener to its end.
 pub(crate) async fn serve_plain(state: Rc<ConnectionState>, stream: TcpStream) {
     state.handshake_done(true, None);
-    let io = ClientIo::new(stream, Arc::clone(&state.io), true);
-    if let Err(error) = http1::serve(&state, io).await {
+    serve_http1(&state, Stream::Plain(stream)).await;
+}
+
+async fn serve_http1(state: &Rc<ConnectionState>, stream: Stream) {
+    let io = ClientIo::new(stream, Rc::clone(&state.io));
+    if let Err(error) = http1::serve(state, io).await {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
     }
 }

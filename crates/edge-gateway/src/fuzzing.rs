@@ -9,7 +9,6 @@ use http::{HeaderMap, HeaderValue};
 use quintet_service::config::Source;
 
 use crate::config::{Config, Plan};
-use crate::head_guard::{Fault, HeadGuard};
 use crate::headers::{cookie, strip_cookies};
 use crate::import::{Load, convert};
 use crate::path;
@@ -17,21 +16,29 @@ use crate::proxy_protocol::{self, Header, Parsed, Version};
 use crate::seal::Sealer;
 use crate::session::{OWN_COOKIES, SESSION_COOKIE, SIGNIN_COOKIE, Session};
 
-/// The head guard finds in the first head what a plain reading finds, wherever the bytes are cut (first byte).
-pub fn request_head(data: &[u8]) {
+/// A client's requests say the same wherever their bytes are cut (first byte), and of one that is taken every line ends in
+/// CR LF and one header at most says where its body ends.
+pub fn client_requests(data: &[u8]) {
     let Some((&cut, bytes)) = data.split_first() else { return };
-    let guarded = |chunks: &[&[u8]]| {
-        let mut guard = HeadGuard::default();
-        for chunk in chunks {
-            guard.observe(chunk);
-        }
-        guard.take_fault()
-    };
-    let whole = guarded(&[bytes]);
-    let first = whole.filter(|(head, _)| *head == 1).map(|(_, fault)| fault);
-    assert_eq!(first, first_fault(bytes), "the guard differs from a plain reading");
+    let whole = crate::connection::read_pieces(&[bytes]);
     let (left, right) = bytes.split_at(usize::from(cut).min(bytes.len()));
-    assert_eq!(guarded(&[left, right]), whole, "the guard depends on where the bytes are cut");
+    assert_eq!(
+        crate::connection::read_pieces(&[left, right]),
+        whole,
+        "the requests depend on where they are cut"
+    );
+    let read: usize = whole.iter().map(|request| request.head.len() + request.body.len()).sum();
+    assert!(read <= bytes.len(), "more was read than was sent");
+    for request in whole {
+        let (mut lengths, mut encodings) = (false, false);
+        for line in request.head.split_inclusive(|byte| *byte == b'\n') {
+            assert!(line.ends_with(b"\r\n"), "a line of a head ends in a bare line feed");
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            lengths |= name.eq_ignore_ascii_case(b"content-length");
+            encodings |= name.eq_ignore_ascii_case(b"transfer-encoding");
+        }
+        assert!(!(lengths && encodings), "a head has two framings");
+    }
 }
 
 /// An upstream's answer says the same wherever its bytes are cut (first byte), and its body is never longer than what
@@ -44,45 +51,6 @@ pub fn upstream_answer(data: &[u8]) {
     if let Some(Some((_, body))) = whole {
         assert!(body.len() <= bytes.len(), "the body is longer than what was sent");
     }
-}
-
-/// What is wrong with the first head, line by line.
-fn first_fault(bytes: &[u8]) -> Option<Fault> {
-    let begun = bytes.iter().position(|byte| !b"\r\n".contains(byte))?;
-    let bytes = bytes.get(begun..).filter(|bytes| bytes.first().is_some_and(u8::is_ascii_graphic))?;
-    let (mut length, mut encoding) = (false, false);
-    for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let start = line.iter().position(|byte| *byte != b'\r').unwrap_or(line.len());
-        let text = line.get(start..).unwrap_or_default();
-        let named = |name: &[u8]| {
-            number > 0
-                && text.get(..name.len()).is_some_and(|text| text.eq_ignore_ascii_case(name))
-                && text.get(name.len()) == Some(&b':')
-        };
-        let is_length = named(b"content-length");
-        length |= is_length;
-        encoding |= named(b"transfer-encoding");
-        if length && encoding {
-            return Some(Fault::TwoFramings);
-        }
-        // Behind a length that is none nothing is looked at.
-        if is_length && !is_number(text.get(15..).unwrap_or_default()) {
-            return None;
-        }
-        if line.ends_with(b"\n") && !line.ends_with(b"\r\n") {
-            return Some(Fault::BareLineFeed);
-        }
-        if number > 0 && text == b"\n" {
-            break;
-        }
-    }
-    None
-}
-
-fn is_number(value: &[u8]) -> bool {
-    let digits: Vec<u8> = value.iter().copied().filter(|byte| !b" \t\r\n".contains(byte)).collect();
-    let text = String::from_utf8_lossy(&digits);
-    digits.is_empty() || (digits.iter().all(u8::is_ascii_digit) && text.parse::<u64>().is_ok())
 }
 
 /// A path that is accepted has one meaning, and canonicalising it again changes nothing.
@@ -195,8 +163,8 @@ mod tests {
     use quintet_testkit::replay;
 
     #[test]
-    fn request_head() {
-        replay("request_head", super::request_head);
+    fn client_requests() {
+        replay("client_requests", super::client_requests);
     }
 
     #[test]

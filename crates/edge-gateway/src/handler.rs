@@ -12,6 +12,7 @@ mod host;
 mod https_redirect;
 mod limits;
 mod preflight;
+mod refuse;
 mod rewrite;
 mod routing;
 mod upgrade;
@@ -30,8 +31,9 @@ use self::finish::{Extra, finish, stream};
 use self::host::Asked;
 pub(crate) use self::host::host_name;
 use self::limits::{RETRY_AFTER, check_access, no_room, quota_client, take_quota};
+pub(crate) use self::refuse::refuse;
 use self::rewrite::rewrite;
-use self::upgrade::{is_upgrade, parts_request, upgraded};
+use self::upgrade::{client_side, upgraded};
 use crate::auth::{Denied, authorize};
 use crate::body::{ClientBody, MinRate, RequestBody, ResponseBody, Upload, UploadPhase};
 use crate::config::HttpMode;
@@ -58,20 +60,13 @@ pub(crate) async fn handle(
     interim: Interim,
 ) -> Response<ResponseBody> {
     let started = Instant::now();
-    let fault = if state.http1.get() { state.io.head_parsed() } else { None };
     let empty = request.body().is_end_stream();
-    if empty {
-        state.expect_head();
-    }
     let request_id = trace::request_id(&state.worker);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut exchange = Exchange::new(Rc::clone(&state), started, method, uri, request_id.clone());
     exchange.listen(&request);
     let mut extra = Extra { interim, ..Extra::default() };
-    let outcome = if let Some(fault) = fault {
-        extra.close = true;
-        Err(framing::refused(fault))
-    } else if !state.secure
+    let outcome = if !state.secure
         && let Some(response) = state.worker.gateway.acme.challenges.answer(&request)
     {
         Ok(Outcome::Local(response))
@@ -92,8 +87,8 @@ pub(crate) async fn handle(
             answer::problem(&problem, &request_id)
         }
     };
-    // hyper closes a connection whose request was not read to its end, whatever the answer said; a client
-    // that is not told would lose its next request on it.
+    // A connection whose request is not read to its end is closed; a client that is not told would lose its next
+    // request on it.
     extra.close |= !empty && !extra.read && response.status() != StatusCode::SWITCHING_PROTOCOLS;
     let wanted = extra.wanted.take();
     if let Some(wanted) = &wanted {
@@ -135,7 +130,7 @@ async fn process(
         return Err(no_room(state));
     }
     if !body.is_end_stream() {
-        framing::check(&mut parts, &body)?;
+        framing::spell_length(&mut parts, &body);
     }
     if parts.version == Version::HTTP_2 {
         framing::check_values(&parts.headers)?;
@@ -175,7 +170,7 @@ async fn process(
     {
         take_quota(state, client, bucket(), quota, exchange.started(), extra)?;
     }
-    let client_upgrade = is_upgrade(&parts, &body).then(|| hyper::upgrade::on(parts_request(&mut parts)));
+    let client_upgrade = client_side(&parts, &body);
     let pass = match authorize(state, &view, route, asked.host_text(), &parts, client_upgrade.is_some()).await
     {
         Ok(pass) => pass,

@@ -72,11 +72,7 @@ impl Interim {
         *answer.headers_mut() = headers;
         queue.waiting.borrow_mut().push_back(answer);
     }
-}
 
-/// The client's connection's side.
-#[cfg_attr(not(test), expect(dead_code, reason = "hyper's server connections have no means to send any"))]
-impl Interim {
     /// To a client whose connection asks [`Self::take`].
     pub(crate) fn queued() -> Self {
         Self(Some(Rc::default()))

@@ -8,6 +8,7 @@ mod documents;
 mod edge;
 mod files;
 mod harness;
+mod http1;
 mod limits;
 mod names;
 mod origin;

@@ -13,18 +13,6 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tick(u32);
 
-impl Tick {
-    /// For storage in an atomic; never 0.
-    pub(crate) const fn to_bits(self) -> u32 {
-        self.0
-    }
-
-    /// The counterpart of [`Self::to_bits`]; 0 is no tick.
-    pub(crate) const fn from_bits(bits: u32) -> Option<Self> {
-        if bits == 0 { None } else { Some(Self(bits)) }
-    }
-}
-
 /// The clock; clones show the same time.
 #[derive(Debug, Clone)]
 pub(crate) struct Ticks(Arc<AtomicU32>);

@@ -4,34 +4,48 @@
 //! Nothing is passed through before the upstream has answered 101, so a refused upgrade cannot smuggle
 //! a second request. Tunnels are tasks of the worker: drain waits for them.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use crate::body::RequestBody;
+use crate::client_io::{ClientIo, Stream};
 use crate::connection::ConnectionState;
 use crate::proxy::{Failure, Lease, Target, admit};
 use crate::ticks::{TICK, Tick, Ticks};
 use crate::upstream::{Endpoint, Purpose};
-use crate::wire::{ConnectError, builder, dial};
+use crate::wire::{ConnectError, Http1, Io, WireError, dial};
 use crate::worker::{View, Worker};
 
-/// Sends an upgrade request over a fresh connection.
+/// One side of a tunnel: its stream, and what was read of it before it became one.
+pub(crate) type Side<S> = (S, Bytes);
+
+/// The client's side, once its 101 has been written; an error where it never is.
+pub(crate) type ClientSide = oneshot::Receiver<Side<ClientIo<Stream>>>;
+
+/// Why an upgrade got no answer.
+#[derive(Debug, thiserror::Error)]
+enum UpgradeError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+}
+
+/// Sends an upgrade request over a fresh connection, which serves no other.
 pub(crate) async fn request(
-    worker: &Rc<Worker>,
     target: &Target,
-    request: Request<RequestBody>,
-) -> Result<(Response<Incoming>, Lease, Duration), Failure> {
+    worker: &Worker,
+    mut request: Request<RequestBody>,
+) -> Result<(Response<Http1>, Lease, Duration), Failure> {
     let mut lease = admit(&target.pool).await?;
     let upstream = &target.pool.upstream;
     let at = upstream.choose(&target.pool.choice(worker.random(), target.affinity, Instant::now(), None));
@@ -43,49 +57,43 @@ pub(crate) async fn request(
         let (transport, timeout) = (&upstream.transport, upstream.connect_timeout);
         let client = target.client.as_deref();
         let stream = dial(&address, transport, Purpose::Upgrade, client, timeout).await?;
-        let handshake = builder().handshake(TokioIo::new(stream)).await;
-        let failed = |source| ConnectError::Handshake { address: (*address).clone(), source };
-        let (mut sender, connection) = handshake.map_err(failed)?;
-        // hyper ends the connection's future at the upgrade, or with the answer's last byte.
-        worker.tasks.spawn_local(async move {
-            // Its error also reaches whoever reads the answer.
-            let _ = connection.with_upgrades().await;
-        });
-        sender.send_request(request).await.map_err(failed)
+        let mut connection = Http1::new(stream, None);
+        let head = connection.send(&mut request, &target.interim).await?;
+        Ok::<_, UpgradeError>(head.map(|()| connection.retire()))
     };
     match tokio::time::timeout(target.timeout, exchange).await {
         Ok(Ok(response)) => Ok((response, lease, asked.elapsed())),
         Ok(Err(error)) => {
             tracing::debug!(upstream = upstream.name, error = %crate::proxy::chain(&error), "upgrade failed");
             Err(match error {
-                ConnectError::Handshake { .. } => Failure::bad_gateway(),
-                other => Failure::of_connect(&other),
+                UpgradeError::Wire(_) => Failure::bad_gateway(),
+                UpgradeError::Connect(error) => Failure::of_connect(&error),
             })
         }
         Err(_) => Err(Failure::timeout()),
     }
 }
 
-/// Connects both sides once their upgrades are complete.
+/// Connects both sides once the client's 101 has been written.
 pub(crate) fn open(
     state: &Rc<ConnectionState>,
     view: &View,
     lease: Lease,
-    client: OnUpgrade,
-    upstream: OnUpgrade,
+    client: ClientSide,
+    upstream: Side<Io>,
 ) {
     let worker = Rc::clone(&state.worker);
     let state = Rc::clone(state);
     let limit = Duration::from_millis(view.limits().tunnel_idle_timeout_ms);
     worker.clone().tasks.spawn_local(async move {
         let _lease = lease;
-        let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else { return };
+        let Ok(client) = client.await else { return };
         // The connection's own count ends with the upgrade; the tunnel is still a connection.
         let _counted = Counted::new(&state);
         worker.gateway.metrics.tunnels_open.increment(1.0);
-        let activity = Activity(worker.ticks.clone(), Arc::new(AtomicU32::new(worker.ticks.now().to_bits())));
-        let mut client = Watched { io: TokioIo::new(client), activity: activity.clone() };
-        let mut upstream = Watched { io: TokioIo::new(upstream), activity: activity.clone() };
+        let activity = Activity { ticks: worker.ticks.clone(), last: Rc::new(Cell::new(worker.ticks.now())) };
+        let mut client = Watched::new(client, &activity);
+        let mut upstream = Watched::new(upstream, &activity);
         tokio::select! {
             // How a tunnel ends is its parties' business.
             _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
@@ -115,17 +123,19 @@ impl Drop for Counted {
 
 /// When bytes last passed.
 #[derive(Debug, Clone)]
-struct Activity(Ticks, Arc<AtomicU32>);
+struct Activity {
+    ticks: Ticks,
+    last: Rc<Cell<Tick>>,
+}
 
 impl Activity {
     fn note(&self) {
-        self.1.store(self.0.now().to_bits(), Ordering::Relaxed);
+        self.last.set(self.ticks.now());
     }
 
     async fn silent_for(&self, limit: Duration) {
         loop {
-            let last = Tick::from_bits(self.1.load(Ordering::Relaxed)).unwrap_or_else(|| self.0.now());
-            let silent = self.0.since(last);
+            let silent = self.ticks.since(self.last.get());
             if silent >= limit {
                 return;
             }
@@ -135,8 +145,16 @@ impl Activity {
 }
 
 struct Watched<I> {
+    /// To be read first.
+    read: Bytes,
     io: I,
     activity: Activity,
+}
+
+impl<I> Watched<I> {
+    fn new((io, read): Side<I>, activity: &Activity) -> Self {
+        Self { read, io, activity: activity.clone() }
+    }
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
@@ -146,6 +164,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.read.is_empty() {
+            let length = this.read.len().min(buffer.remaining());
+            buffer.put_slice(&this.read.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
         this.activity.note();
         Poll::Ready(Ok(()))

@@ -25,6 +25,7 @@ pub(crate) use self::http1::read_pieces;
 use self::shared::Stream;
 pub(crate) use self::shared::{Shared, http2_builder};
 use crate::body::RequestBody;
+use crate::http1::{Malformed, READ_AHEAD};
 use crate::interim::Interim;
 use crate::proxy_protocol::Ends;
 use crate::upstream::{Purpose, Transport};
@@ -49,7 +50,7 @@ pub(crate) enum WireError {
     Closed,
     /// The upstream said something that is no answer.
     #[error("the upstream's answer is malformed: {0}")]
-    Answer(&'static str),
+    Answer(#[from] Malformed),
     #[error("the client's request broke off")]
     Request,
     /// Over HTTP/2.
@@ -107,11 +108,11 @@ impl Wire {
     }
 }
 
-/// For connections that hyper runs: probes and changes of protocol. An answer may have as many headers as hyper takes
+/// For connections that hyper runs: probes. An answer may have as many headers as hyper takes
 /// by itself, 100: so many have their place on the stack, while a higher limit means two allocations for each answer.
 pub(crate) fn builder() -> hyper::client::conn::http1::Builder {
     let mut builder = hyper::client::conn::http1::Builder::new();
     // Unless set, 400 KB for each slow client.
-    builder.max_buf_size(http1::READ_AHEAD);
+    builder.max_buf_size(READ_AHEAD);
     builder
 }

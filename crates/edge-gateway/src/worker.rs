@@ -6,6 +6,7 @@
 //! listeners close, HTTP/2 clients get GOAWAY, and the thread ends with its last request or at the
 //! deadline.
 
+mod date;
 mod proxied;
 mod view;
 
@@ -15,6 +16,7 @@ use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::date::DateCache;
 pub(crate) use self::view::View;
 use crate::access_log::AccessLog;
 use crate::connection::{Client, ConnectionState, serve_plain, serve_tls};
@@ -52,6 +55,9 @@ pub(crate) struct Worker {
     next_key: Cell<u64>,
     /// Answers that are being compressed.
     encoders: Cell<usize>,
+    /// Connections that the last sweep found idle.
+    parked: Cell<usize>,
+    date: DateCache,
 }
 
 impl std::fmt::Debug for Worker {
@@ -141,6 +147,8 @@ impl Worker {
             connections: RefCell::default(),
             next_key: Cell::new(0),
             encoders: Cell::new(0),
+            parked: Cell::new(0),
+            date: DateCache::default(),
         }
     }
 
@@ -226,13 +234,14 @@ impl Worker {
         view.sweep();
         view.access_log.flush();
         let limits = view.limits();
+        let mut parked = 0;
         let overdue: Vec<AbortHandle> = self
             .connections
             .borrow()
             .values()
             .filter_map(|(state, task)| {
                 let Some(reason) = state.overdue(limits) else {
-                    state.park_if_idle();
+                    parked += usize::from(state.is_parked());
                     state.settle();
                     return None;
                 };
@@ -240,13 +249,30 @@ impl Worker {
                 Some(task.clone())
             })
             .collect();
+        self.count_parked(parked);
         for task in overdue {
             self.gateway.metrics.reaped.increment(1);
             task.abort();
         }
     }
 
+    /// Adds the idle connections of this worker to those of all.
+    fn count_parked(&self, now: usize) {
+        let before = self.parked.replace(now);
+        if now != before {
+            let all = &self.gateway.parked;
+            all.fetch_add(now, Ordering::Relaxed);
+            all.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+
+    /// The value of `Date` for an answer of now (RFC 9110 section 5.6.7), at most a tick old.
+    pub(crate) fn date(&self) -> Rc<str> {
+        self.date.get(self.ticks.now(), || self.gateway.now_millis())
+    }
+
     fn abort_all(&self) {
+        self.count_parked(0);
         let tasks: Vec<_> = self.connections.borrow().values().map(|(_, task)| task.clone()).collect();
         for task in tasks {
             task.abort();

@@ -8,9 +8,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use crate::connection::Http1Body;
+
 /// Bytes and trailers of one request, in the order they arrive.
 #[derive(Debug)]
 pub(crate) enum ClientBody {
+    Http1(Http1Body),
     Hyper(Incoming),
 }
 
@@ -26,18 +29,21 @@ impl Body for ClientBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         match self.get_mut() {
+            Self::Http1(body) => body.poll_frame(cx),
             Self::Hyper(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
+            Self::Http1(body) => body.is_end_stream(),
             Self::Hyper(incoming) => incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
+            Self::Http1(body) => body.size_hint(),
             Self::Hyper(incoming) => incoming.size_hint(),
         }
     }

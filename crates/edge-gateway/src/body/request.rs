@@ -102,7 +102,6 @@ impl Upload {
     fn complete(&self) {
         if self.phase.get() == UploadPhase::Running {
             self.phase.set(UploadPhase::Complete);
-            self.connection.expect_head();
             if let Some(copy) = self.copy.get() {
                 copy.send();
             }

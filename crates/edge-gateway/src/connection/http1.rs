@@ -1,204 +1,206 @@
-//! HTTP/1.1 on a client's connection, and the parking of connections that have nothing to do.
+//! HTTP/1.1 on a client's connection (RFC 9112).
 //!
-//! hyper keeps a read and a write buffer for as long as its connection lives, 16 KB together, and most connections of
-//! an edge are idle. One that has been idle for a moment is taken out of hyper and holds only its socket and its TLS
-//! state until bytes arrive; then hyper gets it anew.
+//! One future serves a connection on its worker: it reads a head, answers the request in place and goes on to the next
+//! one. While the answer is awaited the body of the request is read by whoever polls it, and what comes behind the
+//! request is read ahead up to a bound, which is also how a client that left is noticed. Between requests a connection
+//! holds its socket and its TLS state and no buffer, because what is read goes through one of the thread.
+//!
+//! There is one way to read a request ([`head`]); what leaves room for another is refused and ends the connection.
 
-use std::convert::Infallible;
+mod answer;
+mod head;
+mod link;
+#[cfg(any(test, feature = "fuzzing"))]
+mod pieces;
+
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use http::{Method, Response, StatusCode};
 
+use self::answer::Asked;
+pub(crate) use self::head::{Refusal, Refused};
+pub(crate) use self::link::Http1Body;
+use self::link::Link;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::pieces::read_pieces;
 use super::ConnectionState;
-use crate::body::ClientBody;
-use crate::client_io::ClientIo;
-use crate::config::Limits;
+use crate::body::{ClientBody, ResponseBody};
+use crate::client_io::{ClientIo, Stream};
+use crate::handler;
+use crate::http1::{Outgoing, output};
 use crate::interim::Interim;
 
-/// Bytes that hyper may hold of one HTTP/1 message head and its pipelined successors.
-const BUFFER: usize = 64 * 1024;
-/// Headers that hyper takes by itself, on the stack; a limit that is set has to fill its places for each request.
-const HYPER_HEADERS: usize = 100;
-
-/// A client's byte stream, TLS or plain.
-pub(crate) trait ClientStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// Ready when the socket has bytes to read or is closed.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-}
-
-impl ClientStream for TcpStream {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_read_ready(cx)
-    }
-}
-
-impl ClientStream for Box<TlsStream<TcpStream>> {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_ref().0.poll_read_ready(cx)
-    }
-}
-
 /// Serves a connection to its end.
-pub(super) async fn serve<S: ClientStream>(
-    state: &Rc<ConnectionState>,
-    mut io: ClientIo<S>,
-) -> Result<(), hyper::Error> {
-    loop {
-        // In a box of its own, which a parked connection does not hold.
-        match Box::pin(serve_until_idle(state, io)).await? {
-            ControlFlow::Break(()) => return Ok(()),
-            ControlFlow::Continue(parked) => io = parked,
-        }
-        let woken = {
-            let _counted = Counted::new(state);
-            parked(state, &io).await
-        };
-        match woken {
-            Wake::Readable => state.parking.left(),
-            Wake::Drain => {
-                // The client learns that this was the end; one that is gone needs not.
-                let _ = io.shutdown().await;
-                return Ok(());
+pub(super) async fn serve(state: &Rc<ConnectionState>, io: ClientIo<Stream>) -> io::Result<()> {
+    let link = Shared(Rc::new(RefCell::new(Link::new(io))));
+    let interim = Interim::queued();
+    let mut idle = Idle { drain: pin!(state.drain_begins()), asked: false };
+    let refused = loop {
+        match idle.next(state, &link.0).await {
+            Next::Request(head) => {
+                // In a box, which a connection without a request does not hold.
+                match Box::pin(exchange(state, &link.0, *head, interim.clone())).await? {
+                    After::Next => {}
+                    After::Close => break false,
+                    After::Gone => return Ok(()),
+                }
             }
-        }
-    }
-}
-
-/// Serves requests until the connection ends (`Break`) or is to be parked.
-async fn serve_until_idle<S: ClientStream>(
-    state: &Rc<ConnectionState>,
-    mut io: ClientIo<S>,
-) -> Result<ControlFlow<(), ClientIo<S>>, hyper::Error> {
-    loop {
-        let service_state = Rc::clone(state);
-        let service_fn = service_fn(move |request: Request<Incoming>| {
-            let state = Rc::clone(&service_state);
-            // hyper keeps the place for this future while the connection is idle; with the box it is a pointer's.
-            Box::pin(async move {
-                Ok::<_, Infallible>(
-                    crate::handler::handle(state, request.map(ClientBody::Hyper), Interim::none()).await,
-                )
-            })
-        });
-        let view = state.worker.view();
-        let builder = builder(view.limits());
-        drop(view);
-        let mut connection = builder.serve_connection(TokioIo::new(io), service_fn).with_upgrades();
-        match turn(state, Pin::new(&mut connection)).await {
-            Turn::Ended(outcome) => return outcome.map(ControlFlow::Break),
-            Turn::Drain => {
-                let mut connection = pin!(connection);
-                connection.as_mut().graceful_shutdown();
-                return connection.await.map(ControlFlow::Break);
+            Next::Refused(refused) => {
+                let asked = Asked { bodiless: refused.method == Method::HEAD, is_11: true, trailers: false };
+                let response = handler::refuse(state, *refused);
+                Box::pin(answer(state, &link.0, asked, false, response)).await?;
+                break true;
             }
-            Turn::Idle => {}
+            Next::End => break false,
         }
-        // None is a connection that was upgraded, which ends its future at the same time.
-        let Some(parts) = connection.into_parts() else { return Ok(ControlFlow::Break(())) };
-        io = parts.io.into_inner();
-        if parts.read_buf.is_empty() {
-            return Ok(ControlFlow::Continue(io));
-        }
-        // The beginning of a pipelined request: hyper waits for the rest of it, and is not interrupted again before.
-        io.unread(parts.read_buf);
-    }
+    };
+    link.0.borrow_mut().end_request(refused);
+    poll_fn(|cx| link.0.borrow_mut().poll_close(cx)).await
 }
 
-enum Turn {
-    Ended(Result<(), hyper::Error>),
-    Drain,
-    Idle,
-}
+/// The connection's hold on what it shares with the body of a request: whatever ends the connection ends that too.
+struct Shared(Rc<RefCell<Link>>);
 
-/// Runs a connection until it ends, drain begins or the worker's sweep has found it idle.
-async fn turn<F>(state: &ConnectionState, mut connection: Pin<&mut F>) -> Turn
-where
-    F: Future<Output = Result<(), hyper::Error>>,
-{
-    let mut drain = pin!(state.drain_begins());
-    let mut registered = false;
-    poll_fn(|cx| {
-        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-            return Poll::Ready(Turn::Ended(outcome));
-        }
-        if state.parking.take_request() && state.is_parkable() {
-            return Poll::Ready(Turn::Idle);
-        }
-        // Asked once it wakes this task, whose waker stays the same; asking at each of its wakes would take a lock.
-        if registered && !state.worker.shutdown.is_cancelled() {
-            return Poll::Pending;
-        }
-        if !registered {
-            state.parking.register(cx.waker());
-        }
-        registered = true;
-        drain.as_mut().poll(cx).map(|()| Turn::Drain)
-    })
-    .await
-}
-
-/// A connection among the parked ones.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(state: &'a ConnectionState) -> Self {
-        let parked = &state.worker.gateway.parked;
-        parked.fetch_add(1, Ordering::Relaxed);
-        Self(parked)
-    }
-}
-
-impl Drop for Counted<'_> {
+impl Drop for Shared {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.borrow_mut().cut();
     }
 }
 
-enum Wake {
-    Readable,
-    Drain,
+/// What an idle connection waits for.
+enum Next {
+    Request(Box<head::Head>),
+    Refused(Box<Refused>),
+    /// The client has left, or drain wants this to be the end.
+    End,
 }
 
-/// Waits until a parked connection has something to read, or drain begins.
-async fn parked<S: ClientStream>(state: &ConnectionState, io: &ClientIo<S>) -> Wake {
-    let mut drain = pin!(state.drain_begins());
-    let mut registered = false;
-    poll_fn(|cx| {
-        // An error is for hyper to find when it reads.
-        if io.stream().poll_readable(cx).is_ready() {
-            return Poll::Ready(Wake::Readable);
-        }
-        if registered && !state.worker.shutdown.is_cancelled() {
+struct Idle<'d, D> {
+    drain: Pin<&'d mut D>,
+    /// Drain wakes this task, whose waker stays the same; asking at each of its wakes would take a lock.
+    asked: bool,
+}
+
+impl<D: Future<Output = ()>> Idle<'_, D> {
+    async fn next(&mut self, state: &ConnectionState, link: &RefCell<Link>) -> Next {
+        poll_fn(|cx| {
+            let mut link = link.borrow_mut();
+            let next = link.poll_head(state.worker.view().limits(), cx);
+            if next.is_ready() {
+                state.head_came();
+                return next;
+            }
+            if link.has_input() {
+                state.head_begins();
+                return Poll::Pending;
+            }
+            self.poll_drain(state, cx)
+        })
+        .await
+    }
+
+    fn poll_drain(&mut self, state: &ConnectionState, cx: &mut Context<'_>) -> Poll<Next> {
+        if self.asked && !state.worker.shutdown.is_cancelled() {
             return Poll::Pending;
         }
-        registered = true;
-        drain.as_mut().poll(cx).map(|()| Wake::Drain)
+        self.asked = true;
+        self.drain.as_mut().poll(cx).map(|()| Next::End)
+    }
+}
+
+/// What a connection does behind an answer.
+enum After {
+    Next,
+    Close,
+    /// The client has left, or the stream is a tunnel's.
+    Gone,
+}
+
+/// Answers one request.
+async fn exchange(
+    state: &Rc<ConnectionState>,
+    link: &Rc<RefCell<Link>>,
+    head: head::Head,
+    interim: Interim,
+) -> io::Result<After> {
+    let asked = Asked::of(&head);
+    let keeps = head.keeps;
+    let interim = if asked.is_11 { interim } else { Interim::none() };
+    interim.renew();
+    link.borrow_mut().begin(head.extent, head.expects);
+    let request = head.request.map(|()| ClientBody::Http1(Http1Body::new(Rc::clone(link))));
+    let response = {
+        let mut handling = pin!(handler::handle(Rc::clone(state), request, interim.clone()));
+        poll_fn(|cx| {
+            let response = handling.as_mut().poll(cx).map(Some);
+            let mut link = link.borrow_mut();
+            while let Some(announced) = interim.take() {
+                link.announce(&announced);
+            }
+            if response.is_ready() {
+                return response;
+            }
+            link.poll_left(cx).map(|()| None)
+        })
+        .await
+    };
+    // Dropping the handler cancels the exchange.
+    let Some(response) = response else { return Ok(After::Gone) };
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let keeps = answer(state, link, asked, keeps, response).await?;
+    let mut link = link.borrow_mut();
+    if switches && link.hand_over() {
+        return Ok(After::Gone);
+    }
+    Ok(if keeps && link.is_read() { After::Next } else { After::Close })
+}
+
+/// Writes an answer; whether the connection may serve another request.
+async fn answer(
+    state: &ConnectionState,
+    link: &RefCell<Link>,
+    asked: Asked,
+    keeps: bool,
+    response: Response<ResponseBody>,
+) -> io::Result<bool> {
+    let (head, body) = response.into_parts();
+    let form = answer::Form::of(&head, &body, asked, keeps);
+    let mut outgoing = Outgoing::default();
+    let mut unsent = Some((head, body));
+    poll_fn(|cx| {
+        if unsent.is_some() {
+            std::task::ready!(link.borrow_mut().poll_announced(cx))?;
+        }
+        if let Some((head, body)) = unsent.take() {
+            outgoing.begin(form.framing, body);
+            // Not while the link is borrowed: the answer may be fed by the request's body.
+            outgoing.fill(cx).map_err(|()| broken())?;
+            let date = state.worker.date();
+            output(|out| {
+                answer::write(&head, &form, date.as_bytes(), out);
+                outgoing.write_head(out, link.borrow_mut().io()?, cx)
+            })?;
+        }
+        while !outgoing.is_complete() {
+            outgoing.fill(cx).map_err(|()| broken())?;
+            let waits = outgoing.waits();
+            let mut link = link.borrow_mut();
+            std::task::ready!(outgoing.poll_flush(link.io()?, cx))?;
+            if waits {
+                return link.poll_left(cx).map(|()| Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+        }
+        Poll::Ready(Ok(form.keeps))
     })
     .await
 }
 
-/// With what bounds a request's head.
-fn builder(limits: &Limits) -> Builder {
-    let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
-    let mut builder = Builder::new();
-    // The worker's sweep bounds the time for a head; a timer per request costs more.
-    builder.max_header_size(header_bytes).max_buf_size(BUFFER.max(header_bytes)).header_read_timeout(None);
-    builder.keep_alive(true).half_close(false);
-    if limits.header_count != HYPER_HEADERS {
-        builder.max_headers(limits.header_count);
-    }
-    builder
+/// The answer has no end, so that its client must not take the end of the connection for one.
+fn broken() -> io::Error {
+    io::Error::other("the answer broke off")
 }

@@ -103,8 +103,5 @@ pub(super) fn finish(
     if (extra.close || state.is_draining()) && state.http1.get() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if extra.close && state.http1.get() {
-        state.io.linger();
-    }
     response
 }

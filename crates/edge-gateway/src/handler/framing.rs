@@ -1,4 +1,4 @@
-//! Where a request's body ends: what hyper lets pass and an upstream could understand in another way.
+//! Where a message's body ends: what an upstream or a client could understand in another way.
 
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -7,24 +7,8 @@ use http_body::Body as _;
 use quintet_http::problem::Problem;
 
 use crate::body::{ClientBody, RequestBody};
-use crate::head_guard::Fault;
 use crate::proxy::Failure;
 use crate::wire::AnswerBody;
-
-/// The answer to a head that is wrong for the reason the guard found.
-#[cold]
-pub(super) fn refused(fault: Fault) -> Problem {
-    match fault {
-        Fault::TwoFramings => Problem::bad_request(
-            "length_conflict",
-            "the request has both Content-Length and Transfer-Encoding",
-        ),
-        Fault::BareLineFeed => Problem::bad_request(
-            "line_end_invalid",
-            "a line of the request's head ends without a carriage return",
-        ),
-    }
-}
 
 /// Refuses blanks around a value, which HTTP/1.1 takes away and HTTP/2 forbids (RFC 9113 section 8.2.1): upstreams
 /// would not all read the same.
@@ -39,15 +23,8 @@ pub(super) fn check_values(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Checks the framing of a request with a body and puts its length into one spelling.
-pub(super) fn check(parts: &mut Parts, body: &ClientBody) -> Result<(), Problem> {
-    let mut encodings = parts.headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(encoding) = encodings.next()
-        && (encodings.next().is_some() || !encoding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
-        let detail = "the only Transfer-Encoding of a request may be `chunked`, once";
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer_encoding_unsupported", detail));
-    }
+/// Puts the length of a request's body into one spelling.
+pub(super) fn spell_length(parts: &mut Parts, body: &ClientBody) {
     // Some upstreams read a number with leading zeros as octal.
     if let Some(length) = parts.headers.get(CONTENT_LENGTH)
         && length.as_bytes().starts_with(b"0")
@@ -55,10 +32,9 @@ pub(super) fn check(parts: &mut Parts, body: &ClientBody) -> Result<(), Problem>
     {
         parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    Ok(())
 }
 
-/// Announces a body of unknown length to the upstream: hyper would leave it out of a GET.
+/// Announces a body of unknown length to the upstream, with a GET as well.
 pub(super) fn announce(headers: &mut HeaderMap, body: &RequestBody) {
     if matches!(body, RequestBody::Stream { .. }) && body.size_hint().exact().is_none() {
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -158,6 +158,19 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "A line of the request's head ended in a line feed alone, which servers read in different ways.",
             "Fix the client: each line ends in CR LF.",
         ),
+        "head_malformed" => (
+            "The request's head was no HTTP/1.1, or could be read in two ways; the detail says what was wrong. Method and \
+             path are unknown where its first line was.",
+            "Fix or block the client. Whoever speaks TLS or HTTP/2 to a plain listener looks like this as well.",
+        ),
+        "head_too_large" => (
+            "The request's head was larger than `limits.header_bytes`, or had more headers than `limits.header_count`.",
+            "Find out what makes it large, mostly cookies; raise the limit only if honest clients need it.",
+        ),
+        "target_too_long" => (
+            "The request's first line alone was larger than `limits.header_bytes`.",
+            "What is sent in the query may belong into a body.",
+        ),
         "transfer_encoding_unsupported" => (
             "The request's body was encoded in another way than in plain chunks.",
             "The client must send `Transfer-Encoding: chunked` alone and say in Content-Encoding how the content is \

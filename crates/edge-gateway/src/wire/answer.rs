@@ -23,8 +23,6 @@ pub(crate) enum AnswerBody {
     },
     /// A stream of an HTTP/2 connection, with its place there.
     Shared { incoming: Incoming, _place: Stream },
-    /// To a request for another protocol.
-    Upgrade(Incoming),
     /// The connection has been taken away.
     Gone,
 }
@@ -70,9 +68,7 @@ impl Body for AnswerBody {
                 }
                 Poll::Ready(frame)
             }
-            Self::Shared { incoming, .. } | Self::Upgrade(incoming) => {
-                Pin::new(incoming).poll_frame(cx).map_err(WireError::Hyper)
-            }
+            Self::Shared { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(WireError::Hyper),
             Self::Gone => Poll::Ready(None),
         }
     }
@@ -80,7 +76,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(connection) => connection.is_complete(),
-            Self::Shared { incoming, .. } | Self::Upgrade(incoming) => incoming.is_end_stream(),
+            Self::Shared { incoming, .. } => incoming.is_end_stream(),
             Self::Task { left, .. } => *left == Some(0),
             Self::Gone => false,
         }
@@ -89,7 +85,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(connection) => connection.size_hint(),
-            Self::Shared { incoming, .. } | Self::Upgrade(incoming) => incoming.size_hint(),
+            Self::Shared { incoming, .. } => incoming.size_hint(),
             Self::Task { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Gone => SizeHint::default(),
         }

@@ -5,12 +5,11 @@
 //! copied and large ones taken: so the memory that is touched stays small enough for the processor's caches, however
 //! many connections take turns.
 
-mod chunked;
 mod head;
-mod scratch;
+#[cfg(any(test, feature = "fuzzing"))]
+mod pieces;
 #[cfg(test)]
 mod tests;
-mod upload;
 
 use std::io;
 use std::pin::Pin;
@@ -23,29 +22,23 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::sync::mpsc;
 
-use self::chunked::{Chunked, Piece};
 use self::head::{Extent, Head};
-use self::upload::Sending;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::pieces::read_pieces;
 use super::{Io, WireError};
 use crate::body::RequestBody;
+use crate::http1::{Chunked, Framing, Input, Malformed, Outgoing, OutgoingError, Piece, READ_AHEAD, output};
 use crate::interim::Interim;
 use crate::proxy_protocol::Ends;
 
-/// The longest head of an answer, and the most that is read at once of a body.
-pub(super) const READ_AHEAD: usize = 64 * 1024;
-/// Read at once at first. So a client that takes nothing holds little of an answer.
-const FIRST_READ: usize = 8 * 1024;
 /// Answers that only announce another one (RFC 9110 section 15.2), at most.
 const MAX_INTERIM: u32 = 32;
 
 /// A connection.
 pub(crate) struct Http1 {
     io: Io,
-    /// Read, not used yet.
-    input: Bytes,
-    /// Bytes to read at once: more as long as there are more.
-    next_read: usize,
-    sending: Sending,
+    input: Input,
+    sending: Outgoing<RequestBody>,
     answer: Answer,
     /// The upstream keeps the connection open behind the answer.
     keeps: bool,
@@ -73,16 +66,26 @@ enum Answer {
 }
 
 impl Http1 {
-    pub(super) fn new(io: Io, client: Option<Rc<Ends>>) -> Self {
+    pub(crate) fn new(io: Io, client: Option<Rc<Ends>>) -> Self {
         Self {
             io,
-            input: Bytes::new(),
-            next_read: FIRST_READ,
-            sending: Sending::default(),
+            input: Input::default(),
+            sending: Outgoing::default(),
             answer: Answer::None,
             keeps: true,
             client,
         }
+    }
+
+    /// Lets it carry no request after this one.
+    pub(crate) fn retire(mut self) -> Self {
+        self.keeps = false;
+        self
+    }
+
+    /// The stream behind a 101, and what was read of it already.
+    pub(crate) fn into_parts(self) -> (Io, Bytes) {
+        (self.io, self.input.bytes)
     }
 
     /// Whose requests alone it carries.
@@ -97,7 +100,7 @@ impl Http1 {
             Answer::Complete => self.keeps,
             _ => false,
         };
-        idle && self.sending.is_complete() && self.input.is_empty() && self.is_silent()
+        idle && self.sending.is_complete() && self.input.bytes.is_empty() && self.is_silent()
     }
 
     /// Whether there is nothing to read, not even the end.
@@ -124,15 +127,15 @@ impl Http1 {
         std::future::poll_fn(move |cx| {
             if !begun {
                 begun = true;
-                if let Err(source) = self.sending.begin(&mut self.io, request, cx) {
+                if let Err(source) = self.begin(request, cx) {
                     self.answer = Answer::Broken;
                     return Poll::Ready(Err(WireError::Unsent(source)));
                 }
             }
             match self.sending.poll(&mut self.io, cx) {
-                Poll::Ready(Err(WireError::Request)) => return Poll::Ready(Err(WireError::Request)),
+                Poll::Ready(Err(OutgoingError::Body)) => return Poll::Ready(Err(WireError::Request)),
                 // An upstream that has heard enough may close, and still have answered.
-                Poll::Ready(Err(error)) => broken = Some(error),
+                Poll::Ready(Err(OutgoingError::Io(error))) => broken = Some(WireError::Io(error)),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             let outcome = ready!(self.poll_head(interim, cx));
@@ -144,6 +147,24 @@ impl Http1 {
         .await
     }
 
+    /// Begins a request: takes its body, and writes its head if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was written, and the request is whole.
+    fn begin(&mut self, request: &mut Request<RequestBody>, cx: &mut Context<'_>) -> io::Result<()> {
+        output(|head| {
+            let framing = head::write(request, head);
+            if matches!(framing, Framing::None | Framing::Length(0)) {
+                return self.sending.write_head(head, &mut self.io, cx);
+            }
+            // The head goes out together with what there is of the body.
+            self.sending.push(Bytes::copy_from_slice(head));
+            self.sending.begin(framing, std::mem::replace(request.body_mut(), RequestBody::Empty));
+            Ok(())
+        })
+    }
+
     fn poll_head(
         &mut self,
         interim: &Interim,
@@ -153,18 +174,18 @@ impl Http1 {
             let Answer::Head { bodiless, before } = &mut self.answer else {
                 return Poll::Ready(Err(WireError::Closed));
             };
-            match head::parse(&self.input, *bodiless)? {
+            match head::parse(&self.input.bytes, *bodiless)? {
                 Some(Head { response, length, .. }) if is_interim(response.status()) => {
                     *before += 1;
                     if *before > MAX_INTERIM {
-                        return Poll::Ready(Err(WireError::Answer("too many interim answers")));
+                        return Poll::Ready(Err(Malformed("too many interim answers").into()));
                     }
-                    self.input = self.input.split_off(length);
+                    self.input.bytes = self.input.bytes.split_off(length);
                     let (head, ()) = response.into_parts();
                     interim.send(head.status, head.headers);
                 }
                 Some(head) => {
-                    self.input = self.input.split_off(head.length);
+                    self.input.bytes = self.input.bytes.split_off(head.length);
                     self.keeps = head.keeps;
                     self.answer = match head.extent {
                         Extent::None | Extent::Length(0) => Answer::Complete,
@@ -174,8 +195,8 @@ impl Http1 {
                     };
                     return Poll::Ready(Ok(head.response));
                 }
-                None if self.input.len() >= READ_AHEAD => {
-                    return Poll::Ready(Err(WireError::Answer("its head is too large")));
+                None if self.input.bytes.len() >= READ_AHEAD => {
+                    return Poll::Ready(Err(Malformed("its head is too large").into()));
                 }
                 None => {
                     if ready!(self.poll_more(cx))? == 0 {
@@ -186,17 +207,8 @@ impl Http1 {
         }
     }
 
-    /// Reads what there is; 0 at the end.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, WireError>> {
-        let more = ready!(scratch::poll_read(&mut self.io, self.next_read, cx)).map_err(WireError::Io)?;
-        let length = more.len();
-        if length == self.next_read {
-            self.next_read = READ_AHEAD.min(self.next_read * 2);
-        } else if length < self.next_read / 2 {
-            self.next_read = FIRST_READ.max(self.next_read / 2);
-        }
-        self.input = if self.input.is_empty() { more } else { [&*self.input, &*more].concat().into() };
-        Poll::Ready(Ok(length))
+        self.input.poll_more(&mut self.io, cx).map_err(WireError::Io)
     }
 
     /// The next piece of the answer's body.
@@ -220,20 +232,20 @@ impl Http1 {
                 Answer::None | Answer::Head { .. } | Answer::Broken => {
                     return Poll::Ready(Some(Err(WireError::Closed)));
                 }
-                Answer::Length(left) if !self.input.is_empty() => {
-                    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(self.input.len());
-                    let piece = self.input.split_to(length);
+                Answer::Length(left) if !self.input.bytes.is_empty() => {
+                    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(self.input.bytes.len());
+                    let piece = self.input.bytes.split_to(length);
                     *left -= length as u64;
                     if *left == 0 {
                         self.answer = Answer::Complete;
                     }
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
-                Answer::UntilClose if !self.input.is_empty() => {
-                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.input)))));
+                Answer::UntilClose if !self.input.bytes.is_empty() => {
+                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.input.bytes)))));
                 }
                 Answer::Length(_) | Answer::UntilClose => {}
-                Answer::Chunked(chunked) => match chunked.next(&mut self.input) {
+                Answer::Chunked(chunked) => match chunked.next(&mut self.input.bytes) {
                     Ok(Some(Piece::Data(data))) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                     Ok(Some(Piece::Trailers(trailers))) => {
                         self.answer = Answer::Complete;
@@ -244,7 +256,7 @@ impl Http1 {
                         return Poll::Ready(None);
                     }
                     Ok(None) => {}
-                    Err(error) => return Poll::Ready(Some(Err(error))),
+                    Err(error) => return Poll::Ready(Some(Err(error.into()))),
                 },
             }
             match ready!(self.poll_more(cx)) {
@@ -304,51 +316,7 @@ impl Http1 {
     }
 }
 
-/// What an answer that arrives in these pieces says: its status and its body as far as it goes. None: not yet all of
-/// its head.
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn read_pieces(pieces: &[&[u8]]) -> Result<Option<(u16, Vec<u8>)>, WireError> {
-    let mut pieces = pieces.iter();
-    let mut input = Bytes::new();
-    let head = loop {
-        if let Some(head) = head::parse(&input, false)? {
-            break head;
-        }
-        let Some(piece) = pieces.next() else { return Ok(None) };
-        input = [&*input, *piece].concat().into();
-    };
-    let mut chunked = Chunked::default();
-    let mut body = Vec::new();
-    let mut rest = input.split_off(head.length);
-    loop {
-        match head.extent {
-            Extent::None => break,
-            Extent::Length(length) => {
-                let room = usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(body.len());
-                body.extend_from_slice(&rest.split_to(room.min(rest.len())));
-            }
-            Extent::UntilClose => body.extend_from_slice(&std::mem::take(&mut rest)),
-            Extent::Chunked => match chunked.next(&mut rest)? {
-                Some(Piece::Data(data)) => {
-                    body.extend_from_slice(&data);
-                    continue;
-                }
-                Some(Piece::Trailers(_) | Piece::End) => break,
-                None => {}
-            },
-        }
-        let Some(piece) = pieces.next() else { break };
-        rest = [&*rest, *piece].concat().into();
-    }
-    Ok(Some((head.response.status().as_u16(), body)))
-}
-
 /// Whether another answer follows: all of 1xx but the one that switches protocols.
 fn is_interim(status: StatusCode) -> bool {
     status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
-}
-
-/// No bytes where the peer wrote none.
-fn write_zero() -> io::Error {
-    io::ErrorKind::WriteZero.into()
 }

@@ -97,7 +97,7 @@ fn lengths_that_are_no_single_number_are_refused() {
             "Content-Length\r\n\r\n",
         ],
     );
-    refused(431, &["Content-Length: 18446744073709551615\r\n\r\n"]);
+    refused(413, &["Content-Length: 18446744073709551615\r\n\r\n"]);
 }
 
 #[test]

@@ -64,7 +64,7 @@ const CASES: &[(&str, &[u16])] = &[
     ("/xchunked", &[502]),
     ("/twice", &[200]),
     ("/tail", &[200]),
-    ("/early-hints", &[200]),
+    ("/early-hints", &[103, 200]),
     ("/continue", &[200]),
     ("/switch", &[502]),
     ("/fold", &[502]),

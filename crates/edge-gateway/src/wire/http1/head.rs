@@ -3,13 +3,12 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 
-use super::upload::Framing;
 use crate::body::RequestBody;
-use crate::wire::WireError;
+use crate::http1::{Framing, Malformed, decimal, header_map, keeps, write_field, write_length};
 
 /// As many headers as an answer may have.
 const MAX_HEADERS: usize = 100;
@@ -47,10 +46,7 @@ pub(super) fn write(request: &Request<RequestBody>, out: &mut Vec<u8>) -> Framin
             announced = true;
             continue;
         }
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        write_field(name, value.as_bytes(), out);
     }
     let framing = match request.body().size_hint().exact() {
         Some(0) if request.body().is_end_stream() && !announced => Framing::None,
@@ -58,20 +54,16 @@ pub(super) fn write(request: &Request<RequestBody>, out: &mut Vec<u8>) -> Framin
         None => Framing::Chunked,
     };
     match framing {
-        Framing::None => {}
-        Framing::Length(length) => {
-            out.extend_from_slice(b"content-length: ");
-            out.extend_from_slice(length.to_string().as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
+        Framing::Length(length) => write_length(length, out),
         Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        _ => {}
     }
     out.extend_from_slice(b"\r\n");
     framing
 }
 
 /// Reads an answer's head, if `input` has all of it. `bodiless`: it answers a HEAD.
-pub(super) fn parse(input: &Bytes, bodiless: bool) -> Result<Option<Head>, WireError> {
+pub(super) fn parse(input: &Bytes, bodiless: bool) -> Result<Option<Head>, Malformed> {
     if input.is_empty() {
         return Ok(None);
     }
@@ -82,19 +74,11 @@ pub(super) fn parse(input: &Bytes, bodiless: bool) -> Result<Option<Head>, WireE
     let length = match outcome {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(WireError::Answer("its head is not HTTP/1.1")),
+        Err(_) => return Err(Malformed("its head is not HTTP/1.1")),
     };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = status.ok_or(WireError::Answer("its status is no number of three digits"))?;
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
-    for header in &*parsed.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(input.slice_ref(header.value));
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(WireError::Answer("one of its headers is malformed"));
-        };
-        headers.append(name, value);
-    }
+    let status = status.ok_or(Malformed("its status is no number of three digits"))?;
+    let headers = header_map(parsed.headers, input)?;
     let extent = extent(status, &headers, bodiless, parsed.version == Some(1))?;
     let keeps = keeps(&headers, parsed.version == Some(1))
         && extent != Extent::UntilClose
@@ -105,7 +89,7 @@ pub(super) fn parse(input: &Bytes, bodiless: bool) -> Result<Option<Head>, WireE
     Ok(Some(Head { response, length, extent, keeps }))
 }
 
-fn extent(status: StatusCode, headers: &HeaderMap, bodiless: bool, is_11: bool) -> Result<Extent, WireError> {
+fn extent(status: StatusCode, headers: &HeaderMap, bodiless: bool, is_11: bool) -> Result<Extent, Malformed> {
     let without = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || bodiless;
@@ -114,7 +98,7 @@ fn extent(status: StatusCode, headers: &HeaderMap, bodiless: bool, is_11: bool) 
     }
     if let Some(encoding) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
         if !is_11 {
-            return Err(WireError::Answer("Transfer-Encoding in an answer of HTTP/1.0"));
+            return Err(Malformed("Transfer-Encoding in an answer of HTTP/1.0"));
         }
         let last = encoding.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
         let chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
@@ -123,10 +107,9 @@ fn extent(status: StatusCode, headers: &HeaderMap, bodiless: bool, is_11: bool) 
     let mut length = None;
     for value in headers.get_all(CONTENT_LENGTH) {
         for one in value.as_bytes().split(|byte| *byte == b',') {
-            let number =
-                decimal(one.trim_ascii()).ok_or(WireError::Answer("its Content-Length is no number"))?;
+            let number = decimal(one.trim_ascii()).ok_or(Malformed("its Content-Length is no number"))?;
             if length.is_some_and(|length| length != number) {
-                return Err(WireError::Answer("it has two lengths"));
+                return Err(Malformed("it has two lengths"));
             }
             length = Some(number);
         }
@@ -134,30 +117,11 @@ fn extent(status: StatusCode, headers: &HeaderMap, bodiless: bool, is_11: bool) 
     Ok(length.map_or(Extent::UntilClose, Extent::Length))
 }
 
-/// Only digits: a sign or a blank means something else to others.
-fn decimal(text: &[u8]) -> Option<u64> {
-    let digits =
-        std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok()
-}
-
-fn keeps(headers: &HeaderMap, is_11: bool) -> bool {
-    if !headers.contains_key(CONNECTION) {
-        return is_11;
-    }
-    let says = |word: &[u8]| {
-        let values = headers.get_all(CONNECTION).iter();
-        let mut options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(word))
-    };
-    !says(b"close") && (is_11 || says(b"keep-alive"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(head: &str) -> Result<Option<Head>, WireError> {
+    fn read(head: &str) -> Result<Option<Head>, Malformed> {
         parse(&Bytes::copy_from_slice(head.as_bytes()), false)
     }
 

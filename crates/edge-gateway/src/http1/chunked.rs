@@ -1,19 +1,19 @@
-//! The chunked transfer coding of an answer (RFC 9112 section 7.1), read strictly: what two readers could understand
+//! The chunked transfer coding of a message (RFC 9112 section 7.1), read strictly: what two readers could understand
 //! in two ways is an error.
 
 use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
-use crate::wire::WireError;
+use super::Malformed;
 
-/// Bytes of extensions and of trailers that an answer may have in all.
+/// Bytes of extensions and of trailers that a body may have in all.
 const MAX_OVERHEAD: usize = 16 * 1024;
 const MAX_TRAILERS: usize = 64;
 
 /// Where in the coding the reader is.
 #[derive(Debug, Default)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     state: State,
     /// Bytes that are left of the chunk; while its size is read, what has been read of it.
     left: u64,
@@ -27,7 +27,9 @@ enum State {
     #[default]
     Start,
     Size,
-    /// Behind the size, up to the end of the line.
+    /// In blanks behind the size, which some senders pad it with.
+    Blank,
+    /// Behind a semicolon, up to the end of the line.
     Extension,
     SizeLineFeed,
     Data,
@@ -38,7 +40,7 @@ enum State {
 
 /// What was read.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Data(Bytes),
     /// The end, with trailers.
     Trailers(HeaderMap),
@@ -47,7 +49,7 @@ pub(super) enum Piece {
 
 impl Chunked {
     /// The next piece of `input`; None when it has to have more.
-    pub(super) fn next(&mut self, input: &mut Bytes) -> Result<Option<Piece>, WireError> {
+    pub(crate) fn next(&mut self, input: &mut Bytes) -> Result<Option<Piece>, Malformed> {
         loop {
             if self.state == State::Data && !input.is_empty() {
                 let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
@@ -69,17 +71,21 @@ impl Chunked {
         }
     }
 
-    fn step(&mut self, byte: u8) -> Result<State, WireError> {
-        let malformed = Err(WireError::Answer("its chunks are malformed"));
+    fn step(&mut self, byte: u8) -> Result<State, Malformed> {
+        let malformed = Err(Malformed("its chunks are malformed"));
         Ok(match (self.state, byte) {
             (State::Start | State::Size, byte) if byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
                 let larger = self.left.checked_mul(16).and_then(|left| left.checked_add(digit));
-                self.left = larger.ok_or(WireError::Answer("a chunk's size is no number"))?;
+                self.left = larger.ok_or(Malformed("a chunk's size is no number"))?;
                 State::Size
             }
-            (State::Size | State::Extension, b'\r') => State::SizeLineFeed,
-            (State::Size, b';' | b' ' | b'\t') => State::Extension,
+            (State::Size | State::Blank | State::Extension, b'\r') => State::SizeLineFeed,
+            (State::Size | State::Blank, b';') => State::Extension,
+            (State::Size | State::Blank, b' ' | b'\t') => {
+                self.overhead()?;
+                State::Blank
+            }
             (State::Extension, byte) if byte != b'\n' && byte != 0 => {
                 self.overhead()?;
                 State::Extension
@@ -92,16 +98,16 @@ impl Chunked {
         })
     }
 
-    fn overhead(&mut self) -> Result<(), WireError> {
+    fn overhead(&mut self) -> Result<(), Malformed> {
         self.overhead += 1;
         if self.overhead > MAX_OVERHEAD {
-            return Err(WireError::Answer("its chunks have too much beside their data"));
+            return Err(Malformed("its chunks have too much beside their data"));
         }
         Ok(())
     }
 
     /// Takes a byte behind the last chunk; the end is an empty line.
-    fn trailer(&mut self, byte: u8) -> Result<Option<Piece>, WireError> {
+    fn trailer(&mut self, byte: u8) -> Result<Option<Piece>, Malformed> {
         self.overhead()?;
         self.trailers.push(byte);
         if self.trailers == b"\r\n" {
@@ -110,7 +116,7 @@ impl Chunked {
         if !self.trailers.ends_with(b"\r\n\r\n") {
             return Ok(None);
         }
-        let malformed = WireError::Answer("its trailers are malformed");
+        let malformed = Malformed("its trailers are malformed");
         let mut places = [httparse::EMPTY_HEADER; MAX_TRAILERS];
         let Ok(httparse::Status::Complete((_, fields))) =
             httparse::parse_headers(&self.trailers, &mut places)
@@ -133,8 +139,10 @@ impl Chunked {
 mod tests {
     use super::*;
 
+    type Whole = (Vec<u8>, Vec<String>);
+
     /// All data, and the trailers' names; the body comes in two parts, cut at `cut`.
-    fn read(body: &[u8], cut: usize) -> Result<(Vec<u8>, Vec<String>), WireError> {
+    fn read(body: &[u8], cut: usize) -> Result<Option<Whole>, Malformed> {
         let (first, second) = body.split_at(cut);
         let (mut chunked, mut data) = (Chunked::default(), Vec::new());
         for part in [first, second] {
@@ -142,21 +150,21 @@ mod tests {
             while let Some(piece) = chunked.next(&mut input)? {
                 match piece {
                     Piece::Data(piece) => data.extend_from_slice(&piece),
-                    Piece::End => return Ok((data, Vec::new())),
+                    Piece::End => return Ok(Some((data, Vec::new()))),
                     Piece::Trailers(all) => {
-                        return Ok((data, all.keys().map(ToString::to_string).collect()));
+                        return Ok(Some((data, all.keys().map(ToString::to_string).collect())));
                     }
                 }
             }
         }
-        Err(WireError::Closed)
+        Ok(None)
     }
 
     #[test]
     fn a_body_reads_the_same_wherever_it_is_cut() {
         let body = b"5\r\nhello\r\n6;a=b\r\n world\r\n00A \r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n";
         for cut in 0..=body.len() {
-            let (data, trailers) = read(body, cut).unwrap();
+            let (data, trailers) = read(body, cut).unwrap().unwrap();
             assert_eq!(data, b"hello world0123456789", "cut at {cut}");
             assert_eq!(trailers, ["x-sum"], "cut at {cut}");
         }
@@ -166,11 +174,12 @@ mod tests {
     fn what_can_be_read_in_two_ways_is_refused() {
         let long = [b"1;".to_vec(), vec![b'x'; MAX_OVERHEAD + 1], b"\r\na\r\n0\r\n\r\n".to_vec()].concat();
         let many = [b"0\r\n".to_vec(), b"a: b\r\n".repeat(MAX_TRAILERS + 1), b"\r\n".to_vec()].concat();
-        let bodies: [&[u8]; 13] = [
+        let bodies: [&[u8]; 14] = [
             b"\r\n0\r\n\r\n",
             b"-1\r\na\r\n0\r\n\r\n",
             b"0x1\r\na\r\n0\r\n\r\n",
             b" 1\r\na\r\n0\r\n\r\n",
+            b"1 1\r\na\r\n0\r\n\r\n",
             b"1\na\n0\n\n",
             b"1\r\nab\r\n0\r\n\r\n",
             b"1\r\na0\r\n\r\n",
@@ -183,7 +192,7 @@ mod tests {
         ];
         for body in bodies {
             let outcome = read(body, body.len());
-            assert!(matches!(outcome, Err(WireError::Answer(_))), "{:?}", String::from_utf8_lossy(body));
+            assert!(matches!(outcome, Err(Malformed(_))), "{:?}", String::from_utf8_lossy(body));
         }
     }
 }
