@@ -16,6 +16,7 @@
 //! - `jobs_schedules`: when each schedule runs next.
 //! - `jobs_failures`: the failed runs of jobs, each with its error.
 //! - `jobs_limits`: when the next run of a limited kind, or of a partition key of it, is on time.
+//! - `jobs_figures`: the last count of the jobs in each queue, for metrics.
 //! - `jobs_cancel`: requests to stop jobs that run, each until its job has ended.
 //!
 //! Protocol and crash recovery: the lease id is the fencing token. Its holder raises the lease's
@@ -34,6 +35,7 @@ mod cron;
 mod enqueue;
 mod error;
 mod failures;
+mod figures;
 mod handler;
 mod job;
 mod lease;

@@ -20,6 +20,7 @@ pub static MODULE: Module = Module {
         Migration { version: 7, name: "unique_for_a_period", sql: Sql::one(UNIQUE), oldest_reader: 1 },
         Migration { version: 8, name: "failures", sql: Sql::one(FAILURES), oldest_reader: 1 },
         Migration { version: 9, name: "limits", sql: Sql::one(LIMITS), oldest_reader: 1 },
+        Migration { version: 10, name: "figures", sql: Sql::one(FIGURES), oldest_reader: 1 },
     ],
 };
 
@@ -182,6 +183,13 @@ CREATE TABLE jobs_limits (
     PRIMARY KEY (kind, partition_key)
 );
 ";
+
+const FIGURES: &str = "
+CREATE TABLE jobs_figures (
+    id BIGINT NOT NULL PRIMARY KEY,
+    counted_at BIGINT NOT NULL,
+    figures TEXT NOT NULL
+)";
 
 /// A lease lives for milliseconds: compressing its jobs costs more than writing them. Rows of the queue die as fast
 /// as they come, and an index full of dead ones makes every claim slower: they are vacuumed early and without pauses.

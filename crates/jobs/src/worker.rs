@@ -7,6 +7,7 @@
 //! wait in a bounded channel.
 
 mod control;
+mod gauges;
 mod run;
 mod upkeep;
 
@@ -155,6 +156,7 @@ impl Worker {
         upkeep.spawn(Arc::clone(&self).follow_cancellations(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).follow_schedules(shutdown.clone()));
         upkeep.spawn(Arc::clone(&self).prune_history(upkeep_stop.clone()));
+        upkeep.spawn(Arc::clone(&self).show_depth(shutdown.clone()));
         let acknowledger = TaskTracker::new();
         let to_acknowledge = Arc::new(Mutex::new(to_acknowledge));
         for _ in 0..ACKNOWLEDGERS {
@@ -230,6 +232,7 @@ impl Worker {
         shutdown: CancellationToken,
     ) {
         let slots = Arc::new(Semaphore::new(queue.concurrency.max(1)));
+        let busy = gauges::slots(&queue.name, queue.concurrency.max(1));
         let mut runs = JoinSet::new();
         while !shutdown.is_cancelled() {
             while runs.try_join_next().is_some() {}
@@ -249,7 +252,8 @@ impl Worker {
                 Ok(jobs) => {
                     for (job, slot) in jobs {
                         let (worker, ended) = (Arc::clone(&self), ended.clone());
-                        runs.spawn(async move { worker.run_and_report(job, ended, slot).await });
+                        let busy = gauges::Busy::enter(&busy);
+                        runs.spawn(async move { worker.run_and_report(job, ended, (slot, busy)).await });
                     }
                 }
                 Err(error) => {
@@ -377,7 +381,7 @@ impl Worker {
         &self,
         job: crate::Job,
         ended: mpsc::Sender<Ended>,
-        slot: tokio::sync::OwnedSemaphorePermit,
+        slot: (tokio::sync::OwnedSemaphorePermit, gauges::Busy),
     ) {
         let mut guard = GiveBack { job: Some(job.clone()), ended: ended.clone(), now: self.clock.now() };
         let outcome = self.run_job(&job).await;
