@@ -19,7 +19,8 @@ use serde_json::Value;
 
 /// Every scope a service client may be given, as `up` registers its demo client.
 pub const SCOPES: &str = "users:read users:write billing:read billing:write inventory:read inventory:write \
-                          orders:read orders:write jobs:read jobs:write telemetry:read";
+                          orders:read orders:write jobs:read jobs:write jobs:enqueue jobs:work \
+                          telemetry:read";
 
 /// An answer with its body read.
 #[derive(Debug, Clone)]

@@ -29,6 +29,9 @@ const DATABASE_URL: &str = "database-url";
 /// What only people get, besides [`SCOPES`].
 const PEOPLE_SCOPES: [&str; 5] = ["openid", "profile", "email", "offline_access", "identity:admin"];
 
+/// What `docs/operator/jobs/worker.py` works on, so that it can be tried on this fleet.
+const REMOTE_KIND: &str = "python.add";
+
 const SENDER: &str = "Quintet <quintet@localhost.test>";
 const AUDIENCE: &str = "quintet";
 const DRAIN_TIMEOUT_MS: u64 = 10_000;
@@ -172,6 +175,14 @@ impl FleetConfig<'_> {
             "storage": { "blobs": self.layout.root.join("blobs") },
             "mail": mail,
             "webhooks": { "key_file": self.layout.secret(WEBHOOK_KEY) },
+            "remote": { "enqueue_kinds": [REMOTE_KIND], "work_kinds": [REMOTE_KIND] },
+            "schedules": [{
+                "name": "weekly-sum",
+                "cron": "30 6 * * mon",
+                "kind": REMOTE_KIND,
+                "args": { "numbers": [2, 3] },
+                "missed": "once",
+            }],
         })
     }
 
