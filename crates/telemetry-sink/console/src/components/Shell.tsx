@@ -159,7 +159,8 @@ function Person() {
  */
 function useShortcuts(search: { current: HTMLInputElement | null }): void {
   useLayoutEffect(() => {
-    let leader = 0;
+    // When g was pressed. No key ever was at the start, though 0 is not long ago on a page that was just loaded.
+    let leader = -Infinity;
     const onKey = (event: KeyboardEvent): void => {
       const typing =
         event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");
@@ -171,7 +172,7 @@ function useShortcuts(search: { current: HTMLInputElement | null }): void {
         return;
       }
       const entry = event.timeStamp - leader < 1500 ? ENTRIES.find(({ key }) => key === event.key) : undefined;
-      leader = event.key === "g" ? event.timeStamp : 0;
+      leader = event.key === "g" ? event.timeStamp : -Infinity;
       if (entry) navigate(entry.path);
     };
     addEventListener("keydown", onKey);
