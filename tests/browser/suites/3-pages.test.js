@@ -14,6 +14,8 @@ const PAGES = [
   ["logs", "/logs", "Logs", ".log-open"],
   ["metrics", `/explore?q=${QUERY}`, "Metrics", ".legend-table tbody tr"],
   ["jobs", "/jobs", "Jobs", "table tbody tr"],
+  ["job-search", "/jobs/search", "Find jobs", "table tbody tr"],
+  ["schedules", "/jobs/schedules", "Schedules", "[data-schedule]"],
   ["mail", "/mail", "Mail", ".mail-list a"],
   ["shop", "/shop", "Shop", ".item"],
   ["unknown", "/no/such/screen", "Not found", ".empty"],

@@ -7,9 +7,11 @@ import { usePlace } from "./router";
 import { ExploreScreen } from "./routes/explore";
 import { FleetScreen } from "./routes/fleet";
 import { JobScreen } from "./routes/job";
+import { DeadLettersScreen, JobSearchScreen } from "./routes/job-search";
 import { JobsScreen } from "./routes/jobs";
 import { LogsScreen } from "./routes/logs";
 import { MailScreen } from "./routes/mail";
+import { SchedulesScreen } from "./routes/schedules";
 import { ShopScreen } from "./routes/shop";
 import { TraceScreen } from "./routes/trace";
 import { TracesScreen } from "./routes/traces";
@@ -38,6 +40,12 @@ function Screen({ path }: { path: string }) {
       return <ExploreScreen />;
     case "jobs":
       return <JobsScreen />;
+    case "job-search":
+      return <JobSearchScreen />;
+    case "dead-letters":
+      return <DeadLettersScreen />;
+    case "schedules":
+      return <SchedulesScreen />;
     case "job":
       return <JobScreen id={route.id} />;
     case "mail":

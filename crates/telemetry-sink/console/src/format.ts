@@ -84,6 +84,16 @@ export function ago(thenMs: Figure, nowMs: number): string {
   return `${age(seconds).split(" ")[0] ?? "0s"} ago`;
 }
 
+/** Further off than this a date says more. */
+const FAR_MS = 60 * 86_400_000;
+
+/** How far off an instant is, either way: `in 3h 2m`, `5m ago`, `on 2100-01-01`. */
+export function fromNow(thenMs: Figure, nowMs: number): string {
+  if (absent(thenMs)) return MISSING;
+  if (thenMs - nowMs > FAR_MS) return `on ${dateTime(thenMs).slice(0, 10)}`;
+  return thenMs > nowMs ? `in ${age(Math.ceil((thenMs - nowMs) / 1000))}` : ago(thenMs, nowMs);
+}
+
 export function percent(ratio: Figure): string {
   if (absent(ratio)) return MISSING;
   return `${figure(ratio * 100)}%`;

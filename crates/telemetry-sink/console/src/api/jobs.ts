@@ -1,8 +1,13 @@
-// The worker's admin API: queues, jobs and, with the Maildir transport, the mails it delivered.
+// The worker's admin API: queues, jobs and schedules.
 
 import { get, post } from "./http";
+import type { JobFilter } from "../lib/job-filter";
+import { instant, text, whole, type Listed, type Wire } from "./wire";
 
 const BASE = "/jobs/v1";
+
+/** What changing the queue needs. */
+export const WRITE_SCOPE = "jobs:write";
 
 export interface Queue {
   readonly name: string;
@@ -11,9 +16,9 @@ export interface Queue {
   readonly running: number;
   readonly discarded: number;
   readonly oldestDueSeconds: number;
+  /** Since when it is paused, if it is. */
+  readonly pausedMs: number | null;
 }
-
-export const JOB_STATES = ["ready", "running", "completed", "discarded", "cancelled"] as const;
 
 export interface Job {
   readonly id: string;
@@ -32,27 +37,25 @@ export interface Job {
   readonly args: unknown;
 }
 
-type Wire = Readonly<Record<string, unknown>>;
-
-/** Milliseconds since the epoch of an RFC 3339 instant. */
-export function instant(value: unknown): number | null {
-  if (typeof value !== "string" || value === "") return null;
-  const parsed = Date.parse(value);
-  return Number.isNaN(parsed) ? null : parsed;
+/** A run that failed. */
+export interface JobFailure {
+  readonly attempt: number;
+  readonly startedMs: number | null;
+  readonly endedMs: number | null;
+  readonly worker: string;
+  readonly error: string;
 }
 
-function text(wire: Wire, key: string): string {
-  const value = wire[key];
-  return typeof value === "string" ? value : "";
-}
-
-function whole(wire: Wire, key: string): number {
-  const value = wire[key];
-  return typeof value === "number" ? value : 0;
-}
-
-interface Answer {
-  readonly data: readonly Wire[];
+export interface Schedule {
+  readonly name: string;
+  readonly cron: string;
+  readonly timeZone: string;
+  readonly kind: string;
+  readonly queue: string;
+  readonly missed: string;
+  readonly nextRunsMs: readonly number[];
+  readonly lastRunMs: number | null;
+  readonly lastJob: string;
 }
 
 export function readQueue(wire: Wire): Queue {
@@ -63,6 +66,7 @@ export function readQueue(wire: Wire): Queue {
     running: whole(wire, "running"),
     discarded: whole(wire, "discarded"),
     oldestDueSeconds: whole(wire, "oldest_due_seconds"),
+    pausedMs: instant(wire["paused_since"]),
   };
 }
 
@@ -84,57 +88,121 @@ export function readJob(wire: Wire): Job {
   };
 }
 
-export async function queues(signal?: AbortSignal): Promise<readonly Queue[]> {
-  return (await get<Answer>(`${BASE}/queues`, {}, signal)).data.map(readQueue);
+export function readSchedule(wire: Wire): Schedule {
+  const runs = Array.isArray(wire["next_runs"]) ? wire["next_runs"] : [];
+  return {
+    name: text(wire, "name"),
+    cron: text(wire, "cron"),
+    timeZone: text(wire, "time_zone"),
+    kind: text(wire, "kind"),
+    queue: text(wire, "queue"),
+    missed: text(wire, "missed"),
+    nextRunsMs: runs.map(instant).filter((run) => run !== null),
+    lastRunMs: instant(wire["last_run"]),
+    lastJob: text(wire, "last_job"),
+  };
 }
 
-export async function jobs(state: string, limit: number, signal?: AbortSignal): Promise<readonly Job[]> {
-  return (await get<Answer>(`${BASE}/jobs`, { state, limit }, signal)).data.map(readJob);
+function readFailure(wire: Wire): JobFailure {
+  return {
+    attempt: whole(wire, "attempt"),
+    startedMs: instant(wire["started_at"]),
+    endedMs: instant(wire["ended_at"]),
+    worker: text(wire, "worker"),
+    error: text(wire, "error"),
+  };
+}
+
+const named = (collection: string, name: string, action = ""): string =>
+  `${BASE}/${collection}/${encodeURIComponent(name)}${action}`;
+
+export async function queues(signal?: AbortSignal): Promise<readonly Queue[]> {
+  return (await get<Listed>(`${BASE}/queues`, {}, signal)).data.map(readQueue);
+}
+
+export async function pauseQueue(name: string): Promise<void> {
+  await post(named("queues", name, "/pause"), undefined);
+}
+
+export async function resumeQueue(name: string): Promise<void> {
+  await post(named("queues", name, "/resume"), undefined);
+}
+
+export interface JobPage {
+  readonly jobs: readonly Job[];
+  /** Where the next page begins; there may be one even after a page without jobs. */
+  readonly next: string | null;
+}
+
+function conditions(filter: JobFilter): Record<string, string | undefined> {
+  return {
+    state: filter.state,
+    kind: filter.kind,
+    queue: filter.queue,
+    error: filter.error,
+    enqueued_from: filter.from,
+    enqueued_before: filter.before,
+  };
+}
+
+export async function searchJobs(
+  filter: JobFilter,
+  cursor: string,
+  limit: number,
+  signal?: AbortSignal,
+): Promise<JobPage> {
+  const page = await get<Listed & Wire>(`${BASE}/jobs`, { ...conditions(filter), cursor, limit }, signal);
+  return { jobs: page.data.map(readJob), next: text(page, "next_cursor") || null };
+}
+
+export interface JobCount {
+  readonly count: number;
+  /** The count stopped at the most that one action changes. */
+  readonly more: boolean;
+}
+
+/** How many jobs a bulk action on this selection would change. */
+export async function countJobs(filter: JobFilter, signal?: AbortSignal): Promise<JobCount> {
+  return get<JobCount>(`${BASE}/jobs/count`, conditions(filter), signal);
 }
 
 export async function job(id: string, signal?: AbortSignal): Promise<Job> {
-  return readJob(await get<Wire>(`${BASE}/jobs/${encodeURIComponent(id)}`, {}, signal));
+  return readJob(await get<Wire>(named("jobs", id), {}, signal));
 }
 
-/** Puts a dead letter back into its queue with all its attempts. */
-export async function redrive(id: string): Promise<void> {
-  await post(`${BASE}/jobs/${encodeURIComponent(id)}/redrive`, undefined);
+export async function failures(id: string, signal?: AbortSignal): Promise<readonly JobFailure[]> {
+  return (await get<Listed>(named("jobs", id, "/failures"), {}, signal)).data.map(readFailure);
 }
 
-export interface MailHead {
-  readonly id: string;
-  readonly from: string;
-  readonly to: string;
-  readonly subject: string;
-  readonly atMs: number | null;
+/** Puts a dead letter or a cancelled job back into its queue with all its attempts. */
+export async function redriveJob(id: string): Promise<void> {
+  await post(named("jobs", id, "/redrive"), undefined);
 }
 
-export interface Mail extends MailHead {
-  readonly messageId: string;
-  readonly text: string;
-  readonly html: string;
+/** `cancelled`, or `cancelling` while its worker is being told. */
+export async function cancelJob(id: string): Promise<string> {
+  return text((await post<Wire>(named("jobs", id, "/cancel"), undefined)).body, "state");
 }
 
-function readMailHead(wire: Wire): MailHead {
-  return {
-    id: text(wire, "id"),
-    from: text(wire, "from"),
-    to: text(wire, "to"),
-    subject: text(wire, "subject"),
-    atMs: instant(wire["date"]),
-  };
+export type BulkAction = "redrive" | "delete" | "cancel";
+
+/** Does it to at most `limit` jobs: those named, or those that the filter means. */
+export async function bulk(
+  action: BulkAction,
+  filter: JobFilter,
+  ids: readonly string[],
+  limit: number,
+): Promise<{ readonly changed: number; readonly more: boolean }> {
+  const given = Object.entries(conditions(filter)).filter(([, value]) => value);
+  const body = { ...Object.fromEntries(given), ...(ids.length > 0 ? { ids } : {}), limit };
+  return (await post<{ changed: number; more: boolean }>(`${BASE}/jobs/${action}`, body)).body;
 }
 
-export async function mails(signal?: AbortSignal): Promise<readonly MailHead[]> {
-  return (await get<Answer>(`${BASE}/mail`, {}, signal)).data.map(readMailHead);
+export async function schedules(signal?: AbortSignal): Promise<readonly Schedule[]> {
+  return (await get<Listed>(`${BASE}/schedules`, {}, signal)).data.map(readSchedule);
 }
 
-export async function mail(id: string, signal?: AbortSignal): Promise<Mail> {
-  const wire = await get<Wire>(`${BASE}/mail/${encodeURIComponent(id)}`, {}, signal);
-  return {
-    ...readMailHead(wire),
-    messageId: text(wire, "message_id"),
-    text: text(wire, "text"),
-    html: text(wire, "html"),
-  };
+/** The id of the job it enqueued. */
+export async function runSchedule(name: string): Promise<string> {
+  return text((await post<Wire>(named("schedules", name, "/run"), undefined)).body, "id");
 }

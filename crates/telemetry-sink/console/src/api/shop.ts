@@ -1,7 +1,7 @@
 // core-api as the shop screen needs it: items with their price and picture, accounts, orders.
 
 import { get, post, upload, type Reply } from "./http";
-import { instant } from "./jobs";
+import { instant } from "./wire";
 
 const BASE = "/api/v1";
 const PAGE = 200;

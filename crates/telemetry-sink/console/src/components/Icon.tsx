@@ -18,6 +18,10 @@ const PATHS = {
   refresh: "M16 8a6.3 6.3 0 10.3 4M16.5 4v4h-4",
   inbox: "M3 11l2.5-6h9L17 11v4H3zM3 11h4l1 2h4l1-2h4",
   close: "M5 5l10 10M15 5L5 15",
+  check: "M4 10.5l4 4 8-9",
+  pause: "M7 5v10M13 5v10",
+  play: "M7 4.5l9 5.5-9 5.5z",
+  clock: "M10 3a7 7 0 100 14 7 7 0 000-14zM10 6v4l3 2",
   more: "M5 10h.01M10 10h.01M15 10h.01",
   image: "M3 4h14v12H3zM3 13l4-4 4 4 2.5-2.5L17 14M13 7.5h.01",
 } as const;

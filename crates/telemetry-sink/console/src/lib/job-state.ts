@@ -2,7 +2,13 @@
 
 import type { Tone } from "../components/basics";
 
-const TONES: Readonly<Record<string, Tone>> = { ready: "idle", running: "busy", completed: "good", discarded: "bad" };
+const TONES: Readonly<Record<string, Tone>> = {
+  ready: "idle",
+  running: "busy",
+  completed: "good",
+  discarded: "bad",
+  cancelled: "warn",
+};
 
 export function stateTone(state: string): Tone {
   return TONES[state] ?? "idle";

@@ -7,7 +7,7 @@ export type Route =
   | { readonly name: "trace"; readonly id: string }
   | { readonly name: "logs" }
   | { readonly name: "explore" }
-  | { readonly name: "jobs" }
+  | { readonly name: "jobs" | "job-search" | "dead-letters" | "schedules" }
   | { readonly name: "job"; readonly id: string }
   | { readonly name: "mail"; readonly id: string | null }
   | { readonly name: "shop" }
@@ -40,11 +40,18 @@ export function match(path: string): Route {
   }
   if (parts.length === 2 && second !== undefined) {
     if (first === "traces") return { name: "trace", id: second };
-    if (first === "jobs") return { name: "job", id: second };
+    if (first === "jobs") return JOB_PAGES.get(second) ?? { name: "job", id: second };
     if (first === "mail") return { name: "mail", id: second };
   }
   return { name: "unknown" };
 }
+
+/** Beside these, what follows `/jobs/` is the id of a job; ids begin with `job_`. */
+const JOB_PAGES: ReadonlyMap<string, Route> = new Map([
+  ["search", { name: "job-search" }],
+  ["dead", { name: "dead-letters" }],
+  ["schedules", { name: "schedules" }],
+] as const);
 
 function decode(part: string): string {
   try {

@@ -27,6 +27,11 @@ export function rangeEnding(name: RangeName, nowMs: number): Range {
   return { startMs: nowMs - seconds * 1000, endMs: nowMs };
 }
 
+/** The shortest range that reaches back so far, or the longest there is. */
+export function rangeCovering(ms: number): RangeName {
+  return RANGES.find((name) => (parseDuration(name) ?? 0) * 1000 >= ms) ?? "7d";
+}
+
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400];
 
 /** The smallest round step, in seconds, that keeps a range within `points` points. */

@@ -8,6 +8,9 @@ const FIXED: Readonly<Record<string, number>> = {
   "telemetry-sink": 4,
 };
 
+/** How a run of a job ended: on every chart in the same colour, the bad end in a warm one. */
+const OUTCOMES: Readonly<Record<string, number>> = { completed: 5, retried: 2, snoozed: 6, discarded: 4, cancelled: 7 };
+
 export const TONES = 8;
 
 export function serviceTone(name: string): number {
@@ -18,7 +21,7 @@ export function serviceTone(name: string): number {
   return 5 + (hash % (TONES - 5));
 }
 
-/** Tones of chart series: a service keeps its own, the rest take turns. */
+/** Tones of chart series: a service and an outcome keep their own, the rest take turns. */
 export function seriesTones(names: readonly string[]): number[] {
-  return names.map((name, at) => FIXED[name] ?? at % TONES);
+  return names.map((name, at) => FIXED[name] ?? OUTCOMES[name] ?? at % TONES);
 }

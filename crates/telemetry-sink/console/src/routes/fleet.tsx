@@ -1,15 +1,14 @@
 // Fleet overview: the five with live figures, their totals, and what the business did lately.
 
 import { useFleet, MEMBERS, type Freshness, type LiveFleet, type Member } from "../api/fleet";
-import { queryRange, type Series } from "../api/prometheus";
-import { Badge, Empty, Failure, Loading, Page, Panel, ServiceTag, Stat, type Tone } from "../components/basics";
-import { Chart, type Line } from "../components/Chart";
+import type { Series } from "../api/prometheus";
+import { Badge, Failure, Loading, Page, ServiceTag, Stat, type Tone } from "../components/basics";
+import { PlotPanel, type Plot } from "../components/PlotPanel";
 import { RangePicker } from "../components/RangePicker";
 import { Sparkline } from "../components/Sparkline";
-import { age, bytes, figure, MISSING, inUnit, latency, type Unit } from "../format";
-import { useResource } from "../hooks";
+import { age, bytes, figure, MISSING, inUnit, latency } from "../format";
 import { href } from "../lib/routes";
-import { rangeEnding, rangeName, rateWindow, stepFor, type RangeName } from "../lib/time-range";
+import { rangeName, type RangeName } from "../lib/time-range";
 import { serviceTone } from "../lib/tone";
 import { useQuery } from "../router";
 
@@ -143,13 +142,6 @@ function Figure({ name, value }: { name: string; value: string }) {
   );
 }
 
-interface Plot {
-  readonly title: string;
-  readonly unit: Unit;
-  readonly what: string;
-  readonly lines: (window: string) => readonly { readonly query: string; readonly name: (series: Series) => string }[];
-}
-
 const ofService = (series: Series): string => series.labels["job"] ?? "all";
 
 /** The gateway counts what it proxies under names of its own. */
@@ -198,39 +190,5 @@ function Charts({ range }: { range: RangeName }) {
         <PlotPanel key={plot.title} plot={plot} range={range} />
       ))}
     </div>
-  );
-}
-
-function PlotPanel({ plot, range }: { plot: Plot; range: RangeName }) {
-  const { data, error, reload } = useResource(
-    async (signal): Promise<readonly Line[]> => {
-      const span = rangeEnding(range, Date.now());
-      const step = Math.max(5, stepFor(span, 180));
-      const answers = await Promise.all(
-        plot.lines(rateWindow(step)).map(async ({ query, name }) => {
-          const series = await queryRange(query, span, signal, step);
-          return series.map((one) => ({ name: name(one), points: one.points }));
-        }),
-      );
-      const named = new Map<string, Line>();
-      for (const line of answers.flat()) if (!named.has(line.name)) named.set(line.name, line);
-      return [...named.values()];
-    },
-    [plot.title, range],
-    { everyMs: 10_000 },
-  );
-  return (
-    <Panel title={plot.title}>
-      {error && <Failure error={error} retry={reload} />}
-      {!data && !error && <Loading what="the chart" />}
-      {data?.length === 0 && (
-        <Empty icon="explore" title="Nothing recorded in this range">
-          {plot.what}
-        </Empty>
-      )}
-      {data && data.length > 0 && (
-        <Chart label={plot.title} lines={data} unit={plot.unit} height={170} fill={plot.unit === "rate"} />
-      )}
-    </Panel>
   );
 }

@@ -1,7 +1,7 @@
 // Mails the worker delivered into the local mail directory.
 
 import { useState } from "preact/hooks";
-import { mail as loadMail, mails, type Mail, type MailHead } from "../api/jobs";
+import { mail as loadMail, mails, type Mail, type MailHead } from "../api/mail";
 import { Empty, Failure, KeyValues, Loading, Page, Panel } from "../components/basics";
 import { MailFrame } from "../components/MailFrame";
 import { ago, dateTime } from "../format";

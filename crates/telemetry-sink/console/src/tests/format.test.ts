@@ -53,6 +53,11 @@ describe("figures", () => {
     ]);
   });
 
+  it("an instant far off is a date", () => {
+    expect(format.fromNow(90_000, 0)).toBe("in 1m 30s");
+    expect(format.fromNow(0, 90_000)).toBe("1m ago");
+    expect(format.fromNow(Date.UTC(2100, 5, 15, 12), 0)).toBe("on 2100-06-15");
+  });
   it("an instant in the future is now", () => expect(format.ago(2000, 1000)).toBe("now"));
 });
 

@@ -3,7 +3,7 @@ import { logQuery, quote } from "../lib/logql";
 import { contextAt, legendNames, rank, seriesName } from "../lib/promql";
 import { href, match, serverOwns } from "../lib/routes";
 import { classify } from "../lib/search";
-import { parseDuration, rangeEnding, rangeName, rateWindow, stepFor } from "../lib/time-range";
+import { parseDuration, rangeCovering, rangeEnding, rangeName, rateWindow, stepFor } from "../lib/time-range";
 
 const NOTHING = { service: "", level: "", text: "", requestId: "", traceId: "" };
 const TRACE = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -72,6 +72,10 @@ describe("addresses", () => {
     [`/traces/${TRACE}`, { name: "trace", id: TRACE }],
     ["/mail/1%2Fa", { name: "mail", id: "1/a" }],
     ["/mail", { name: "mail", id: null }],
+    ["/jobs/search", { name: "job-search" }],
+    ["/jobs/dead", { name: "dead-letters" }],
+    ["/jobs/schedules", { name: "schedules" }],
+    ["/jobs/constructor", { name: "job", id: "constructor" }],
     ["/nothing", { name: "unknown" }],
     ["/traces/a/b", { name: "unknown" }],
     ["/logs/%", { name: "unknown" }],
@@ -102,6 +106,9 @@ describe("time ranges", () => {
   it("choose a round step", () => {
     expect(stepFor(rangeEnding("1h", 0))).toBe(15);
     expect(stepFor(rangeEnding("7d", 0))).toBe(3600);
+  });
+  it("reach back as far as is asked, as far as there is", () => {
+    expect([rangeCovering(1), rangeCovering(3_600_001), rangeCovering(1e12)]).toEqual(["5m", "6h", "7d"]);
   });
   it("keep a rate window above the scrape interval", () => expect(rateWindow(1)).toBe("30s"));
 });

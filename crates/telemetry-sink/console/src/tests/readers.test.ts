@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { readFleet } from "../api/fleet";
-import { readJob, readQueue } from "../api/jobs";
+import { readJob, readQueue, readSchedule } from "../api/jobs";
 import { readTrace } from "../api/jaeger";
 import { readOrder, thumbnail } from "../api/shop";
 import { readLine } from "../api/loki";
@@ -119,6 +119,15 @@ describe("jobs", () => {
     expect(job).toMatchObject({ enqueuedMs: Date.UTC(2026, 0, 1), finishedMs: null, traceId: "t" });
   });
 
+  it("queues say since when they are paused", () => {
+    expect(readQueue({ name: "q", paused_since: "2026-01-01T00:00:00Z" }).pausedMs).toBe(Date.UTC(2026, 0, 1));
+  });
+
+  it("schedules carry their next runs", () => {
+    const schedule = readSchedule({ name: "s", next_runs: ["2026-01-01T00:00:00Z", "no instant"], last_job: "job_1" });
+    expect(schedule).toMatchObject({ nextRunsMs: [Date.UTC(2026, 0, 1)], lastRunMs: null, lastJob: "job_1" });
+  });
+
   it("queues carry their figures", () => {
     expect(readQueue({ name: "default", ready: 2, due: 1, running: 1, discarded: 0, oldest_due_seconds: 7.5 })).toEqual(
       {
@@ -128,6 +137,7 @@ describe("jobs", () => {
         running: 1,
         discarded: 0,
         oldestDueSeconds: 7.5,
+        pausedMs: null,
       },
     );
   });

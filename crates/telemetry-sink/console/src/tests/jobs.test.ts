@@ -1,0 +1,154 @@
+import { describe, expect, it } from "vitest";
+import type { JobFailure } from "../api/jobs";
+import { shownLines } from "../components/PlotPanel";
+import { inSteps, STEP } from "../lib/bulk-run";
+import { actionsOn, filterOf, fromLocalField, jobCount, jobsPath, localField, narrowing } from "../lib/job-filter";
+import { facetsOf } from "../lib/job-facets";
+import { lifeOf } from "../lib/job-life";
+import { jobPlots } from "../lib/job-plots";
+
+const NOW = 1_000_000;
+const JOB = {
+  state: "ready",
+  attempt: 0,
+  maxAttempts: 3,
+  enqueuedMs: 1000,
+  runMs: 1000,
+  startedMs: null,
+  finishedMs: null,
+  lastError: "",
+};
+
+function failure(attempt: number, startedMs: number): JobFailure {
+  return { attempt, startedMs, endedMs: startedMs + 5, worker: "node-1", error: `error ${attempt}` };
+}
+
+const titles = (...given: Parameters<typeof lifeOf>): string[] => lifeOf(...given).map(({ title }) => title);
+
+describe("a job's life", () => {
+  it("begins with being enqueued and ends with what comes next", () => {
+    expect(titles(JOB, [], NOW)).toEqual(["Enqueued", "Attempt 1 of 3 is due"]);
+    expect(titles({ ...JOB, runMs: NOW + 1 }, [], NOW)).toEqual(["Enqueued", "Attempt 1 of 3 is planned"]);
+  });
+
+  it("shows each failure with its error, its length and its worker", () => {
+    const life = lifeOf(
+      { ...JOB, state: "completed", attempt: 2, startedMs: 30, finishedMs: 31 },
+      [failure(1, 10)],
+      NOW,
+    );
+    expect(life.map(({ title }) => title)).toEqual(["Enqueued", "Attempt 1 failed", "Attempt 2 completed"]);
+    expect(life[1]).toMatchObject({ tone: "warn", error: "error 1", detail: "after 5 ms on node-1", atMs: 15 });
+    expect(life[2]).toMatchObject({ tone: "good", detail: "after 1 ms" });
+  });
+
+  it("marks the failure that made it a dead letter, and tells its error once", () => {
+    const dead = { ...JOB, state: "discarded", attempt: 2, finishedMs: 40, lastError: "error 2" };
+    const life = lifeOf(dead, [failure(1, 10), failure(2, 20)], NOW);
+    expect(life.map(({ tone }) => tone)).toEqual(["idle", "warn", "bad", "bad"]);
+    expect(life.map(({ error }) => error)).toEqual(["", "error 1", "error 2", ""]);
+    expect(lifeOf(dead, [], NOW).at(-1)?.error).toBe("error 2");
+  });
+
+  it.each([
+    ["between two lives", { ...JOB, state: "discarded", attempt: 1 }, [failure(2, 10), failure(1, 20)]],
+    ["while it waits again", JOB, [failure(1, 10)]],
+    ["while it runs again", { ...JOB, state: "running", attempt: 1 }, [failure(1, 10)]],
+  ])("says that it was redriven: %s", (_, job, failures) => {
+    expect(titles(job, failures, NOW)).toContain("Redriven");
+  });
+
+  it.each([
+    ["waits for its second attempt", { ...JOB, attempt: 1 }],
+    ["runs for the second time", { ...JOB, state: "running", attempt: 2 }],
+    ["was cancelled after a failure", { ...JOB, state: "cancelled", attempt: 1 }],
+  ])("does not say so of a job that %s", (_, job) => {
+    expect(titles(job, [failure(1, 10)], NOW)).not.toContain("Redriven");
+  });
+});
+
+describe("a filter of jobs", () => {
+  it("is read from a URL and written into one", () => {
+    const filter = filterOf(new URLSearchParams("state=discarded&kind=email.send&error=a+b&from=2026-01-01T00:00:00Z"));
+    expect(filter).toMatchObject({ state: "discarded", kind: "email.send", error: "a b", queue: "", before: "" });
+    expect(jobsPath(filter, "job_1")).toBe(
+      "/jobs/search?state=discarded&kind=email.send&error=a+b&from=2026-01-01T00%3A00%3A00Z&cursor=job_1",
+    );
+  });
+
+  it("has no state and no instant that there is not", () => {
+    expect(filterOf(new URLSearchParams("state=lost&from=tomorrow"))).toMatchObject({ state: "", from: "" });
+  });
+
+  it("keeps an instant through its form field", () => {
+    const instant = "2026-03-04T05:06:00.000Z";
+    expect(fromLocalField(localField(instant))).toBe(instant);
+    expect([localField(""), fromLocalField("")]).toEqual(["", ""]);
+  });
+
+  it("is said in words", () => {
+    const filter = { state: "discarded", kind: "k", queue: "q", error: "e", from: "", before: "B" };
+    expect(narrowing(filter, (value) => `<${value}>`)).toBe(
+      "of kind k, in the queue q, whose last error contains “e”, enqueued before <B>",
+    );
+    expect([jobCount(1, "discarded"), jobCount(4120, "ready")]).toEqual(["1 dead letter", "4,120 waiting jobs"]);
+  });
+
+  it("allows only what the queue does to jobs of a state", () => {
+    expect(actionsOn("discarded")).toEqual(["redrive", "delete"]);
+    expect(actionsOn("ready")).toEqual(["cancel"]);
+    expect([...actionsOn("running"), ...actionsOn("completed"), ...actionsOn("")]).toEqual([]);
+  });
+});
+
+describe("a bulk action", () => {
+  it("never changes more than was shown, however many there are", async () => {
+    const asked: number[] = [];
+    const step = async (limit: number) => {
+      asked.push(limit);
+      return { changed: limit, more: true };
+    };
+    expect(await inSteps(2500, step)).toBe(2500);
+    expect(asked).toEqual([STEP, STEP, 500]);
+  });
+
+  it("ends when nothing is left, and when nothing changes", async () => {
+    expect(await inSteps(10, async () => ({ changed: 3, more: false }))).toBe(3);
+    expect(await inSteps(10, async () => ({ changed: 0, more: true }))).toBe(0);
+  });
+});
+
+describe("the facets of a page", () => {
+  const job = (kind: string, lastError: string) => ({ kind, queue: "default", lastError });
+
+  it("are what tells its jobs apart, the commonest first", () => {
+    const jobs = [job("b", "Timeout: 3 s"), job("a", "Timeout: 5 s"), job("b", "no address"), job("b", "")];
+    expect(facetsOf(jobs)).toEqual([
+      { name: "kind", value: "b", count: 3 },
+      { name: "kind", value: "a", count: 1 },
+      { name: "error", value: "Timeout", count: 2 },
+      { name: "error", value: "no address", count: 1 },
+    ]);
+  });
+
+  it("are none where all are alike", () => expect(facetsOf([job("a", "e"), job("a", "e")])).toEqual([]));
+});
+
+describe("the charts of a queue", () => {
+  it("leave out what has no figures, and what stood still beside what did not", () => {
+    const line = (name: string, ...values: number[]) => ({
+      name,
+      points: values.map((value, at) => [at, value] as const),
+    });
+    const lines = [line("none", NaN, NaN), line("still", 0, 0), line("busy", 0, 1)];
+    expect(shownLines(lines, false).map(({ name }) => name)).toEqual(["still", "busy"]);
+    expect(shownLines(lines, true).map(({ name }) => name)).toEqual(["busy"]);
+    expect(shownLines(lines.slice(0, 2), true).map(({ name }) => name)).toEqual(["still"]);
+  });
+
+  it("ask for that queue alone, whatever its name", () => {
+    const queries = jobPlots('a"b').flatMap((plot) => plot.lines("60s").map(({ query }) => query));
+    expect(queries[0]).toBe('sum(rate(quintet_jobs_enqueued_total{queue="a\\"b"}[60s]))');
+    expect(queries[1]).toContain('{outcome=~"completed|discarded|cancelled", queue="a\\"b"}');
+  });
+});
