@@ -91,3 +91,33 @@ pub(super) fn slots(queue: &str, concurrency: usize) -> metrics::Gauge {
     metrics::gauge!("quintet_jobs_worker_slots", "queue" => queue.to_owned()).set(number(concurrency));
     metrics::gauge!("quintet_jobs_worker_busy", "queue" => queue.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn depth_age_and_taken_slots_are_what_a_scrape_shows() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let shown = metrics::with_local_recorder(&recorder, || {
+            let depth = Depth { due: 2, discarded: 3, oldest: Some(1_500_000), ..Depth::default() };
+            show("default", depth, 4_000_000);
+            let taken = slots("default", 16);
+            let _busy = Busy::enter(&taken);
+            drop(Busy::enter(&taken));
+            recorder.handle().render()
+        });
+        for line in [
+            r#"quintet_jobs_depth{queue="default",state="due"} 2"#,
+            r#"quintet_jobs_depth{queue="default",state="running"} 0"#,
+            r#"quintet_jobs_depth{queue="default",state="discarded"} 3"#,
+            r#"quintet_jobs_oldest_due_seconds{queue="default"} 2.5"#,
+            r#"quintet_jobs_worker_slots{queue="default"} 16"#,
+            r#"quintet_jobs_worker_busy{queue="default"} 1"#,
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "{line} is not in\n{shown}");
+        }
+    }
+}
