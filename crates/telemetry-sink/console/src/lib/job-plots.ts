@@ -12,9 +12,10 @@ const p = (quantile: number, by: string, metric: string, matchers: string, windo
   `histogram_quantile(${quantile}, sum by (${by}) (rate(${metric}_bucket${matchers}[${window}])))`;
 
 /** Runs after which their job is not tried again. */
-function ofEnds(queue: string): string {
-  const ends = 'outcome=~"completed|discarded|cancelled"';
-  return queue === "" ? `{${ends}}` : `{${ends}, queue=${quote(queue)}}`;
+const ENDS = 'outcome=~"completed|discarded|cancelled"';
+
+function withQueue(matcher: string, queue: string): string {
+  return queue === "" ? `{${matcher}}` : `{${matcher}, queue=${quote(queue)}}`;
 }
 
 /** Of one queue, or of all when it is empty. A run's length is counted by kind alone: its charts stay those of all. */
@@ -22,14 +23,30 @@ export function jobPlots(queue: string): readonly Plot[] {
   const matchers = queue === "" ? "" : `{queue=${quote(queue)}}`;
   const anyQueue = queue === "" ? "" : ", all queues";
   const finished = `quintet_jobs_finished_total${matchers}`;
+  const depth = `max by (queue, state) (quintet_jobs_depth${withQueue('state!="discarded"', queue)})`;
   return [
+    {
+      title: "Jobs in the queue, by state",
+      unit: "plain",
+      what: "Depths are counted every few seconds.",
+      busyOnly: true,
+      // Every node shows the same count of the one database. Dead letters stay, and would flatten the rest.
+      lines: () => [{ query: `sum by (state) (${depth})`, name: label("state") }],
+    },
+    {
+      title: "Age of the oldest due job",
+      unit: "seconds",
+      what: "Ages are counted every few seconds.",
+      busyOnly: true,
+      lines: () => [{ query: `max by (queue) (quintet_jobs_oldest_due_seconds${matchers})`, name: label("queue") }],
+    },
     {
       title: "Enqueued and ended for good",
       unit: "rate",
       what: "Place an order in the shop: its receipt is sent by a job.",
       lines: (window) => [
         { query: `sum(rate(quintet_jobs_enqueued_total${matchers}[${window}]))`, name: () => "enqueued" },
-        { query: `sum(rate(quintet_jobs_finished_total${ofEnds(queue)}[${window}]))`, name: () => "ended" },
+        { query: `sum(rate(quintet_jobs_finished_total${withQueue(ENDS, queue)}[${window}]))`, name: () => "ended" },
       ],
     },
     {

@@ -148,7 +148,7 @@ describe("the charts of a queue", () => {
 
   it("ask for that queue alone, whatever its name", () => {
     const queries = jobPlots('a"b').flatMap((plot) => plot.lines("60s").map(({ query }) => query));
-    expect(queries[0]).toBe('sum(rate(quintet_jobs_enqueued_total{queue="a\\"b"}[60s]))');
-    expect(queries[1]).toContain('{outcome=~"completed|discarded|cancelled", queue="a\\"b"}');
+    expect(queries).toContain('sum(rate(quintet_jobs_enqueued_total{queue="a\\"b"}[60s]))');
+    expect(queries.join("\n")).toContain('{outcome=~"completed|discarded|cancelled", queue="a\\"b"}');
   });
 });
