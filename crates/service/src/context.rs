@@ -1,7 +1,9 @@
 //! What a binary works with between start and drain.
 
 use std::collections::BTreeMap;
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +35,7 @@ struct Inner {
     telemetry: Telemetry,
     clock: SharedClock,
     shutdown: CancellationToken,
+    succeeded: CancellationToken,
     tracker: TaskTracker,
     running: Mutex<Running>,
     failures: mpsc::Sender<Failure>,
@@ -97,6 +100,7 @@ impl Context {
             telemetry,
             clock,
             shutdown: CancellationToken::new(),
+            succeeded: CancellationToken::new(),
             tracker: TaskTracker::new(),
             running: Mutex::default(),
             failures,
@@ -169,6 +173,17 @@ impl Context {
         Ok(lock(&self.0.inherited).take(name).map_err(|error| self.bind_error(name, error))?)
     }
 
+    /// The sockets called `name` that were passed to this process and take datagrams.
+    pub fn inherited_udp(&self, name: &str) -> std::io::Result<Vec<UdpSocket>> {
+        let mut inherited = lock(&self.0.inherited);
+        std::iter::from_fn(|| inherited.take_udp(name).transpose()).collect()
+    }
+
+    /// The link called `name` to a predecessor, if it passed one.
+    pub fn inherited_link(&self, name: &str) -> std::io::Result<Option<UnixDatagram>> {
+        lock(&self.0.inherited).take_link(name)
+    }
+
     fn bind_error(&self, name: &str, error: BindError) -> StartError {
         let code = match &error {
             BindError::NotASocket(_) | BindError::System { address: Address::Unix(_), .. } => {
@@ -194,6 +209,11 @@ impl Context {
     /// Cancelled when the process is to stop: accept nothing new, finish what runs.
     pub fn shutdown(&self) -> CancellationToken {
         self.0.shutdown.clone()
+    }
+
+    /// Cancelled when a successor has taken over, shortly before [`Self::shutdown`].
+    pub fn succeeded(&self) -> CancellationToken {
+        self.0.succeeded.clone()
     }
 
     /// Runs `task` in the background. The drain waits for it. If it fails or panics, the process

@@ -114,7 +114,7 @@ async fn live<B: Binary>(
     let (cx, mut failures) = Context::new(source, telemetry, SystemClock::shared(), inherited);
     let mut background = JoinSet::new();
     let ready = cx.readiness("service");
-    let succeeded = CancellationToken::new();
+    let succeeded = cx.succeeded();
 
     let result = async {
         let admin = cx.listener("admin", &admin)?;

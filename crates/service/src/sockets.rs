@@ -4,6 +4,8 @@
 //! being upgraded hands its sockets to its successor in the same way (see [`crate::upgrade`]).
 
 use std::ffi::OsStr;
+use std::io;
+use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
@@ -28,12 +30,7 @@ impl Inherited {
 
     /// The socket called `name`, if systemd passed one.
     pub(crate) fn take(&mut self, name: &str) -> Result<Option<Listener>, BindError> {
-        let Some(index) = self.names.iter().position(|other| other.as_deref() == Some(name)) else {
-            return Ok(None);
-        };
-        if let Some(slot) = self.names.get_mut(index) {
-            *slot = None;
-        }
+        let Some(index) = self.claim(name) else { return Ok(None) };
         // A descriptor of the wrong family is left in place, so the second attempt finds it.
         let socket: Option<OwnedFd> = match self.sockets.take_unix_listener(index) {
             Ok(socket) => socket.map(OwnedFd::from),
@@ -46,15 +43,32 @@ impl Inherited {
         socket.map(Listener::from_fd).transpose()
     }
 
+    /// The UDP socket called `name`, if one was passed.
+    pub(crate) fn take_udp(&mut self, name: &str) -> io::Result<Option<UdpSocket>> {
+        let Some(index) = self.claim(name) else { return Ok(None) };
+        self.sockets.take_udp_socket(index)
+    }
+
+    /// The unix datagram socket called `name`, if one was passed.
+    pub(crate) fn take_link(&mut self, name: &str) -> io::Result<Option<UnixDatagram>> {
+        let Some(index) = self.claim(name) else { return Ok(None) };
+        self.sockets.take_unix_datagram(index)
+    }
+
+    /// The place of the next socket called `name`, which counts as taken from now on.
+    fn claim(&mut self, name: &str) -> Option<usize> {
+        let index = self.names.iter().position(|other| other.as_deref() == Some(name))?;
+        *self.names.get_mut(index)? = None;
+        Some(index)
+    }
+
     pub(crate) fn has_predecessor(&self) -> bool {
         self.names.iter().flatten().any(|name| name == PREDECESSOR)
     }
 
     /// Where to say that this process is ready, if it is the successor of another.
     pub(crate) fn take_predecessor(&mut self) -> Option<UnixDatagram> {
-        let index = self.names.iter().position(|name| name.as_deref() == Some(PREDECESSOR))?;
-        *self.names.get_mut(index)? = None;
-        self.sockets.take_unix_datagram(index).ok().flatten()
+        self.take_link(PREDECESSOR).ok().flatten()
     }
 
     /// The names that no listener asked for.
