@@ -1,5 +1,5 @@
-//! One client connection: TLS handshake, HTTP/1.1 or HTTP/2 as negotiated, drain, and the state that its
-//! requests share.
+//! One client connection: TLS handshake, HTTP/1.1 or HTTP/2 as negotiated, or HTTP/3 over QUIC, drain, and the state
+//! that its requests share.
 //!
 //! The sweep of the worker asks [`ConnectionState::overdue`] and ends connections that exceed a time limit;
 //! no connection has timers of its own.
@@ -7,6 +7,8 @@
 mod client;
 mod http1;
 mod http2;
+#[cfg(feature = "http3")]
+pub(crate) mod http3;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
@@ -26,6 +28,8 @@ pub(crate) use self::client::Client;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::http1::read_pieces;
 pub(crate) use self::http1::{Http1Body, Refusal, Refused};
+#[cfg(feature = "http3")]
+pub(crate) use self::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::client_auth::{ClientCertificate, Verified};
 use crate::client_io::{ClientIo, IoState, Stream};
 use crate::config::Limits;
@@ -69,7 +73,7 @@ pub(crate) struct ConnectionState {
     idle_since: Cell<Tick>,
     /// When the first byte of the awaited request head arrived.
     head_began: Cell<Option<Tick>>,
-    /// HTTP/2 answers that wait for the client, by key: since when.
+    /// Answers over HTTP/2 and HTTP/3 that wait for the client, by key: since when.
     stalled: RefCell<HashMap<u64, Tick>>,
 }
 
@@ -117,6 +121,12 @@ impl ConnectionState {
         self.exchanges.set(self.exchanges.get() + 1);
         self.begun.set(self.begun.get().saturating_add(1));
         self.served.set(true);
+    }
+
+    /// Requests so far.
+    #[cfg(feature = "http3")]
+    pub(crate) fn begun(&self) -> u32 {
+        self.begun.get()
     }
 
     /// Whether the client's memory has room for the requests that are in progress.
@@ -238,7 +248,7 @@ impl ConnectionState {
         self.worker.shutdown.is_cancelled()
     }
 
-    fn handshake_done(&self, http1: bool, sni: Option<&str>) {
+    pub(crate) fn handshake_done(&self, http1: bool, sni: Option<&str>) {
         self.http1.set(http1);
         *self.sni.borrow_mut() = sni.map(str::to_ascii_lowercase);
         self.handshaken.set(true);

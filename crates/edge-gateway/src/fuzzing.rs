@@ -53,6 +53,19 @@ pub fn upstream_answer(data: &[u8]) {
     }
 }
 
+/// A request over HTTP/3 says the same wherever its stream is cut (first byte), and its body is never longer than what
+/// was sent.
+#[cfg(feature = "http3")]
+pub fn http3_stream(data: &[u8]) {
+    let Some((&cut, bytes)) = data.split_first() else { return };
+    let whole = crate::http3::read_pieces(&[bytes]);
+    let (left, right) = bytes.split_at(usize::from(cut).min(bytes.len()));
+    assert_eq!(crate::http3::read_pieces(&[left, right]), whole, "the request depends on where it is cut");
+    if let Some((_, body)) = whole {
+        assert!(body.len() <= bytes.len(), "the body is longer than what was sent");
+    }
+}
+
 /// A path that is accepted has one meaning, and canonicalising it again changes nothing.
 pub fn request_path(data: &[u8]) {
     let Ok(sent) = std::str::from_utf8(data) else { return };
@@ -185,6 +198,12 @@ mod tests {
     #[test]
     fn proxy_header() {
         replay("proxy_header", super::proxy_header);
+    }
+
+    #[cfg(feature = "http3")]
+    #[test]
+    fn http3_stream() {
+        replay("http3_stream", super::http3_stream);
     }
 
     #[test]

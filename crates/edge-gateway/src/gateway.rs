@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::assemble::Giver;
 #[cfg(test)]
 pub(crate) use self::assemble::assemble;
+#[cfg(all(test, feature = "http3"))]
+pub(crate) use self::assemble::http3::open as open_http3;
 use self::assemble::{HTTP, HTTPS};
 use self::reload::Reloads;
 pub(crate) use self::reload::Verdict;
@@ -70,6 +72,8 @@ pub(crate) struct Gateway {
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) acme: Acme,
     pub(crate) tls: Arc<ServerConfig>,
+    #[cfg(feature = "http3")]
+    pub(crate) quic_tls: Arc<ServerConfig>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -156,7 +160,10 @@ impl Binary for EdgeGateway {
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         let inherited = |name: &str| cx.inherited(name);
         let from = if cx.is_successor() { Giver::Predecessor } else { Giver::Systemd };
-        let assembled = assemble::assemble(config, cx.clock(), inherited, from)?;
+        #[cfg_attr(not(feature = "http3"), expect(unused_mut, reason = "HTTP/3 adds sockets"))]
+        let mut assembled = assemble::assemble(config, cx.clock(), inherited, from)?;
+        #[cfg(feature = "http3")]
+        assemble::http3::open_from(&mut assembled, cx, from)?;
         for sockets in &assembled.sockets {
             for (name, listeners) in [(HTTPS, &sockets.https), (HTTP, &sockets.http)] {
                 listeners.iter().try_for_each(|socket| cx.pass_on(name, &socket.listener))?;

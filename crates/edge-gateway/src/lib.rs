@@ -23,6 +23,8 @@ mod gateway;
 mod handler;
 mod headers;
 mod http1;
+#[cfg(feature = "http3")]
+mod http3;
 mod identity;
 mod import;
 mod interim;

@@ -9,6 +9,8 @@ mod edge;
 mod files;
 mod harness;
 mod http1;
+#[cfg(feature = "http3")]
+mod http3;
 mod limits;
 mod names;
 mod origin;

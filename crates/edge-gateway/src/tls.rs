@@ -284,6 +284,15 @@ pub(crate) fn server_config(
     Ok(Arc::new(config))
 }
 
+/// The same for QUIC, which has TLS 1.3 alone (RFC 9001 section 4.2); ALPN h3, without early data. Its tickets are opened by
+/// no other configuration.
+#[cfg(feature = "http3")]
+pub(crate) fn quic_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = Arc::unwrap_or_clone(server_config(certificates, None)?);
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    Ok(Arc::new(config))
+}
+
 /// A handshake failure in one of a few words, for a metric label.
 pub(crate) fn failure_kind(error: &io::Error) -> &'static str {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

@@ -73,6 +73,8 @@ impl std::fmt::Debug for Worker {
 pub(crate) struct Sockets {
     pub(crate) https: Vec<OwnSocket>,
     pub(crate) http: Vec<OwnSocket>,
+    #[cfg(feature = "http3")]
+    pub(crate) quic: Vec<crate::http3::OwnSocket>,
 }
 
 /// A listening socket.
@@ -116,6 +118,8 @@ pub(crate) fn run(
                 accepting.spawn_local(accept(Rc::clone(&worker), listener, Door { kind, configured }));
             }
         }
+        #[cfg(feature = "http3")]
+        let endpoints = crate::http3::Endpoints::open(&worker, sockets.quic)?;
         let sweep = tokio::task::spawn_local(sweep_forever(Rc::clone(&worker)));
         while accepting.join_next().await.is_some() {}
         worker.tasks.close();
@@ -124,6 +128,8 @@ pub(crate) fn run(
         }
         sweep.abort();
         worker.abort_all();
+        #[cfg(feature = "http3")]
+        endpoints.close().await;
         worker.access_log().finish();
         Ok(())
     })
@@ -202,27 +208,39 @@ impl Worker {
 
     /// Serves a connection whose client is known.
     fn serve(self: &Rc<Self>, stream: TcpStream, client: Client, door: Door) {
-        let (kind, metrics) = (door.kind, &self.gateway.metrics);
+        // Fails only on a connection that is already gone; serving it will find out.
+        let _ = stream.set_nodelay(true);
+        let kind = door.kind;
+        self.start(client, matches!(kind, Kind::Tls), |state| async move {
+            match kind {
+                // Boxed: the state machine of TLS and both HTTP versions is large.
+                Kind::Tls => Box::pin(serve_tls(state, stream)).await,
+                Kind::Plain => serve_plain(state, stream).await,
+            }
+        });
+    }
+
+    /// Counts a connection in and serves it in a task of its own; one that a limit forbids is dropped.
+    pub(crate) fn start<F: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        client: Client,
+        secure: bool,
+        serve: impl FnOnce(Rc<ConnectionState>) -> F,
+    ) {
+        let metrics = &self.gateway.metrics;
         let account = match self.gateway.connections.open(client.key) {
             Ok(account) => account,
             Err(Refusal::Total) => return metrics.refused_total.increment(1),
             Err(Refusal::PerClient) => return metrics.refused_per_client.increment(1),
         };
         metrics.connections_accepted.increment(1);
-        // Fails only on a connection that is already gone; serving it will find out.
-        let _ = stream.set_nodelay(true);
-        let state =
-            Rc::new(ConnectionState::new(Rc::clone(self), client, account, matches!(kind, Kind::Tls)));
+        let state = Rc::new(ConnectionState::new(Rc::clone(self), client, account, secure));
         let key = self.key();
         let registered = Registered { worker: Rc::clone(self), key, client: state.client.key };
-        let task_state = Rc::clone(&state);
+        let serving = serve(Rc::clone(&state));
         let task = self.tasks.spawn_local(async move {
             let _registered = registered;
-            match kind {
-                // Boxed: the state machine of TLS and both HTTP versions is large.
-                Kind::Tls => Box::pin(serve_tls(task_state, stream)).await,
-                Kind::Plain => serve_plain(task_state, stream).await,
-            }
+            serving.await;
         });
         self.connections.borrow_mut().insert(key, (state, task.abort_handle()));
     }

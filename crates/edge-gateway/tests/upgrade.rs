@@ -10,6 +10,11 @@ mod fleet;
 #[path = "upgrade/load.rs"]
 mod load;
 
+#[cfg(feature = "http3")]
+#[cfg(test)]
+#[path = "upgrade/quic.rs"]
+mod quic;
+
 use fleet::Fleet;
 use rustix::process::Signal;
 
@@ -70,4 +75,26 @@ fn a_successor_that_cannot_start_changes_nothing() {
     fleet.upgrade();
     fleet.get_often();
     assert_ne!(fleet.current(), before);
+}
+
+/// Both processes hold the UDP sockets: what is for the old one's connections has to reach it through the new one.
+#[cfg(feature = "http3")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_over_http3_outlive_the_upgrade_of_their_gateway() {
+    let mut fleet = Fleet::start_with("http3 = true");
+    let mut old = quic::Client::connect(&fleet).await;
+    let held = old.begin("/held/1").await;
+    fleet.upstream.wait_until_held();
+    let before = fleet.current();
+    fleet.upgrade();
+    for number in 0..16 {
+        let mut new = quic::Client::connect(&fleet).await;
+        let stream = new.begin(&format!("/once/{number}")).await;
+        assert_eq!(quic::status(stream).await, 200);
+    }
+    fleet.upstream.release();
+    assert_eq!(quic::status(held).await, 200);
+    fleet.upstream.ensure_each_once(16);
+    drop(old);
+    fleet.wait_for_end(before);
 }

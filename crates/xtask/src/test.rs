@@ -65,6 +65,7 @@ const GROUPS: &[Group] = &[
     Group { name: "nix", when: When::Always, run: |_| tools::parse_nix() },
     Group { name: "doctests", when: When::Always, run: doctests },
     Group { name: "tests", when: When::Always, run: tests },
+    Group { name: "http3", when: When::Always, run: http3 },
     Group { name: "dist", when: When::Slow, run: dist },
     Group { name: "story", when: When::Slow, run: story },
     Group { name: "browser", when: When::Slow, run: browser },
@@ -72,7 +73,7 @@ const GROUPS: &[Group] = &[
     Group { name: "suites", when: When::Named, run: suites::run },
 ];
 
-/// Both groups of tests build the same set of packages, so that cargo resolves features and compiles once.
+/// All groups of tests build the same set of packages, so that cargo resolves features and compiles once.
 const NEXTEST: [&str; 5] = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -162,6 +163,15 @@ fn dist(bench: &mut Bench) -> anyhow::Result<()> {
     dist::run(&dist::Options::default())?;
     bench.shipped = Some(dist::directory());
     Ok(())
+}
+
+/// What is behind the gateway's feature: its lints, and the tests that are there only with it.
+fn http3(bench: &mut Bench) -> anyhow::Result<()> {
+    let lints = ["clippy", "--package", "edge-gateway", "--features", "http3", "--all-targets", "--locked"];
+    process::run(workspace::cargo().args(lints).args(["--", "--deny", "warnings"]))?;
+    let mut nextest = workspace::cargo();
+    nextest.args(NEXTEST).args(["--features", "edge-gateway/http3"]);
+    bench.tally.nextest(nextest.args(["--filterset", "package(edge-gateway) & test(http3)"]))
 }
 
 /// The end-to-end tests, against real binaries.

@@ -106,6 +106,7 @@ impl Batch {
         bytes.push(b' ');
         target(bytes, line.uri, queries);
         bytes.extend_from_slice(match line.said.map(|said| said.version) {
+            Some(Version::HTTP_3) => b" HTTP/3.0",
             Some(Version::HTTP_2) => b" HTTP/2.0",
             Some(Version::HTTP_10) => b" HTTP/1.0",
             _ => b" HTTP/1.1",

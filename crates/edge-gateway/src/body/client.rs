@@ -15,6 +15,8 @@ use crate::connection::Http1Body;
 pub(crate) enum ClientBody {
     Http1(Http1Body),
     Hyper(Incoming),
+    #[cfg(feature = "http3")]
+    Http3(Box<crate::http3::RequestStream>),
 }
 
 /// The body broke off: the client went away, reset its stream, or broke the protocol.
@@ -31,6 +33,8 @@ impl Body for ClientBody {
         match self.get_mut() {
             Self::Http1(body) => body.poll_frame(cx),
             Self::Hyper(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            #[cfg(feature = "http3")]
+            Self::Http3(stream) => Pin::new(&mut **stream).poll_frame(cx).map_err(Into::into),
         }
     }
 
@@ -38,6 +42,8 @@ impl Body for ClientBody {
         match self {
             Self::Http1(body) => body.is_end_stream(),
             Self::Hyper(incoming) => incoming.is_end_stream(),
+            #[cfg(feature = "http3")]
+            Self::Http3(stream) => stream.is_end_stream(),
         }
     }
 
@@ -45,6 +51,8 @@ impl Body for ClientBody {
         match self {
             Self::Http1(body) => body.size_hint(),
             Self::Hyper(incoming) => incoming.size_hint(),
+            #[cfg(feature = "http3")]
+            Self::Http3(stream) => stream.size_hint(),
         }
     }
 }

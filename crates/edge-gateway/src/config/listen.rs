@@ -26,11 +26,21 @@ pub(crate) struct Listen {
     pub(crate) workers: Option<std::num::NonZeroUsize>,
     /// Port in redirects, where it differs from the first HTTPS port (behind port forwarding).
     pub(crate) public_https_port: Option<u16>,
+    /// Speaks HTTP/3 as well, on UDP at the same addresses and ports as `https`.
+    #[serde(default)]
+    pub(crate) http3: bool,
+    /// Seconds for which clients remember that HTTP/3 is spoken here (`Alt-Svc`); 0 tells them to forget it.
+    #[serde(default = "default_http3_max_age_s")]
+    pub(crate) http3_max_age_s: u32,
     /// `max-age` of Strict-Transport-Security; 0 sends none, for names shared with plain-HTTP sites.
     #[serde(default)]
     pub(crate) hsts_max_age_s: u32,
     /// Takes the client's address from the header that a proxy in front puts before each connection.
     pub(crate) proxy_protocol: Option<ProxyProtocolSection>,
+}
+
+const fn default_http3_max_age_s() -> u32 {
+    86_400
 }
 
 /// What plain listeners do with requests.
@@ -103,6 +113,18 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     if config.listen.https.addresses().is_empty() {
         return invalid("listen.https", "needs at least one address, such as \"0.0.0.0:8443\"");
     }
+    if config.listen.http3 && !cfg!(feature = "http3") {
+        return invalid(
+            "listen.http3",
+            "is not in this build of the gateway; it takes one built with the cargo feature `http3`",
+        );
+    }
+    if config.listen.http3 && config.listen.proxy_protocol.is_some() {
+        return invalid(
+            "listen.http3",
+            "cannot be with `listen.proxy_protocol`: QUIC has no PROXY header, and all clients would be the proxy",
+        );
+    }
     if config.certificates.is_empty() {
         return invalid(
             "certificates",
@@ -110,4 +132,37 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Plan;
+    use super::*;
+
+    fn refusal(listen: &str) -> Option<String> {
+        let text = format!(
+            "[service]\nadmin = \"unix:/run/admin.sock\"\n[listen]\nhttps = \"0.0.0.0:8443\"\n{listen}\n\
+             [[certificates]]\ncert = \"/a.pem\"\nkey = \"/a.key\"\n\
+             [[routes]]\npath_prefix = \"/\"\nrespond = {{ status = 200 }}\n"
+        );
+        let config: Config = toml::from_str(&text).unwrap();
+        Plan::new(&config).err().map(|invalid| invalid.to_string())
+    }
+
+    #[test]
+    fn http3_is_taken_only_by_a_build_that_has_it() {
+        let refusal = refusal("http3 = true");
+        if cfg!(feature = "http3") {
+            assert_eq!(refusal, None);
+        } else {
+            assert!(refusal.unwrap().contains("cargo feature `http3`"));
+        }
+    }
+
+    #[cfg(feature = "http3")]
+    #[test]
+    fn http3_and_proxy_headers_exclude_each_other() {
+        let refusal = refusal("http3 = true\nproxy_protocol = { from = [\"10.0.0.0/8\"] }").unwrap();
+        assert!(refusal.contains("`listen.http3`"), "{refusal}");
+    }
 }

@@ -20,8 +20,8 @@ use crate::interim::Interim;
 use crate::worker::Worker;
 
 /// Per stream and connection, so that one client cannot make the gateway hold much.
-pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
-pub(super) const CONNECTION_WINDOW: u32 = 1024 * 1024;
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+pub(crate) const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a client may reset before it is cut off (CVE-2023-44487, CVE-2025-8671).
 const RESETS: usize = 50;

@@ -1,5 +1,8 @@
 //! Puts a gateway together at the start of the process: files, ports, workers.
 
+#[cfg(feature = "http3")]
+pub(super) mod http3;
+
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
@@ -76,6 +79,8 @@ pub(crate) fn assemble(
         metrics: Metrics::new(),
         acme: Acme::default(),
         tls: tls::server_config(Arc::clone(&certificates), None)?,
+        #[cfg(feature = "http3")]
+        quic_tls: tls::quic_config(Arc::clone(&certificates))?,
         certificates,
     };
     Ok(Assembled { gateway: Arc::new(gateway), sockets, drain })
@@ -99,7 +104,7 @@ fn bind_all(
     let mut passed = passed(name, inherited)?;
     let beside_v4 = |port: u16| addresses.iter().any(|other| other.is_ipv4() && other.port() == port);
     for address in addresses {
-        let of_address = from.choose(&mut passed, *address);
+        let of_address = from.choose(&mut passed, *address, TcpListener::local_addr);
         let listeners = if of_address.is_empty() {
             crate::listener::bind(*address, beside_v4(address.port()), sockets.len())
                 .or_exit(Code::Unavailable)?
@@ -146,13 +151,18 @@ pub(crate) enum Giver {
 }
 
 impl Giver {
-    /// Takes those out of `passed` that are for `address`.
-    fn choose(self, passed: &mut Vec<TcpListener>, address: SocketAddr) -> Vec<TcpListener> {
+    /// Takes those out of `passed` that are for `address`; `local` is where one was bound.
+    fn choose<S>(
+        self,
+        passed: &mut Vec<S>,
+        address: SocketAddr,
+        local: impl Fn(&S) -> std::io::Result<SocketAddr>,
+    ) -> Vec<S> {
         match self {
             Self::Systemd if passed.is_empty() => Vec::new(),
             Self::Systemd => vec![passed.remove(0)],
             Self::Predecessor => passed
-                .extract_if(.., |listener| listener.local_addr().is_ok_and(|local| is_same(local, address)))
+                .extract_if(.., |socket| local(socket).is_ok_and(|local| is_same(local, address)))
                 .collect(),
         }
     }

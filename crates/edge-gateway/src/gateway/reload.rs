@@ -168,6 +168,7 @@ fn needs_restart(running: &Listen, next: &Listen) -> Result<(), ReloadError> {
     match () {
         () if running.https != next.https => Err(ReloadError::NeedsRestart("listen.https")),
         () if running.http != next.http => Err(ReloadError::NeedsRestart("listen.http")),
+        () if running.http3 != next.http3 => Err(ReloadError::NeedsRestart("listen.http3")),
         () if running.workers != next.workers => Err(ReloadError::NeedsRestart("listen.workers")),
         () => Ok(()),
     }

@@ -18,7 +18,8 @@ use quintet_types::SharedClock;
 use crate::access_log;
 use crate::client_auth::ClientAuth;
 use crate::config::{
-    Config, Identity as IdentitySection, Issuer, Limits, Plan, RouteSection, Upstream as UpstreamSection,
+    Config, Identity as IdentitySection, Issuer, Limits, Listen, Plan, RouteSection,
+    Upstream as UpstreamSection,
 };
 use crate::identity::{BrowserSignIn, Identity};
 use crate::limits::{Access, Quota};
@@ -43,6 +44,8 @@ pub(crate) struct Snapshot {
     pub(crate) access: Option<Box<Access>>,
     pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) hsts: Option<HeaderValue>,
+    /// Where HTTP/3 is spoken (RFC 7838), told over TLS.
+    pub(crate) alt_svc: Option<HeaderValue>,
     /// Port that plain-HTTP requests are sent to.
     pub(crate) https_port: u16,
     /// Connections that begin with a PROXY header.
@@ -109,6 +112,7 @@ impl Snapshot {
             }
             _ => (None, None),
         };
+        let https_port = config.listen.public_https_port.unwrap_or(basis.bound_https_port);
         let sections = plan.router.routes().iter().zip(&config.routes);
         let routes = sections.map(|(route, section)| RouteState::new(route, section, basis, previous));
         Ok(Self {
@@ -131,7 +135,8 @@ impl Snapshot {
             access: plan.access,
             identity,
             hsts: plan.hsts,
-            https_port: config.listen.public_https_port.unwrap_or(basis.bound_https_port),
+            https_port,
+            alt_svc: alt_svc(&config.listen, https_port),
             secrets,
             sample_below: config.telemetry.otlp.as_ref().map(|_| share_of_u64(config.telemetry.sample_ratio)),
             tallies: Mutex::default(),
@@ -203,6 +208,15 @@ impl CacheState {
         let id = kept.map_or_else(|| basis.next_bucket.fetch_add(1, Ordering::Relaxed), |kept| kept.id);
         Self { metrics: CacheMetrics::new(&route.label()), id }
     }
+}
+
+fn alt_svc(listen: &Listen, port: u16) -> Option<HeaderValue> {
+    let age = listen.http3_max_age_s;
+    let told = match age {
+        0 => "clear".to_owned(),
+        _ => format!("h3=\":{port}\"; ma={age}"),
+    };
+    listen.http3.then(|| HeaderValue::try_from(told).ok()).flatten()
 }
 
 fn upstreams(

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, HeaderValue, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
+use http::header::{ALLOW, ALT_SVC, CONNECTION, HeaderValue, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::{Response, Version};
 
 use crate::answer;
@@ -93,6 +93,12 @@ pub(super) fn finish(
         && state.secure
     {
         headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+    if let Some(alt_svc) = &exchange.view().alt_svc
+        && state.secure
+        && !state.is_draining()
+    {
+        headers.insert(ALT_SVC, alt_svc.clone());
     }
     if let Some((quota, decision)) = &extra.rate_limit {
         answer::add_rate_limit(headers, quota, decision);

@@ -34,7 +34,7 @@ pub(super) fn rewrite(
     };
     let to = made.as_ref().and_then(|made| made.path.as_deref());
     parts.uri = upstream_uri(&parts.uri, route, to, &asked.path)?;
-    if parts.version == Version::HTTP_2 {
+    if parts.version >= Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
     parts.version = Version::HTTP_11;

@@ -32,6 +32,10 @@ fn every_example_is_valid() {
     let mut checked = 0;
     for entry in std::fs::read_dir(pages).unwrap() {
         let path = entry.unwrap().path();
+        // Its key is refused by a build without the feature.
+        if path.ends_with("http3.md") && !cfg!(feature = "http3") {
+            continue;
+        }
         let page = std::fs::read_to_string(&path).unwrap();
         for example in blocks(&page) {
             let config: Config = toml::from_str(&whole(example))

@@ -138,13 +138,19 @@ impl Fixture {
              [[certificates]]\ncert = \"DIR/a.pem\"\nkey = \"DIR/a.key\"\n\
              [[certificates]]\ncert = \"DIR/b.pem\"\nkey = \"DIR/b.key\"\n"
             .replace("DIR", dir.path().to_str().unwrap());
-        let assembled =
+        #[cfg_attr(not(feature = "http3"), expect(unused_mut, reason = "HTTP/3 adds sockets"))]
+        let mut assembled =
             assemble(parse(&base, dir.path(), listen, more), clock.clone(), |_| Ok(None), Giver::Systemd)
                 .unwrap();
         let https = assembled.sockets[0].https[0].listener.local_addr().unwrap();
         let http = assembled.sockets[0].http[0].listener.local_addr().unwrap();
         let gateway = Arc::clone(&assembled.gateway);
         let shutdown = CancellationToken::new();
+        #[cfg(feature = "http3")]
+        if gateway.snapshot().config.listen.http3 {
+            let never = CancellationToken::new();
+            crate::gateway::open_http3(&mut assembled, Vec::new(), None, never, Giver::Systemd).unwrap();
+        }
         let running = assembled.run(shutdown.clone()).unwrap();
         let mut issuer = TestIssuer::with_clock(clock);
         issuer.issuer = ISSUER.to_owned();

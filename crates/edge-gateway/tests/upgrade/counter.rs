@@ -5,13 +5,16 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 #[derive(Default)]
 struct Shared {
     done: Mutex<HashMap<String, usize>>,
     /// Counts restarts; connections of an earlier life end with their next answer.
     life: AtomicUsize,
+    /// Requests for `/held/` that wait, and whether they may go on.
+    held: Mutex<(usize, bool)>,
+    moved: Condvar,
 }
 
 pub(crate) struct Counter {
@@ -51,6 +54,20 @@ impl Counter {
         });
     }
 
+    /// Waits until a request for `/held/` is here.
+    #[cfg(feature = "http3")]
+    pub(crate) fn wait_until_held(&self) {
+        let held = self.shared.held.lock().unwrap();
+        drop(self.shared.moved.wait_while(held, |(waiting, _)| *waiting == 0).unwrap());
+    }
+
+    /// Answers requests for `/held/`.
+    #[cfg(feature = "http3")]
+    pub(crate) fn release(&self) {
+        self.shared.held.lock().unwrap().1 = true;
+        self.shared.moved.notify_all();
+    }
+
     pub(crate) fn ensure_each_once(&self, requests: usize) {
         let done = self.shared.done.lock().unwrap();
         let doubled: Vec<_> = done.iter().filter(|(_, times)| **times != 1).collect();
@@ -72,6 +89,12 @@ fn serve(mut stream: UnixStream, shared: &Shared, born: usize) {
         let path = head.split(' ').nth(1).unwrap();
         if path.starts_with("/once/") {
             *shared.done.lock().unwrap().entry(path.to_owned()).or_default() += 1;
+        }
+        if path.starts_with("/held/") {
+            let mut held = shared.held.lock().unwrap();
+            held.0 += 1;
+            shared.moved.notify_all();
+            drop(shared.moved.wait_while(held, |(_, released)| !*released).unwrap());
         }
         let last = shared.life.load(Ordering::SeqCst) != born;
         let close = if last { "Connection: close\r\n" } else { "" };

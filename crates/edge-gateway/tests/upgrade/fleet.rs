@@ -23,11 +23,18 @@ pub(crate) struct Fleet {
     /// Every process there has been, the serving one last.
     processes: Vec<u32>,
     first: std::process::Child,
+    /// Further keys of `[listen]`.
+    listen: &'static str,
     dir: TempDir,
 }
 
 impl Fleet {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// `listen` are further keys of that section.
+    pub(crate) fn start_with(listen: &'static str) -> Self {
         let dir = TempDir::new().unwrap();
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
@@ -38,7 +45,7 @@ impl Fleet {
         let upstream = Counter::start(&dir.path().join("upstream.sock"));
         let notifications = UnixDatagram::bind(dir.path().join("notify.sock")).unwrap();
         notifications.set_read_timeout(Some(PATIENCE)).unwrap();
-        configure(&dir, 2, "");
+        configure(&dir, listen, 2, "");
         let log = File::create(dir.path().join("log")).unwrap();
         let first = Command::new(program())
             .arg("--config")
@@ -50,13 +57,13 @@ impl Fleet {
             .spawn()
             .unwrap();
         let processes = vec![first.id()];
-        let fleet = Self { upstream, notifications, tls: Arc::new(tls), processes, first, dir };
+        let fleet = Self { upstream, notifications, tls: Arc::new(tls), processes, first, listen, dir };
         fleet.wait_for_notification("READY=1");
         fleet
     }
 
     pub(crate) fn configure(&self, workers: usize, more: &str) {
-        configure(&self.dir, workers, more);
+        configure(&self.dir, self.listen, workers, more);
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -142,6 +149,11 @@ impl Fleet {
         held.map(|inode| inode.parse().unwrap()).collect()
     }
 
+    #[cfg(feature = "http3")]
+    pub(crate) fn tls(&self) -> &ClientConfig {
+        &self.tls
+    }
+
     pub(crate) fn load(&self, requests: usize) -> Load {
         Load::start(&self.tls, self.port(), requests)
     }
@@ -171,12 +183,13 @@ fn program() -> PathBuf {
         .map_or_else(built, |directory| PathBuf::from(directory).join("edge-gateway"))
 }
 
-fn configure(dir: &TempDir, workers: usize, more: &str) {
+fn configure(dir: &TempDir, listen: &str, workers: usize, more: &str) {
     let text = "[service]\nadmin = \"unix:DIR/admin.sock\"\n[listen]\nhttps = \"127.0.0.1:0\"\n\
-                workers = WORKERS\n[[certificates]]\ncert = \"DIR/cert.pem\"\nkey = \"DIR/key.pem\"\n\
+                workers = WORKERS\nLISTEN\n[[certificates]]\ncert = \"DIR/cert.pem\"\nkey = \"DIR/key.pem\"\n\
                 [[upstreams]]\nname = \"counter\"\naddresses = [\"unix:DIR/upstream.sock\"]\n\
                 [[routes]]\npath_prefix = \"/\"\nupstream = \"counter\"\n";
     let text = text.replace("DIR", dir.path().to_str().unwrap()).replace("WORKERS", &workers.to_string());
+    let text = text.replace("LISTEN", listen);
     std::fs::write(dir.path().join("gateway.toml"), format!("{text}{more}\n")).unwrap();
 }
 
