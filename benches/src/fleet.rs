@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::report::Report;
+use crate::usage;
 
 /// Long enough for what starting allocated to be given back.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -89,7 +90,11 @@ async fn load(fleet: &Fleet, rate: u32, seconds: u32, report: &mut Report) -> an
     let count = rate * seconds;
     let begun = Instant::now();
     let mut orders = JoinSet::new();
+    let mut before = None;
     for turn in 0..warm_up + count {
+        if turn == warm_up {
+            before = Some(Used::now(fleet)?);
+        }
         let due = begun + Duration::from_secs(1) * turn / rate;
         tokio::time::sleep_until(due).await;
         let shop = Arc::clone(&shop);
@@ -108,6 +113,9 @@ async fn load(fleet: &Fleet, rate: u32, seconds: u32, report: &mut Report) -> an
         failed += u64::from(!accepted);
         latencies.push(latency.as_secs_f64() * 1000.0);
     }
+    if let Some(before) = before {
+        Used::now(fleet)?.since(&before, count, report);
+    }
     latencies.sort_by(f64::total_cmp);
     let quantile = |of: f64| latencies.get(index(of, latencies.len())).copied().unwrap_or_default();
     report.row(json!({
@@ -123,6 +131,40 @@ async fn load(fleet: &Fleet, rate: u32, seconds: u32, report: &mut Report) -> an
     report.at_most("orders that failed", to_f64(failed), 0.0);
     report.at_most(format!("p99 of an order at {rate}/s, ms"), quantile(0.99), 8.0);
     Ok(())
+}
+
+/// Processor time so far. Not that of a database server, which is only in the machine's.
+struct Used {
+    at: Instant,
+    each: Vec<(&'static str, Duration)>,
+    machine: Duration,
+}
+
+impl Used {
+    fn now(fleet: &Fleet) -> anyhow::Result<Self> {
+        let mut each = vec![("load", usage::cpu(&[std::process::id()])?.total())];
+        for binary in BINARIES {
+            let pid = fleet.process(binary).with_context(|| format!("{binary} does not run"))?;
+            let pid = u32::try_from(pid).context("a process has a number above zero")?;
+            each.push((binary, usage::cpu(&[pid])?.total()));
+        }
+        Ok(Self { at: Instant::now(), each, machine: usage::machine()? })
+    }
+
+    fn since(&self, earlier: &Self, orders: u32, report: &mut Report) {
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0 / f64::from(orders);
+        for ((name, now), (_, before)) in self.each.iter().zip(&earlier.each) {
+            let used = milliseconds(now.saturating_sub(*before));
+            report.row(json!({ "what": "processor time of an order", "of": name, "milliseconds": used }));
+        }
+        let used = self.machine.saturating_sub(earlier.machine);
+        report.row(json!({
+            "what": "processor time of an order",
+            "of": "the machine, whoever used it",
+            "milliseconds": milliseconds(used),
+            "cores_busy": used.as_secs_f64() / (self.at - earlier.at).as_secs_f64(),
+        }));
+    }
 }
 
 #[expect(
