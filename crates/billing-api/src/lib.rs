@@ -4,7 +4,7 @@
 //! implementations live in the billing module.
 
 use async_trait::async_trait;
-use quintet_store::Tx;
+use quintet_store::{Asked, Tx};
 use quintet_types::{Currency, InvoiceId, ItemId, Money, MoneyError, PriceId, Timestamp, UserId};
 use thiserror::Error;
 
@@ -79,6 +79,19 @@ pub struct Invoice {
     pub issued_at: Timestamp,
 }
 
+/// The number of an invoice to open in the same transaction. Without that invoice the transaction must be undone, or
+/// the series has a gap.
+#[derive(Debug)]
+#[must_use = "a number without an invoice leaves a gap in its series"]
+pub struct TakenNumber {
+    /// Of which series, such as `INV-2026`.
+    pub series: String,
+    /// When it was taken, which is when the invoice is issued.
+    pub taken_at: Timestamp,
+    /// One row with the number as `last_number`.
+    pub asked: Asked,
+}
+
 /// Why billing refused.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -104,7 +117,15 @@ pub trait Billing: Send + Sync {
     /// The current prices of `items`, in that order, read in the caller's transaction.
     async fn prices(&self, tx: &mut Tx, currency: Currency, items: &[ItemId]) -> Result<Vec<Price>, Error>;
 
-    /// Opens an invoice and books it, in the caller's transaction. The invoice's number is taken
-    /// from a series that one transaction holds at a time, so call this late.
-    async fn open_invoice(&self, tx: &mut Tx, invoice: NewInvoice) -> Result<Invoice, Error>;
+    /// Takes the number of an invoice to open. One transaction at a time has the series until it ends, so call this
+    /// late; the number is on its way while the caller locks what else it needs.
+    async fn take_number(&self, tx: &mut Tx) -> Result<TakenNumber, Error>;
+
+    /// Opens an invoice under a number and books it, in the caller's transaction.
+    async fn open_invoice(
+        &self,
+        tx: &mut Tx,
+        number: TakenNumber,
+        invoice: NewInvoice,
+    ) -> Result<Invoice, Error>;
 }

@@ -54,12 +54,24 @@ impl Invoices {
         Self { store, clock }
     }
 
+    /// Takes the number of an invoice to open.
+    pub(crate) async fn take_number(&self, tx: &mut Tx) -> Result<api::TakenNumber, api::Error> {
+        let taken_at = self.clock.now();
+        let series = series(taken_at);
+        let asked = table::take_number(tx, &series).await?;
+        Ok(api::TakenNumber { series, taken_at, asked })
+    }
+
     /// Opens an invoice and books it.
-    pub(crate) async fn open(&self, tx: &mut Tx, new: api::NewInvoice) -> Result<api::Invoice, api::Error> {
+    pub(crate) async fn open(
+        &self,
+        tx: &mut Tx,
+        number: api::TakenNumber,
+        new: api::NewInvoice,
+    ) -> Result<api::Invoice, api::Error> {
         let (lines, total) = totalled(&new)?;
-        let now = self.clock.now();
-        let series = series(now);
-        let number = table::next_number(tx, &series).await?;
+        let api::TakenNumber { series, taken_at: now, asked } = number;
+        let number = table::number(tx, asked).await?;
         let invoice = api::Invoice {
             id: InvoiceId::generate(&*self.clock, &SystemEntropy),
             number: format!("{series}-{number:06}"),

@@ -41,8 +41,17 @@ impl api::Billing for Billing {
         self.prices.current(tx, currency, items).await
     }
 
-    async fn open_invoice(&self, tx: &mut Tx, invoice: api::NewInvoice) -> Result<api::Invoice, api::Error> {
-        self.invoices.open(tx, invoice).await
+    async fn take_number(&self, tx: &mut Tx) -> Result<api::TakenNumber, api::Error> {
+        self.invoices.take_number(tx).await
+    }
+
+    async fn open_invoice(
+        &self,
+        tx: &mut Tx,
+        number: api::TakenNumber,
+        invoice: api::NewInvoice,
+    ) -> Result<api::Invoice, api::Error> {
+        self.invoices.open(tx, number, invoice).await
     }
 }
 

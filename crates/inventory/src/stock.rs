@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use quintet_inventory_api as api;
 use quintet_module::page::{Slice, Window};
 use quintet_module::retry::{self, Retryable};
-use quintet_store::{Store, Tx};
+use quintet_store::{Asked, Store, Tx};
 use quintet_types::{ItemId, SharedClock, SystemEntropy, Timestamp};
 use thiserror::Error;
 
@@ -257,15 +257,17 @@ impl Stock {
         Ok(window.slice(rows))
     }
 
-    async fn reserve_one(
+    /// Writes a reservation that was asked for into the ledger.
+    async fn settle_one(
         &self,
         tx: &mut Tx,
         reference: &str,
         line: api::Reservation,
+        asked: Asked,
+        now: Timestamp,
     ) -> Result<api::Item, api::Error> {
         let api::Reservation { item_id, quantity } = line;
-        let now = self.clock.now();
-        let Some((sku, name, level)) = table::reserve(tx, item_id, quantity, now).await? else {
+        let Some((sku, name, level)) = table::reserved(tx, asked).await? else {
             let record = table::find_in(tx, item_id).await?.ok_or(api::Error::UnknownItem(item_id))?;
             let available = record.level.available();
             return Err(api::Error::OutOfStock { item_id, requested: quantity, available });
@@ -301,9 +303,14 @@ impl api::Inventory for Stock {
     ) -> Result<Vec<api::Item>, api::Error> {
         let mut ordered: Vec<(usize, api::Reservation)> = lines.iter().copied().enumerate().collect();
         ordered.sort_unstable_by_key(|(_, line)| line.item_id);
-        let mut items = Vec::with_capacity(lines.len());
+        let now = self.clock.now();
+        let mut asked = Vec::with_capacity(lines.len());
         for (position, line) in ordered {
-            items.push((position, self.reserve_one(tx, reference, line).await?));
+            asked.push((position, line, table::reserve(tx, line.item_id, line.quantity, now).await?));
+        }
+        let mut items = Vec::with_capacity(lines.len());
+        for (position, line, asked) in asked {
+            items.push((position, self.settle_one(tx, reference, line, asked, now).await?));
         }
         items.sort_unstable_by_key(|(position, _)| *position);
         Ok(items.into_iter().map(|(_, item)| item).collect())

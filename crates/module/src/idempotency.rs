@@ -20,7 +20,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use quintet_auth::Principal;
 use quintet_http::problem::Problem;
-use quintet_store::{Migration, Sql, Store, Tx, args};
+use quintet_store::{Error as StoreError, Migration, Sql, Store, Tx, args};
 use quintet_types::{Timestamp, time};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -215,18 +215,21 @@ const TAKE: Sql = Sql::per_dialect(
 /// [`Error::InFlight`] when another transaction has the key, [`Error::Mismatch`] when it was used
 /// for other content.
 pub async fn find(tx: &mut Tx, request: &Request) -> Result<Option<Answer>, Error> {
-    let free: bool = tx.fetch_one(&TAKE, args![request.lock_name()]).await?.get("free")?;
-    if !free {
-        return Err(Error::InFlight);
-    }
-    let row = tx
-        .fetch_optional(
+    let free = tx.ask(&TAKE, args![request.lock_name()]).await?;
+    // A statement of its own, which sees what whoever had the key before has committed.
+    let known = tx
+        .ask(
             "SELECT fingerprint, status, location, body FROM idempotency_keys
              WHERE scope = $1 AND idempotency_key = $2",
             args![&request.scope, &request.key],
         )
         .await?;
-    let Some(row) = row else { return Ok(None) };
+    let free: bool = tx.answer(free).await?.first().ok_or(StoreError::RowMissing)?.get("free")?;
+    if !free {
+        return Err(Error::InFlight);
+    }
+    let known = tx.answer(known).await?;
+    let Some(row) = known.first() else { return Ok(None) };
     if row.get::<String>("fingerprint")? != request.fingerprint {
         return Err(Error::Mismatch);
     }

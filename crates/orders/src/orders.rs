@@ -4,8 +4,8 @@
 //! opened, the order is written, the receipt's e-mail is enqueued and the answer is kept under the
 //! idempotency key. All of it happens or nothing does.
 //!
-//! Within it the order of steps is chosen for the locks: items (in the order of their ids) before
-//! the invoice series, and the series as late as possible because every order waits for it.
+//! Within it the order of steps is chosen for the locks: the invoice series before items (in the order of their ids),
+//! and both as late as possible because every order waits for the series.
 
 mod table;
 
@@ -260,8 +260,10 @@ impl Orders {
             .iter()
             .map(|line| Reservation { item_id: line.item_id, quantity: line.quantity })
             .collect();
-        // Every order waits for the invoice series, and from here on it holds locks.
+        // Every order waits for the invoice series, and from here on it holds locks. The number and the items' levels
+        // come with one answer; what is written then waits for none.
         tx.take_turn("orders").await?;
+        let number = billing.take_number(tx).await?;
         let items = inventory.reserve(tx, &reference, &reservations).await?;
 
         let new_lines = command.lines.iter().zip(&items).zip(&prices).map(|((line, item), price)| NewLine {
@@ -276,7 +278,7 @@ impl Orders {
             currency: command.currency,
             lines: new_lines.collect(),
         };
-        let invoice = billing.open_invoice(tx, invoice).await?;
+        let invoice = billing.open_invoice(tx, number, invoice).await?;
         let lines = invoice.lines.into_iter().zip(items).map(|(line, item)| Line {
             item_id: item.id,
             sku: item.sku,

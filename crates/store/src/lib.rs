@@ -32,5 +32,5 @@ pub use migrate::{Migration, Module};
 pub use row::{FromColumn, Row};
 pub use settings::Settings;
 pub use sql::{Dialect, Sql};
-pub use store::{Snapshot, Store, Tx};
+pub use store::{Asked, Snapshot, Store, Tx};
 pub use value::Value;

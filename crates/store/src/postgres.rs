@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, Runtime, Timeouts};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, QueueMode, Runtime, Timeouts};
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Config, Row, Statement};
@@ -30,7 +30,7 @@ use crate::settings::Settings;
 use crate::sql::{Dialect, Sql};
 use crate::value::Value;
 
-pub(crate) use transaction::Transaction;
+pub(crate) use transaction::{Asked, Transaction};
 use turns::Turns;
 pub(crate) use watch::Watch;
 
@@ -70,6 +70,8 @@ impl Postgres {
         let pool = Pool::builder(manager)
             .max_size(usize::try_from(settings.max_connections.max(1)).unwrap_or(usize::MAX))
             .timeouts(timeouts)
+            // The connection used last has its statements prepared; one that is not needed becomes idle and is closed.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Settings(format!("the pool of database connections: {error}")))?;

@@ -213,6 +213,29 @@ impl Tx {
         }
     }
 
+    /// Sends a query whose rows are wanted a little later, by [`Self::answer`]: on PostgreSQL the statements sent until
+    /// then share one round trip. An error is returned as of [`Self::send`].
+    pub async fn ask(&mut self, sql: impl Into<Sql>, args: Vec<Value>) -> Result<Asked, Error> {
+        let sql = sql.into();
+        match &mut self.0 {
+            TxInner::Sqlite(_) => Ok(Asked(AskedInner::Answered(self.fetch_all(sql, args).await?))),
+            TxInner::Postgres(tx) => Ok(Asked(AskedInner::Postgres(tx.ask(&sql, args).await?))),
+        }
+    }
+
+    /// The rows of a query that this transaction has asked.
+    pub async fn answer(&mut self, asked: Asked) -> Result<Vec<Row>, Error> {
+        match (asked.0, &mut self.0) {
+            (AskedInner::Answered(rows), _) => Ok(rows),
+            (AskedInner::Postgres(asked), TxInner::Postgres(tx)) => {
+                Ok(postgres_rows(tx.answer(asked).await?))
+            }
+            (AskedInner::Postgres(_), TxInner::Sqlite(_)) => {
+                Err(Error::Database("the query belongs to another transaction".into()))
+            }
+        }
+    }
+
     /// Waits in line, first come, first served, behind the transactions of this process that took a turn of this
     /// name and have not ended. For transactions that all change one row: on PostgreSQL those that wait for it are
     /// woken together whenever one ends. Take it before the first lock, or two transactions can wait for each other.
@@ -306,6 +329,21 @@ impl Tx {
             }
             TxInner::Postgres(tx) => tx.execute_script(sql.as_str(Dialect::Postgres)).await,
         }
+    }
+}
+
+/// A query that was sent; its rows come with [`Tx::answer`].
+#[must_use = "a query that nobody wants the rows of is sent by `Tx::send`"]
+pub struct Asked(AskedInner);
+
+enum AskedInner {
+    Answered(Vec<Row>),
+    Postgres(postgres::Asked),
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Asked")
     }
 }
 

@@ -129,6 +129,47 @@ async fn a_statement_that_was_sent_and_not_waited_for_fails_its_transaction() {
 }
 
 #[tokio::test]
+async fn rows_that_were_asked_for_come_in_any_order_and_as_of_their_own_statement() {
+    for database in databases().await {
+        let store = &database.store;
+        store.migrate(&[&PEOPLE]).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        let none = tx.ask("SELECT id FROM people", args![]).await.unwrap();
+        tx.send(INSERT, args!["a", "a@x", 1i64]).await.unwrap();
+        let one = tx.ask("SELECT id FROM people", args![]).await.unwrap();
+        let changed = tx.ask("UPDATE people SET age = 2 RETURNING age", args![]).await.unwrap();
+        assert_eq!(tx.answer(changed).await.unwrap()[0].get::<i64>("age").unwrap(), 2, "{}", database.name);
+        assert_eq!(tx.answer(one).await.unwrap().len(), 1, "{}", database.name);
+        assert!(tx.answer(none).await.unwrap().is_empty(), "{}", database.name);
+        tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_query_that_was_asked_and_failed_fails_its_transaction_though_nobody_wants_its_rows() {
+    for database in databases().await {
+        let store = &database.store;
+        store.migrate(&[&PEOPLE]).await.unwrap();
+        let failed = async |wanted: bool| {
+            let mut tx = store.begin().await?;
+            tx.send(INSERT, args!["a", "a@x", 1i64]).await?;
+            let asked = tx.ask("INSERT INTO people (id, email, age) VALUES ('b', 'a@x', 1) RETURNING id", args![]).await?;
+            let after = tx.ask("SELECT id FROM people", args![]).await?;
+            if wanted {
+                tx.answer(after).await?;
+            }
+            drop(asked);
+            tx.commit().await
+        };
+        for wanted in [false, true] {
+            let error = failed(wanted).await.unwrap_err();
+            assert!(error.is_conflict_on("people", "email"), "{} {wanted}: {error:?}", database.name);
+            assert_eq!(count(store).await, 0, "{} {wanted}", database.name);
+        }
+    }
+}
+
+#[tokio::test]
 async fn more_statements_than_are_kept_in_flight_can_be_sent() {
     for database in databases().await {
         let store = &database.store;

@@ -3,23 +3,25 @@
 use std::collections::HashMap;
 
 use quintet_billing_api::{Invoice, Line};
-use quintet_store::{Error, Row, Sql, Store, Tx, args};
+use quintet_store::{Asked, Error, Row, Sql, Store, Tx, args};
 use quintet_types::{Currency, InvoiceId, Money};
 
 use super::{Status, StoredInvoice};
 
-/// The next number of a series. The row stays locked until the caller's transaction ends, which
+/// Asks for the next number of a series. The row stays locked until the caller's transaction ends, which
 /// is what makes the series gapless and why this is asked late.
-pub(super) async fn next_number(tx: &mut Tx, series: &str) -> Result<i64, Error> {
-    let row = tx
-        .fetch_one(
-            "INSERT INTO billing_series (series, last_number) VALUES ($1, 1)
+pub(super) async fn take_number(tx: &mut Tx, series: &str) -> Result<Asked, Error> {
+    tx.ask(
+        "INSERT INTO billing_series (series, last_number) VALUES ($1, 1)
              ON CONFLICT (series) DO UPDATE SET last_number = billing_series.last_number + 1
              RETURNING last_number",
-            args![series],
-        )
-        .await?;
-    row.get("last_number")
+        args![series],
+    )
+    .await
+}
+
+pub(super) async fn number(tx: &mut Tx, asked: Asked) -> Result<i64, Error> {
+    tx.answer(asked).await?.first().ok_or(Error::RowMissing)?.get("last_number")
 }
 
 pub(super) async fn insert(tx: &mut Tx, invoice: &Invoice, status: Status) -> Result<(), Error> {

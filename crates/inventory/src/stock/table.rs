@@ -3,7 +3,7 @@
 //! Both level changes are one conditional UPDATE. At READ COMMITTED a second writer waits for the
 //! row and evaluates the condition again on what the first one left, so no check can be stale.
 
-use quintet_store::{Error, Row, Sql, Store, Tx, args};
+use quintet_store::{Asked, Error, Row, Sql, Store, Tx, args};
 use quintet_types::{ItemId, Timestamp};
 
 use super::{Level, Movement, Record};
@@ -94,23 +94,22 @@ pub(super) async fn adjust(
     row.as_ref().map(level).transpose()
 }
 
-/// Sets pieces aside; nothing when the item is unknown or too few are available.
-pub(super) async fn reserve(
-    tx: &mut Tx,
-    id: ItemId,
-    quantity: i64,
-    now: Timestamp,
-) -> Result<Option<(String, String, Level)>, Error> {
-    let row = tx
-        .fetch_optional(
-            "UPDATE inventory_items SET reserved = reserved + $2, updated_at = $3
+/// Sets pieces aside; see [`reserved`].
+pub(super) async fn reserve(tx: &mut Tx, id: ItemId, quantity: i64, now: Timestamp) -> Result<Asked, Error> {
+    tx.ask(
+        "UPDATE inventory_items SET reserved = reserved + $2, updated_at = $3
              WHERE id = $1 AND on_hand - reserved >= $2
              RETURNING sku, name, on_hand, reserved",
-            args![id, quantity, now],
-        )
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some((row.get("sku")?, row.get("name")?, level(&row)?)))
+        args![id, quantity, now],
+    )
+    .await
+}
+
+/// The item's stock keeping unit and name, and its level now; nothing when it is unknown or too few are available.
+pub(super) async fn reserved(tx: &mut Tx, asked: Asked) -> Result<Option<(String, String, Level)>, Error> {
+    let rows = tx.answer(asked).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some((row.get("sku")?, row.get("name")?, level(row)?)))
 }
 
 pub(super) async fn record_movement(tx: &mut Tx, movement: &Movement) -> Result<(), Error> {

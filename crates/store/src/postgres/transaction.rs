@@ -2,7 +2,8 @@
 //!
 //! The server works a connection's statements off in the order they were sent, so a statement whose answer is not
 //! needed is sent and not waited for ([`Transaction::send`]). Its failure is reported by the next statement that is
-//! waited for, at the latest by the commit. `BEGIN` is sent this way too. What holds a lock that others wait for is
+//! waited for, at the latest by the commit. A query may be sent this way as well and its rows asked for later
+//! ([`Transaction::ask`]), so that several share one round trip. `BEGIN` is sent this way too. What holds a lock that others wait for is
 //! thus held for the server's work and not for a round trip for each statement.
 //!
 //! Invariants:
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use deadpool_postgres::Object;
 use futures_util::FutureExt as _;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio_postgres::{Row, Statement};
 
 use super::announce::Announcer;
@@ -29,7 +30,7 @@ use crate::error::Error;
 use crate::sql::Sql;
 use crate::value::Value;
 
-/// Statements that are not waited for: beyond this many the oldest are.
+/// Statements that are not waited for; at so many all are.
 const MAX_SENT: usize = 128;
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
@@ -48,6 +49,9 @@ pub(crate) struct Transaction {
     /// Turns this transaction has, to its end.
     taken: Vec<OwnedMutexGuard<()>>,
 }
+
+/// A query that was sent, whose rows are not here yet.
+pub(crate) struct Asked(oneshot::Receiver<Vec<Row>>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -96,11 +100,29 @@ impl Transaction {
     pub(crate) async fn send(&mut self, sql: &Sql, args: Vec<Value>) -> Result<(), Error> {
         let connection = Arc::clone(&self.connection);
         let statement = self.prepare(sql, &args).await?;
-        if self.sent.len() >= MAX_SENT {
-            self.settle().await?;
-        }
         self.push(async move { connection.execute_raw(&statement, args).await.map(|_| ()) }).await;
-        Ok(())
+        self.relieve().await
+    }
+
+    /// Sends a query; its rows come with [`Self::answer`].
+    pub(crate) async fn ask(&mut self, sql: &Sql, args: Vec<Value>) -> Result<Asked, Error> {
+        let connection = Arc::clone(&self.connection);
+        let statement = self.prepare(sql, &args).await?;
+        let (rows, asked) = oneshot::channel();
+        self.push(async move {
+            // Nobody may have wanted them; that the query succeeded matters still.
+            let _ = rows.send(query(&connection, &statement, args).await?);
+            Ok(())
+        })
+        .await;
+        self.relieve().await?;
+        Ok(Asked(asked))
+    }
+
+    /// The rows of a query that was sent before.
+    pub(crate) async fn answer(&mut self, asked: Asked) -> Result<Vec<Row>, Error> {
+        self.settle().await?;
+        asked.0.await.map_err(|_| Error::Database("the query belongs to another transaction".into()))
     }
 
     pub(crate) async fn take_turn(&mut self, name: &'static str) -> Result<(), Error> {
@@ -127,7 +149,11 @@ impl Transaction {
         }
         let connection = Arc::clone(&self.connection);
         self.state = State::Ended;
-        self.wait_for(connection.batch_execute("COMMIT")).await?;
+        self.push(async move { connection.batch_execute("COMMIT").await }).await;
+        // Whoever is next may send its first statement now: the row's lock keeps it waiting, alone, for no longer than
+        // the server takes, where a turn held to the answer would add this process's way back and forth.
+        self.taken.clear();
+        self.settle().await?;
         if !self.channels.is_empty() {
             self.announcer.announce(&self.channels);
         }
@@ -170,6 +196,11 @@ impl Transaction {
             Poll::Pending => answer.await,
         };
         self.note(answer)
+    }
+
+    /// Keeps what is outstanding bounded.
+    async fn relieve(&mut self) -> Result<(), Error> {
+        if self.sent.len() >= MAX_SENT { self.settle().await } else { Ok(()) }
     }
 
     /// Waits for all answers that are outstanding; the first failure is the cause of all others.
