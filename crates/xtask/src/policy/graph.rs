@@ -45,6 +45,7 @@ const TABLE: &[Row] = &[
     ("quintet-types", NOTHING, NOTHING),
     // Layer 1: the ground.
     ("quintet-http", NOTHING, &["quintet-types"]),
+    ("quintet-http2", NOTHING, NOTHING),
     ("quintet-store", NOTHING, &["quintet-types"]),
     ("quintet-telemetry", NOTHING, &["quintet-http", "quintet-types"]),
     ("quintet-service", NOTHING, &["quintet-http", "quintet-telemetry", "quintet-types"]),
@@ -69,7 +70,7 @@ const TABLE: &[Row] = &[
     ),
     ("quintet-orders", MODULE_GROUND, &["quintet-billing-api", "quintet-inventory-api", "quintet-users-api"]),
     // Layer 3: the five.
-    ("edge-gateway", BINARY_GROUND, NOTHING),
+    ("edge-gateway", BINARY_GROUND, &["quintet-http2"]),
     ("identity-provider", BINARY_GROUND, &["quintet-database", "quintet-store"]),
     ("telemetry-sink", BINARY_GROUND, NOTHING),
     ("core-api", BINARY_GROUND, MODULES),
