@@ -20,7 +20,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -44,7 +43,7 @@ const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// A connection between two requests counts as parked after this time: a client that has more to ask at once does so sooner.
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// Requests that a client may cancel before they are answered, and as long as they are less than half of its requests.
-/// What was accepted before its reset is in no count of hyper's, but has cost the upstream a connection.
+/// What began before its reset is in no count of its protocol's, but has cost the upstream a connection.
 const CANCELLED: u32 = 200;
 
 /// What the requests of one connection share.
@@ -295,7 +294,7 @@ pub(crate) async fn serve_tls(state: Rc<ConnectionState>, stream: TcpStream) {
         return;
     }
     let io = ClientIo::new(stream, Rc::clone(&state.io));
-    if let Err(error) = Box::pin(http2::serve(&state, TokioIo::new(io))).await {
+    if let Err(error) = Box::pin(http2::serve(&state, io)).await {
         tracing::debug!(client = state.client.text(), %error, "connection ended with an error");
     }
 }

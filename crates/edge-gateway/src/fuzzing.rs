@@ -181,6 +181,16 @@ mod tests {
     }
 
     #[test]
+    fn http2_connection() {
+        replay("http2_connection", quintet_http2::fuzzing::http2_connection);
+    }
+
+    #[test]
+    fn http2_header_block() {
+        replay("http2_header_block", quintet_http2::fuzzing::http2_header_block);
+    }
+
+    #[test]
     fn upstream_answer() {
         replay("upstream_answer", super::upstream_answer);
     }

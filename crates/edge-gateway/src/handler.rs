@@ -132,7 +132,7 @@ async fn process(
     if !body.is_end_stream() {
         framing::spell_length(&mut parts, &body);
     }
-    if parts.version >= Version::HTTP_2 {
+    if parts.version == Version::HTTP_3 {
         framing::check_values(&parts.headers)?;
     }
     let asked = Asked::read(state, &view, &parts)?;

@@ -153,7 +153,9 @@ async fn a_query_that_was_asked_and_failed_fails_its_transaction_though_nobody_w
         let failed = async |wanted: bool| {
             let mut tx = store.begin().await?;
             tx.send(INSERT, args!["a", "a@x", 1i64]).await?;
-            let asked = tx.ask("INSERT INTO people (id, email, age) VALUES ('b', 'a@x', 1) RETURNING id", args![]).await?;
+            let asked = tx
+                .ask("INSERT INTO people (id, email, age) VALUES ('b', 'a@x', 1) RETURNING id", args![])
+                .await?;
             let after = tx.ask("SELECT id FROM people", args![]).await?;
             if wanted {
                 tx.answer(after).await?;

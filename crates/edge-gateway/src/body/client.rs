@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use quintet_http2::RequestBody;
 
 use crate::connection::Http1Body;
 
@@ -14,7 +14,7 @@ use crate::connection::Http1Body;
 #[derive(Debug)]
 pub(crate) enum ClientBody {
     Http1(Http1Body),
-    Hyper(Incoming),
+    Http2(RequestBody),
     #[cfg(feature = "http3")]
     Http3(Box<crate::http3::RequestStream>),
 }
@@ -32,7 +32,7 @@ impl Body for ClientBody {
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         match self.get_mut() {
             Self::Http1(body) => body.poll_frame(cx),
-            Self::Hyper(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             #[cfg(feature = "http3")]
             Self::Http3(stream) => Pin::new(&mut **stream).poll_frame(cx).map_err(Into::into),
         }
@@ -41,7 +41,7 @@ impl Body for ClientBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(body) => body.is_end_stream(),
-            Self::Hyper(incoming) => incoming.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
             #[cfg(feature = "http3")]
             Self::Http3(stream) => stream.is_end_stream(),
         }
@@ -50,7 +50,7 @@ impl Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(body) => body.size_hint(),
-            Self::Hyper(incoming) => incoming.size_hint(),
+            Self::Http2(body) => body.size_hint(),
             #[cfg(feature = "http3")]
             Self::Http3(stream) => stream.size_hint(),
         }

@@ -15,7 +15,7 @@ use crate::connection::ConnectionState;
 use crate::mirror::Copy;
 use crate::proxy::Kept;
 
-/// How an upload is getting on; shared by the body, which hyper owns, and the proxy.
+/// How an upload is getting on; shared by the body, which its reader owns, and the proxy.
 #[derive(Debug)]
 pub(crate) struct Upload {
     connection: Rc<ConnectionState>,
@@ -173,7 +173,7 @@ impl Body for RequestBody {
                 if let Some(kept) = upload.kept.get() {
                     frame.data_ref().map_or_else(|| kept.give_up(), |data| kept.push(data));
                 }
-                // hyper does not ask again once a body of known length has been read.
+                // Nobody asks again once a body of known length has been read.
                 if incoming.is_end_stream() {
                     upload.complete();
                 }

@@ -54,6 +54,8 @@ impl std::fmt::Debug for Streaming {
 impl Streaming {
     pub(crate) fn new(incoming: AnswerBody, lease: Lease, exchange: Exchange, idle_limit: Duration) -> Self {
         let key = exchange.connection().worker.key();
+        // Its client has it from now on, but nobody asks for it before there is a window to send it in.
+        exchange.connection().answer_polled(key, false);
         Self {
             incoming,
             lease,
@@ -127,7 +129,7 @@ impl Streaming {
 impl Drop for Streaming {
     fn drop(&mut self) {
         self.exchange.connection().answer_ended(self.key);
-        // hyper does not ask again once a body of known length has been read.
+        // Nobody asks again once a body of known length has been read.
         if self.incoming.is_end_stream() {
             self.finish();
         }

@@ -1,23 +1,21 @@
 //! HTTP/2 on a client's connection.
 
-use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Instant;
 
-use http::Request;
-use hyper::body::Incoming;
-use hyper::rt::Executor;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::header::{DATE, HeaderValue};
+use http::{Request, Response};
+use quintet_http2::{Config, Connection, Error, RequestBody};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::{ConnectionState, until_drain};
-use crate::body::ClientBody;
+use crate::body::{ClientBody, ResponseBody};
 use crate::client_io::ClientIo;
+use crate::config::Limits;
 use crate::interim::Interim;
-use crate::worker::Worker;
 
 /// Per stream and connection, so that one client cannot make the gateway hold much.
 pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
@@ -29,42 +27,52 @@ const RESETS: usize = 50;
 /// Serves a connection to its end.
 pub(super) async fn serve(
     state: &Rc<ConnectionState>,
-    io: TokioIo<ClientIo<Box<TlsStream<TcpStream>>>>,
-) -> Result<(), hyper::Error> {
-    let view = state.worker.view();
-    let limits = view.limits();
-    let service_state = Rc::clone(state);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let state = Rc::clone(&service_state);
-        async move {
-            Ok::<_, Infallible>(
-                crate::handler::handle(state, request.map(ClientBody::Hyper), Interim::none()).await,
-            )
-        }
-    });
-    let connection = hyper::server::conn::http2::Builder::new(LocalExecutor(Rc::clone(&state.worker)))
-        .max_concurrent_streams(limits.h2_streams)
-        .max_header_list_size(limits.header_bytes)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(RESETS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
+    io: ClientIo<Box<TlsStream<TcpStream>>>,
+) -> Result<(), Error> {
+    let config = config(state.worker.view().limits());
+    let handler_state = Rc::clone(state);
+    let handler = move |request, interim| answer(Rc::clone(&handler_state), request, interim);
+    let mut connection = pin!(Connection::new(io, config, handler));
     if let Some(outcome) = until_drain(state, connection.as_mut()).await {
         return outcome;
     }
-    connection.as_mut().graceful_shutdown();
+    connection.graceful_shutdown();
     connection.await
 }
 
-/// Runs hyper's HTTP/2 streams on this worker, counted so that drain waits for them.
-#[derive(Clone)]
-struct LocalExecutor(Rc<Worker>);
-
-impl<F: Future<Output = ()> + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        self.0.tasks.spawn_local(future);
+fn config(limits: &Limits) -> Config {
+    Config {
+        max_streams: limits.h2_streams,
+        header_bytes: limits.header_bytes,
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        send_buffer: SEND_BUFFER,
+        resets: RESETS,
+        now: Instant::now,
     }
+}
+
+async fn answer(
+    state: Rc<ConnectionState>,
+    request: Request<RequestBody>,
+    informational: quintet_http2::Interim,
+) -> Response<ResponseBody> {
+    let interim = Interim::queued();
+    let worker = Rc::clone(&state.worker);
+    let mut answer = pin!(crate::handler::handle(state, request.map(ClientBody::Http2), interim.clone()));
+    let mut answer = poll_fn(|cx| {
+        let answered = answer.as_mut().poll(cx);
+        while let Some(interim) = interim.take() {
+            let (head, ()) = interim.into_parts();
+            informational.send(head.status, head.headers);
+        }
+        answered
+    })
+    .await;
+    if !answer.headers().contains_key(DATE)
+        && let Ok(date) = HeaderValue::from_str(&worker.date())
+    {
+        answer.headers_mut().insert(DATE, date);
+    }
+    answer
 }

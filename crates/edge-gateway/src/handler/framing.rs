@@ -10,7 +10,7 @@ use crate::body::{ClientBody, RequestBody};
 use crate::proxy::Failure;
 use crate::wire::AnswerBody;
 
-/// Refuses blanks around a value, which HTTP/1.1 takes away and HTTP/2 forbids (RFC 9113 section 8.2.1): upstreams
+/// Refuses blanks around a value, which HTTP/1.1 takes away and HTTP/3 forbids (RFC 9114 section 10.3); over HTTP/2 they reset the stream: upstreams
 /// would not all read the same.
 pub(super) fn check_values(headers: &HeaderMap) -> Result<(), Problem> {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));

@@ -102,6 +102,8 @@ impl std::fmt::Debug for LocalBody {
 impl LocalBody {
     pub(crate) fn new(reading: Reading, exchange: Exchange) -> Self {
         let key = exchange.connection().worker.key();
+        // As with what streams: its client has it, whether or not there is a window to send it in.
+        exchange.connection().answer_polled(key, false);
         Self { reading, exchange, key, job: None, transformed: false }
     }
 

@@ -151,8 +151,8 @@ fn request(word: &str) -> Option<(&'static str, &'static str)> {
             "Fix or block the client.",
         ),
         "header_value_invalid" => (
-            "A header of the HTTP/2 request began or ended with a blank, which servers read in different ways.",
-            "Fix the client: values come without blanks around them (RFC 9113 section 8.2.1).",
+            "A header of the HTTP/3 request began or ended with a blank, which servers read in different ways.",
+            "Fix the client: values come without blanks around them (RFC 9114 section 10.3).",
         ),
         "line_end_invalid" => (
             "A line of the request's head ended in a line feed alone, which servers read in different ways.",
