@@ -24,11 +24,11 @@ pub(crate) struct ProxyProtocolSection {
     #[serde(default)]
     pub(crate) listeners: Vec<SocketAddr>,
     /// Time for the whole header; 100 to 60000.
-    #[serde(default = "default_timeout_ms")]
+    #[serde(default = "default_header_timeout_ms")]
     pub(crate) timeout_ms: u64,
 }
 
-const fn default_timeout_ms() -> u64 {
+const fn default_header_timeout_ms() -> u64 {
     5_000
 }
 
