@@ -10,6 +10,7 @@ mod statics;
 pub(crate) use self::decoder::{Decoder, Undecodable};
 pub(crate) use self::encoder::Encoder;
 pub(crate) use self::field::{Field, Pseudo};
+pub use self::huffman::decode_huffman;
 
 /// SETTINGS_HEADER_TABLE_SIZE of both sides: the initial value, which is not changed for the decoder; an encoder uses no
 /// more, whatever a client allows.

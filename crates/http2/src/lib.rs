@@ -26,4 +26,5 @@ mod wakes;
 pub use self::body::{BodyError, RequestBody};
 pub use self::connection::{Config, Connection};
 pub use self::error::{Error, Reason};
+pub use self::hpack::decode_huffman;
 pub use self::interim::Interim;

@@ -4,25 +4,17 @@
 //! The gateway says that it has no room for a dynamic table, so a reference to one is an error. Literals are sent as
 //! they are, without Huffman's code.
 
-mod huffman;
 mod table;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, StatusCode};
 
-use self::huffman::Malformed;
 use crate::headers::{KEEP_ALIVE, PROXY_CONNECTION};
 
 /// The block is no field section, or refers to a dynamic table (RFC 9204 section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Undecodable;
-
-impl From<Malformed> for Undecodable {
-    fn from(_: Malformed) -> Self {
-        Self
-    }
-}
 
 /// Reads a field section, giving each line's name and value to `line`, which may end it early.
 pub(crate) fn decode<E: From<Undecodable>>(
@@ -84,7 +76,10 @@ fn string(block: &mut Bytes, bits: u32) -> Result<Bytes, Undecodable> {
         return Err(Undecodable);
     }
     let text = block.split_to(length);
-    if coded { Ok(huffman::decode(&text)?.into()) } else { Ok(text) }
+    if !coded {
+        return Ok(text);
+    }
+    quintet_http2::decode_huffman(&text).map(Bytes::from).ok_or(Undecodable)
 }
 
 fn byte(block: &mut Bytes) -> Result<u8, Undecodable> {

@@ -136,6 +136,14 @@ pub(super) fn decode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Undecodable>
     }
 }
 
+/// What a whole string is the code of, in HPACK or in QPACK, which has the same code (RFC 9204 section 4.1.2). None where
+/// it does not end as RFC 7541 section 5.2 asks.
+pub fn decode_huffman(coded: &[u8]) -> Option<Vec<u8>> {
+    // A symbol has five bits at least.
+    let mut out = Vec::with_capacity(coded.len() * 8 / 5);
+    decode(coded, &mut out).ok().map(|()| out)
+}
+
 /// Bytes that the code of `text` takes.
 pub(super) fn length(text: &[u8]) -> usize {
     let bits: usize = text.iter().map(|byte| usize::from(length_of(*byte))).sum();
@@ -205,7 +213,27 @@ mod tests {
         assert_eq!(coded(b"www.example.com"), b"\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff");
         assert_eq!(coded(b"no-cache"), b"\xa8\xeb\x10\x64\x9c\xbf");
         assert_eq!(decoded(b"\x25\xa8\x49\xe9\x5b\xb8\xe8\xb4\xbf").unwrap(), b"custom-value");
+        assert_eq!(decoded(b"\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f").unwrap(), b"custom-key");
+        assert_eq!(decode_huffman(b"\xa8\xeb\x10\x64\x9c\xbf").unwrap(), b"no-cache");
         assert_eq!(decoded(b"").unwrap(), b"");
+    }
+
+    #[test]
+    fn every_symbol_is_read_and_the_end_of_the_string_is_refused() {
+        for (symbol, code) in CODE.codes.into_iter().enumerate() {
+            let length = u32::from(LENGTHS[symbol]);
+            let padded = u64::from(code) << (64 - length) | ((1 << (64 - length)) - 1);
+            let bytes = &padded.to_be_bytes()[..length.div_ceil(8) as usize];
+            let expected = u8::try_from(symbol).map(|symbol| vec![symbol]);
+            assert_eq!(decode_huffman(bytes), expected.ok(), "{symbol}");
+        }
+    }
+
+    #[test]
+    fn padding_is_short_and_of_ones() {
+        assert_eq!(decode_huffman(&[0b0001_1000]), None, "zeros after `a`");
+        assert_eq!(decode_huffman(&[0b0001_1111, 0xff]), None, "more than seven bits of padding");
+        assert_eq!(decode_huffman(&[0b0001_1111]).unwrap(), b"a");
     }
 
     #[test]
