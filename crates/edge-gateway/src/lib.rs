@@ -40,6 +40,7 @@ mod ranges;
 mod representation;
 mod router;
 mod seal;
+mod secured;
 mod session;
 mod signin;
 #[cfg(test)]

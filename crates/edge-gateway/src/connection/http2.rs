@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::header::{DATE, HeaderValue};
 use http::{Request, Response};
 use quintet_http2::{Config, Connection, Error, RequestBody};
 use tokio::net::TcpStream;
@@ -69,10 +68,6 @@ async fn answer(
         answered
     })
     .await;
-    if !answer.headers().contains_key(DATE)
-        && let Ok(date) = HeaderValue::from_str(&worker.date())
-    {
-        answer.headers_mut().insert(DATE, date);
-    }
+    worker.add_date(answer.headers_mut());
     answer
 }

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, DATE, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use quinn::{SendStream, WriteError};
@@ -49,7 +49,8 @@ impl Answer {
         bodiless: bool,
     ) -> Result<(), WriteError> {
         let (mut head, mut body) = response.into_parts();
-        complete(&mut head.headers, head.status, &body, self.session.state.worker.gateway.now());
+        self.session.state.worker.add_date(&mut head.headers);
+        add_length(&mut head.headers, head.status, &body);
         self.head(head.status, &head.headers).await?;
         if bodiless {
             return self.finish();
@@ -130,16 +131,8 @@ impl Drop for Answer {
     }
 }
 
-/// Adds what a server says of each answer: when it was made (RFC 9110 section 6.6.1), and how long it is where that is
-/// known.
-fn complete(headers: &mut HeaderMap, status: StatusCode, body: &ResponseBody, now: i64) {
-    if !headers.contains_key(DATE) {
-        let since = std::time::Duration::from_secs(u64::try_from(now).unwrap_or_default());
-        let date = httpdate::fmt_http_date(std::time::SystemTime::UNIX_EPOCH + since);
-        if let Ok(date) = HeaderValue::try_from(date) {
-            headers.insert(DATE, date);
-        }
-    }
+/// Says how long an answer is, where that is known.
+fn add_length(headers: &mut HeaderMap, status: StatusCode, body: &ResponseBody) {
     let has_body =
         status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED && !body.is_end_stream();
     if has_body

@@ -1,17 +1,16 @@
 //! Opening a stream to an address: TCP or a unix socket, with TLS over it where the upstream speaks that.
 
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use quintet_http::listen::{Address, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::proxy_protocol::Ends;
+use crate::secured::Secured;
 use crate::upstream::{Purpose, Transport};
 
 /// No connection to an upstream.
@@ -56,10 +55,7 @@ impl ConnectError {
 }
 
 /// A stream to an upstream.
-pub(crate) enum Io {
-    Plain(Stream),
-    Tls(Box<TlsStream<Stream>>),
-}
+pub(crate) type Io = Secured<Stream, TlsStream<Stream>>;
 
 /// Opens a stream to `address`, ready for HTTP. Where upstreams are told who the client is, `client` is announced.
 pub(crate) async fn dial(
@@ -115,52 +111,4 @@ async fn secure(
         return Err(ConnectError::NoHttp2(address.clone()));
     }
     Ok(Io::Tls(Box::new(stream)))
-}
-
-macro_rules! delegate {
-    ($self:ident, $method:ident, $($argument:expr),*) => {
-        match $self.get_mut() {
-            Io::Plain(stream) => Pin::new(stream).$method($($argument),*),
-            Io::Tls(stream) => Pin::new(&mut **stream).$method($($argument),*),
-        }
-    };
-}
-
-impl AsyncRead for Io {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        delegate!(self, poll_read, cx, buffer)
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write, cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        delegate!(self, poll_write_vectored, cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_flush, cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self, poll_shutdown, cx)
-    }
 }

@@ -4,6 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use http::HeaderMap;
+use http::header::{DATE, HeaderValue};
+
+use super::Worker;
 use crate::ticks::Tick;
 
 #[derive(Debug, Default)]
@@ -22,6 +26,17 @@ impl DateCache {
         let text: Rc<str> = httpdate::fmt_http_date(UNIX_EPOCH + since).into();
         *cached = Some((now, Rc::clone(&text)));
         text
+    }
+}
+
+impl Worker {
+    /// Says when an answer was made, where it does not itself (RFC 9110 section 6.6.1).
+    pub(crate) fn add_date(&self, headers: &mut HeaderMap) {
+        if !headers.contains_key(DATE)
+            && let Ok(date) = HeaderValue::from_str(&self.date())
+        {
+            headers.insert(DATE, date);
+        }
     }
 }
 
