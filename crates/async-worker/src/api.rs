@@ -138,6 +138,7 @@ fn failed(error: quintet_jobs::Error) -> Problem {
             Problem::unavailable(std::time::Duration::from_secs(1))
         }
         quintet_jobs::Error::UniqueContended => Problem::unavailable(std::time::Duration::from_secs(1)),
+        quintet_jobs::Error::NoteTooLarge { .. } => Problem::unprocessable("too_large", error.to_string()),
         _ => Problem::internal(&error),
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::job::Record;
+use crate::notes::{self, Notes};
 use crate::pause;
 
 /// Where a job is in its life.
@@ -84,6 +85,9 @@ pub struct JobView {
     /// Its arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<serde_json::Value>,
+    /// What its runs wrote down, in the same places.
+    #[serde(flatten)]
+    pub notes: Notes,
 }
 
 /// One queue's figures.
@@ -129,6 +133,7 @@ pub(crate) fn waiting(row: &Row) -> Result<JobView, Error> {
         trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
         last_error: row.get("last_error")?,
         args: serde_json::from_str(&row.get::<String>("args")?).ok(),
+        notes: Notes::default(),
     })
 }
 
@@ -150,6 +155,7 @@ pub(crate) fn past(row: &Row) -> Result<JobView, Error> {
         trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
         last_error: row.get("last_error")?,
         args: serde_json::from_str(&row.get::<String>("args")?).ok(),
+        notes: Notes::default(),
     })
 }
 
@@ -169,6 +175,7 @@ fn running(record: &Record) -> JobView {
         trace_id: trace_id(record.traceparent.as_deref()),
         last_error: record.last_error.clone(),
         args: serde_json::from_str(&record.args).ok(),
+        notes: Notes::default(),
     }
 }
 
@@ -192,8 +199,16 @@ pub(crate) async fn all_running(snapshot: &mut Snapshot) -> Result<Vec<JobView>,
     Ok(views)
 }
 
-/// One job wherever it is, with its arguments.
+/// One job wherever it is, with its arguments and what its runs wrote down.
 pub async fn lookup(store: &Store, id: JobId) -> Result<Option<JobView>, Error> {
+    let Some(mut view) = find(store, id).await? else { return Ok(None) };
+    if let Some((_, notes)) = notes::read(store, &[id]).await?.pop() {
+        view.notes = notes;
+    }
+    Ok(Some(view))
+}
+
+async fn find(store: &Store, id: JobId) -> Result<Option<JobView>, Error> {
     // One view of all tables: a job that moves while they are read is not missed.
     let mut snapshot = store.read().await?;
     let waits = snapshot.fetch_optional("SELECT * FROM jobs_ready WHERE id = $1", args![id]).await?;

@@ -13,6 +13,7 @@ use crate::cancel;
 use crate::error::Error;
 use crate::failures;
 use crate::lease::CHANNEL;
+use crate::notes;
 use crate::row::{self, READY, Waiting};
 use crate::search::{self, Filter};
 
@@ -99,8 +100,10 @@ async fn change(
         match action {
             Action::Redrive => put_back(&mut tx, &rows, clock.now()).await?,
             Action::Delete => {
-                let ids = rows.iter().map(|row| Ok(row.get("id")?)).collect::<Result<_, Error>>()?;
-                failures::forget(&mut tx, ids).await?;
+                let ids =
+                    rows.iter().map(|row| Ok(row.get("id")?)).collect::<Result<Vec<String>, Error>>()?;
+                failures::forget(&mut tx, ids.clone()).await?;
+                notes::forget(&mut tx, ids).await?;
             }
             Action::CancelWaiting => {
                 cancel::end_waiting(&mut tx, &rows, clock.now()).await?;

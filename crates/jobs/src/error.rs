@@ -31,6 +31,20 @@ pub enum Error {
     /// A unique key changed hands again and again while the job was enqueued.
     #[error("others took and gave up the job's unique key faster than it could be read")]
     UniqueContended,
+    /// A result or a checkpoint is larger than the limit.
+    #[error(
+        "the {what} of {job} has {bytes} bytes of JSON, the limit is {limit}; store large data as a blob"
+    )]
+    NoteTooLarge {
+        /// `result` or `checkpoint`.
+        what: &'static str,
+        /// The job that was being run.
+        job: JobId,
+        /// What was given.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
     /// The job's lease was taken away: it runs again elsewhere, nothing of this run may be kept.
     #[error("the lease of {job} was lost")]
     LeaseLost {

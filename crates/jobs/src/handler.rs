@@ -94,9 +94,12 @@ impl From<serde_json::Error> for HandlerError {
     }
 }
 
-/// A lost lease or a failing database: the job runs again.
+/// A lost lease or a failing database: the job runs again. What is too large will be so again.
 impl From<crate::Error> for HandlerError {
     fn from(error: crate::Error) -> Self {
-        Self::retry(error)
+        match error {
+            crate::Error::NoteTooLarge { .. } | crate::Error::ArgsTooLarge { .. } => Self::discard(error),
+            _ => Self::retry(error),
+        }
     }
 }

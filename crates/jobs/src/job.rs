@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
+use crate::notes::{self, Unwritten, place};
 
 /// A claimed job. A handler may read everything and complete the job in its own transaction.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Job {
     pub(crate) position: usize,
     /// Cancelled when an operator wants the run to end.
     pub(crate) cancellation: CancellationToken,
+    /// What its run said and nobody has written yet.
+    pub(crate) unwritten: Arc<Unwritten>,
 }
 
 /// What is stored of a job while it is claimed; the JSON in `jobs_lease.jobs`.
@@ -44,7 +47,13 @@ pub(crate) struct Record {
 
 impl Job {
     pub(crate) fn new(record: Record, lease: Arc<str>, position: usize) -> Self {
-        Self { record: Arc::new(record), lease, position, cancellation: CancellationToken::new() }
+        Self {
+            record: Arc::new(record),
+            lease,
+            position,
+            cancellation: CancellationToken::new(),
+            unwritten: Arc::default(),
+        }
     }
 
     /// The job's id: the idempotency key for whatever the handler calls.
@@ -92,14 +101,13 @@ impl Job {
     }
 
     /// Completes the job in the caller's transaction, so that its writes and the completion happen
-    /// together: once.
+    /// together: once. A result belongs to it if it was set before.
     ///
     /// # Errors
     /// [`Error::LeaseLost`] when the job was taken away; drop the transaction then.
     pub async fn complete_in(&self, tx: &mut Tx) -> Result<(), Error> {
-        let place = i64::try_from(self.position).unwrap_or(i64::MAX - 1) + 1;
-        match tx.execute(&COMPLETE, args![&*self.lease, place]).await? {
-            1 => Ok(()),
+        match tx.execute(&COMPLETE, args![&*self.lease, place(self.position)]).await? {
+            1 => notes::record_result(tx, self).await,
             _ => Err(Error::LeaseLost { job: self.id() }),
         }
     }

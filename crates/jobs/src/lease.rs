@@ -15,6 +15,7 @@ use quintet_types::{JobId, Timestamp};
 use crate::error::Error;
 use crate::failures;
 use crate::job::{Job, Record};
+use crate::notes;
 use crate::policy::Policies;
 use crate::row::{self, HISTORY, Past, READY};
 
@@ -170,6 +171,7 @@ pub(crate) async fn finish(
     now: Timestamp,
 ) -> Result<(), Error> {
     failures::record(tx, ended, now).await?;
+    notes::record(tx, ended, |job| keeps(job.kind())).await?;
     let mut past = Vec::with_capacity(ended.len());
     let mut again = Vec::new();
     let (mut keys, mut holders) = (Vec::new(), Vec::new());

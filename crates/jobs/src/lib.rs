@@ -15,6 +15,7 @@
 //! - `jobs_paused`: queues from which nothing is claimed.
 //! - `jobs_schedules`: when each schedule runs next.
 //! - `jobs_failures`: the failed runs of jobs, each with its error.
+//! - `jobs_notes`: what the runs of jobs wrote down: results, checkpoints, progress.
 //! - `jobs_limits`: when the next run of a limited kind, or of a partition key of it, is on time.
 //! - `jobs_figures`: the last count of the jobs in each queue, for metrics.
 //! - `jobs_cancel`: requests to stop jobs that run, each until its job has ended.
@@ -40,6 +41,7 @@ mod handler;
 mod job;
 mod lease;
 mod limits;
+mod notes;
 mod pause;
 mod policy;
 mod remote;
@@ -63,9 +65,12 @@ pub use failures::{Failure, failures};
 pub use handler::{Handler, HandlerError};
 pub use job::Job;
 pub use limits::{KeyRuns, LimitView, Limits, Rate, limits};
+pub use notes::{MOST_NOTE_BYTES, Notes, Progress};
 pub use pause::{Pause, pause, paused, resume};
 pub use policy::{Policies, Policy};
-pub use remote::{Claimed, RemoteOutcome, RemoteWorker, Wanted, acknowledge, claim, extend};
+pub use remote::{
+    Claimed, RemoteNote, RemoteOutcome, RemoteWorker, Wanted, acknowledge, claim, extend, note,
+};
 pub use schema::MODULE;
 pub use search::{Filter, MOST_IDS, Page, search};
 pub use worker::{QueueSettings, Settings, Worker};

@@ -4,6 +4,7 @@
 //! lease's beat while it works. It may ask for a lease that is given to others later than ours are, because a beat is a
 //! request over a network for it. A lease belongs to the client that claimed it: nobody else can speak for its jobs.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use quintet_store::{Store, args};
@@ -13,6 +14,7 @@ use crate::claim::{self, Claimant};
 use crate::error::Error;
 use crate::job::{Job, Record};
 use crate::lease::{self, Ended, Outcome};
+use crate::notes::{self, Notes, Progress};
 use crate::policy::Policies;
 use crate::worker::finished;
 
@@ -37,6 +39,8 @@ pub struct Claimed {
     pub lease: String,
     /// The jobs, in the order in which they should be run.
     pub jobs: Vec<Job>,
+    /// What earlier runs of them wrote down, if they did.
+    pub notes: HashMap<JobId, Notes>,
 }
 
 /// What a worker asks for.
@@ -69,7 +73,9 @@ pub async fn claim(
     let mut tx = store.begin().await?;
     tx.execute("UPDATE jobs_lease SET hold_ms = $2 WHERE id = $1", args![&lease, hold]).await?;
     tx.commit().await?;
-    Ok(Some(Claimed { lease, jobs }))
+    let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
+    let notes = notes::read(store, &ids).await?.into_iter().collect();
+    Ok(Some(Claimed { lease, jobs, notes }))
 }
 
 /// Shows that the worker lives; the jobs of the lease that were cancelled, or nothing if the lease is gone.
@@ -88,11 +94,50 @@ pub async fn extend(store: &Store, worker: &RemoteWorker, lease: &str) -> Result
     Ok(Some(held.into_iter().map(|record| record.id).filter(|id| asked.contains(id)).collect()))
 }
 
+/// What a run elsewhere writes down while it goes on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RemoteNote {
+    /// Where the next run goes on, should this one not complete.
+    pub checkpoint: Option<serde_json::Value>,
+    /// How far it is.
+    pub progress: Option<Progress>,
+}
+
+/// Writes down what runs say; the jobs of which nothing was written, because they have ended or are in other hands.
+///
+/// # Errors
+/// [`Error::NoteTooLarge`], and nothing is written.
+pub async fn note(
+    store: &Store,
+    worker: &RemoteWorker,
+    lease: &str,
+    said: &[(JobId, RemoteNote)],
+) -> Result<Vec<JobId>, Error> {
+    let held = records(store, worker, lease).await?;
+    let mut refused = Vec::new();
+    let mut tx = store.begin().await?;
+    // In one order in every transaction, so that two of them cannot deadlock.
+    let said: BTreeMap<JobId, &RemoteNote> = said.iter().map(|(id, note)| (*id, note)).collect();
+    for (id, note) in said {
+        let written = match held.iter().position(|record| record.id == id) {
+            Some(position) => notes::write(&mut tx, lease, position, id, note).await?,
+            None => false,
+        };
+        if !written {
+            refused.push(id);
+        }
+    }
+    tx.commit().await?;
+    Ok(refused)
+}
+
 /// How a run elsewhere ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RemoteOutcome {
     /// Well.
     Completed,
+    /// Well, and with a result.
+    CompletedWith(serde_json::Value),
     /// Badly: to be tried again, after this time if it is given.
     Failed {
         /// What went wrong.
@@ -124,8 +169,12 @@ pub async fn acknowledge(
         match held.iter().position(|record| record.id == *id) {
             Some(position) => {
                 let Some(record) = held.get(position).cloned() else { continue };
-                let outcome = outcome_of(&record, outcome, policies, clock.now());
-                ended.push(Ended { job: Job::new(record, lease.into(), position), outcome });
+                let job = Job::new(record, lease.into(), position);
+                if let RemoteOutcome::CompletedWith(result) = outcome {
+                    job.set_result(result)?;
+                }
+                let outcome = outcome_of(&job.record, outcome, policies, clock.now());
+                ended.push(Ended { job, outcome });
             }
             None => refused.push(*id),
         }
@@ -151,7 +200,7 @@ fn outcome_of(record: &Record, said: &RemoteOutcome, policies: &Policies, now: T
     let later = |delay: Duration| now.checked_add(delay).unwrap_or(Timestamp::MAX);
     let short = |error: &String| error.chars().take(MAX_ERROR_CHARS).collect::<String>();
     match said {
-        RemoteOutcome::Completed => Outcome::Completed,
+        RemoteOutcome::Completed | RemoteOutcome::CompletedWith(_) => Outcome::Completed,
         RemoteOutcome::Snoozed(delay) => Outcome::Again { at: later(*delay), error: None, counts: false },
         RemoteOutcome::Discarded(error) => Outcome::Discarded { error: short(error) },
         RemoteOutcome::Cancelled => Outcome::Cancelled { error: record.last_error.clone() },

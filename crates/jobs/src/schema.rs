@@ -21,6 +21,7 @@ pub static MODULE: Module = Module {
         Migration { version: 8, name: "failures", sql: Sql::one(FAILURES), oldest_reader: 1 },
         Migration { version: 9, name: "limits", sql: Sql::one(LIMITS), oldest_reader: 1 },
         Migration { version: 10, name: "figures", sql: Sql::one(FIGURES), oldest_reader: 1 },
+        Migration { version: 11, name: "notes", sql: Sql::one(NOTES), oldest_reader: 1 },
     ],
 };
 
@@ -189,6 +190,14 @@ CREATE TABLE jobs_figures (
     id BIGINT NOT NULL PRIMARY KEY,
     counted_at BIGINT NOT NULL,
     figures TEXT NOT NULL
+)";
+
+const NOTES: &str = "
+CREATE TABLE jobs_notes (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    result TEXT,
+    checkpoint TEXT,
+    progress TEXT
 )";
 
 /// A lease lives for milliseconds: compressing its jobs costs more than writing them. Rows of the queue die as fast

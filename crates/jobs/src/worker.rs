@@ -154,6 +154,7 @@ impl Worker {
         upkeep.spawn(Arc::clone(&self).follow_writes(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).keep_leases(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).follow_cancellations(upkeep_stop.clone()));
+        upkeep.spawn(Arc::clone(&self).follow_progress(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).follow_schedules(shutdown.clone()));
         upkeep.spawn(Arc::clone(&self).prune_history(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).show_depth(shutdown.clone()));

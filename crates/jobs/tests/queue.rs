@@ -8,6 +8,8 @@ mod failures;
 mod fencing;
 #[path = "queue/limits.rs"]
 mod limits;
+#[path = "queue/notes.rs"]
+mod notes;
 #[path = "queue/operate.rs"]
 mod operate;
 #[path = "queue/policies.rs"]

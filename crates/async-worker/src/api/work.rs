@@ -8,7 +8,7 @@ use axum::routing::post;
 use http::StatusCode;
 use quintet_http::Problem;
 use quintet_http::extract::Json;
-use quintet_jobs::{Claimed, RemoteOutcome, RemoteWorker};
+use quintet_jobs::{Claimed, Progress, RemoteNote, RemoteOutcome, RemoteWorker};
 use quintet_module::Allowed;
 use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,8 @@ struct ClaimedJob {
     attempt: i64,
     max_attempts: i64,
     partition_key: Option<String>,
+    /// Where an earlier run of it said that the next one goes on.
+    checkpoint: Option<serde_json::Value>,
     /// The trace to continue (W3C Trace Context).
     traceparent: Option<String>,
 }
@@ -123,6 +125,7 @@ async fn poll(
 }
 
 fn present(claimed: Claimed, hold: Duration) -> Result<Given, Problem> {
+    let mut notes = claimed.notes;
     let jobs = claimed.jobs.iter().map(|job| {
         Ok(ClaimedJob {
             id: job.id(),
@@ -131,6 +134,7 @@ fn present(claimed: Claimed, hold: Duration) -> Result<Given, Problem> {
             attempt: job.attempt(),
             max_attempts: job.max_attempts(),
             partition_key: job.partition_key().map(str::to_owned),
+            checkpoint: notes.remove(&job.id()).and_then(|notes| notes.checkpoint),
             traceparent: job.traceparent().map(str::to_owned),
         })
     });
@@ -142,12 +146,43 @@ fn present(claimed: Claimed, hold: Duration) -> Result<Given, Problem> {
 #[serde(deny_unknown_fields)]
 struct Held {
     lease: String,
+    /// What runs under the lease have to say.
+    #[serde(default)]
+    jobs: Vec<Said>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    id: JobId,
+    checkpoint: Option<serde_json::Value>,
+    progress: Option<SaidProgress>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaidProgress {
+    done: u64,
+    total: Option<u64>,
+    message: Option<String>,
+}
+
+impl Said {
+    fn read(self) -> (JobId, RemoteNote) {
+        let progress = self.progress.map(|said| {
+            let progress = Progress::new(said.done, said.total);
+            said.message.iter().fold(progress, |progress, message| progress.message(message))
+        });
+        (self.id, RemoteNote { checkpoint: self.checkpoint, progress })
+    }
 }
 
 #[derive(Debug, Serialize)]
 struct Extended {
     /// Jobs of the lease that somebody cancelled: stop them and say so.
     cancelled: Vec<JobId>,
+    /// Jobs of which nothing was written down: they have ended or are in other hands.
+    refused: Vec<JobId>,
 }
 
 async fn extend(
@@ -156,11 +191,20 @@ async fn extend(
     Json(held): Json<Held>,
 ) -> Result<axum::Json<Extended>, Problem> {
     let worker = RemoteWorker::new(&allowed.principal.claims.client_id);
+    if held.jobs.len() > MOST_JOBS {
+        return Err(invalid("an extension is of up to 100 jobs"));
+    }
     let cancelled = quintet_jobs::extend(&api.store, &worker, &held.lease).await.map_err(failed)?;
-    cancelled.map(|cancelled| axum::Json(Extended { cancelled })).ok_or_else(|| {
+    let cancelled = cancelled.ok_or_else(|| {
         let detail = "the lease is gone: its jobs have ended or are in other hands; stop working on them";
         Problem::conflict("lease_lost", detail)
-    })
+    })?;
+    let mut refused = Vec::new();
+    if !held.jobs.is_empty() {
+        let said: Vec<_> = held.jobs.into_iter().map(Said::read).collect();
+        refused = quintet_jobs::note(&api.store, &worker, &held.lease, &said).await.map_err(failed)?;
+    }
+    Ok(axum::Json(Extended { cancelled, refused }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -174,15 +218,17 @@ struct Acknowledgement {
 #[serde(deny_unknown_fields)]
 struct Ended {
     id: JobId,
-    outcome: Said,
+    outcome: Ending,
     error: Option<String>,
+    /// For `completed`: what the job gives back.
+    result: Option<serde_json::Value>,
     /// For `failed` and `snoozed`.
     retry_after_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Said {
+enum Ending {
     Completed,
     Failed,
     Snoozed,
@@ -196,16 +242,19 @@ impl Ended {
         if delay.is_some_and(|delay| delay > MOST_DELAY) {
             return Err(invalid("retry_after_ms is at most 30 days"));
         }
+        if self.result.is_some() && !matches!(self.outcome, Ending::Completed) {
+            return Err(invalid("a job that did not complete has no result"));
+        }
         let error = self.error.ok_or_else(|| invalid("a failed or discarded job has an error"));
         let outcome = match self.outcome {
-            Said::Completed => RemoteOutcome::Completed,
-            Said::Failed => RemoteOutcome::Failed { error: error?, retry_after: delay },
-            Said::Snoozed => {
+            Ending::Completed => self.result.map_or(RemoteOutcome::Completed, RemoteOutcome::CompletedWith),
+            Ending::Failed => RemoteOutcome::Failed { error: error?, retry_after: delay },
+            Ending::Snoozed => {
                 let delay = delay.ok_or_else(|| invalid("a snoozed job has a retry_after_ms"))?;
                 RemoteOutcome::Snoozed(delay)
             }
-            Said::Discarded => RemoteOutcome::Discarded(error?),
-            Said::Cancelled => RemoteOutcome::Cancelled,
+            Ending::Discarded => RemoteOutcome::Discarded(error?),
+            Ending::Cancelled => RemoteOutcome::Cancelled,
         };
         Ok((self.id, outcome))
     }

@@ -11,31 +11,40 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::error::Error;
 use crate::job::Job;
+use crate::notes::{self, Progress};
 use crate::{cancel, cron, pause};
 
 /// How often schedules are looked at; a cron expression means minutes.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the progress of runs is written, however often they say it.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The jobs that run in this process, by id.
 #[derive(Default)]
-pub(super) struct Running(Mutex<HashMap<JobId, CancellationToken>>);
+pub(super) struct Running(Mutex<HashMap<JobId, Job>>);
 
 impl Running {
     /// Lists a job until the returned guard is dropped.
     pub(super) fn enter(&self, job: &Job) -> Listed<'_> {
-        self.jobs().insert(job.id(), job.cancellation.clone());
+        self.jobs().insert(job.id(), job.clone());
         Listed { running: self, id: job.id() }
     }
 
-    fn jobs(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, CancellationToken>> {
+    fn jobs(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Job>> {
         // Nothing panics between two states of a map.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cancel(&self, id: JobId) {
-        if let Some(token) = self.jobs().get(&id) {
-            token.cancel();
+        if let Some(job) = self.jobs().get(&id) {
+            job.cancellation.cancel();
         }
+    }
+
+    /// The runs that have got on since this was last asked, and how far they are.
+    fn progress(&self) -> Vec<(Job, Progress)> {
+        let jobs = self.jobs();
+        jobs.values().filter_map(|job| Some((job.clone(), job.unwritten.fresh_progress()?))).collect()
     }
 }
 
@@ -72,6 +81,23 @@ impl Worker {
                     error = &error as &dyn std::error::Error,
                     "cannot read which queues are paused"
                 );
+            }
+        }
+    }
+
+    /// Writes how far the runs of this process are, of all of them in one statement.
+    pub(super) async fn follow_progress(self: Arc<Self>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let said = self.running.progress();
+            let said: Vec<(&Job, Progress)> = said.iter().map(|(job, said)| (job, said.clone())).collect();
+            if said.is_empty() {
+                continue;
+            }
+            if let Err(error) = notes::write_progress(&self.store, &said).await {
+                // What a run says next, or its end, is written anyway.
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot write how far jobs are");
             }
         }
     }

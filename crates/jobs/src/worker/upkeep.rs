@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use crate::error::Error;
-use crate::{failures, lease, limits};
+use crate::notes::Sweep;
+use crate::{failures, lease, limits, notes};
 
 /// Rows removed from the history in one transaction: a long one would hold the write lock.
 const PRUNE_BATCH: i64 = 1000;
@@ -62,6 +63,7 @@ impl Worker {
 
     pub(super) async fn prune_history(self: Arc<Self>, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(PRUNE_INTERVAL);
+        let mut sweep = Sweep::default();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -84,6 +86,9 @@ impl Worker {
             }
             if let Err(error) = failures::prune(&self.store, self.oldest_failure()).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the failures of jobs");
+            }
+            if let Err(error) = sweep.turn(&self.store).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the notes of jobs");
             }
         }
     }
@@ -136,7 +141,9 @@ impl Worker {
         let arguments = |limit: i64| args![state, before, kinds.to_vec(), these, limit];
         while self.store.fetch_optional(&OLD, arguments(1)).await?.is_some() {
             let mut tx = self.store.begin().await?;
-            tx.execute(&FORGET, arguments(PRUNE_BATCH)).await?;
+            let gone = tx.fetch_all(&FORGET, arguments(PRUNE_BATCH)).await?;
+            let gone = gone.iter().map(|row| row.get("id")).collect::<Result<_, _>>()?;
+            notes::forget(&mut tx, gone).await?;
             tx.commit().await?;
         }
         Ok(())
@@ -161,6 +168,10 @@ const OLD: Sql = Sql::per_dialect(
 );
 
 const FORGET: Sql = Sql::per_dialect(
-    old!("DELETE FROM jobs_history WHERE id IN (", "(kind IN (SELECT value FROM json_each($3)))", ")"),
-    old!("DELETE FROM jobs_history WHERE id IN (", "(kind = ANY($3))", ")"),
+    old!(
+        "DELETE FROM jobs_history WHERE id IN (",
+        "(kind IN (SELECT value FROM json_each($3)))",
+        ") RETURNING id"
+    ),
+    old!("DELETE FROM jobs_history WHERE id IN (", "(kind = ANY($3))", ") RETURNING id"),
 );

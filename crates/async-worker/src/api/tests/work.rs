@@ -171,11 +171,11 @@ async fn a_lease_belongs_to_the_client_that_claimed_it() {
         assert_eq!(fixture.state(id).await, JobState::Running);
 
         let (_, answer) = fixture.work("w", "extend", json!({"lease": lease})).await;
-        assert_eq!(answer, json!({"cancelled": []}));
+        assert_eq!(answer["cancelled"], json!([]));
         let asked = cancel(&fixture.database.store, fixture.clock.as_ref(), id).await.unwrap();
         assert_eq!(asked, Cancelled::Asked);
         let (_, answer) = fixture.work("w", "extend", json!({"lease": lease})).await;
-        assert_eq!(answer, json!({"cancelled": [id]}), "{}", fixture.database.name);
+        assert_eq!(answer["cancelled"], json!([id]), "{}", fixture.database.name);
     }
 }
 
@@ -214,5 +214,45 @@ async fn a_worker_in_python_runs_a_job_that_was_enqueued_while_it_waited() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         worker.kill().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_worker_saves_where_it_is_and_answers_with_a_result() {
+    for fixture in fixtures().await {
+        let (id, lease) = fixture.claimed("w", "a").await;
+        let progress = json!({"done": 1, "total": 3, "message": "first file"});
+        let said = json!({"id": id, "checkpoint": {"file": 1}, "progress": progress});
+        let (_, answer) = fixture.work("w", "extend", json!({"lease": lease, "jobs": [said]})).await;
+        assert_eq!(answer, json!({"cancelled": [], "refused": []}), "{}", fixture.database.name);
+        let stranger = json!({"id": JobId::new(), "checkpoint": 1});
+        let (_, answer) = fixture.work("w", "extend", json!({"lease": lease, "jobs": [stranger]})).await;
+        assert_eq!(answer["refused"], json!([stranger["id"]]));
+        let bearer = fixture.bearer("operator", READ);
+        let path = format!("/jobs/v1/jobs/{id}");
+        let shown = async || call(&fixture.router, "GET", &path, Some(&bearer)).await.1;
+        assert_eq!(
+            (shown().await["progress"].clone(), shown().await["state"].clone()),
+            (progress, json!("running"))
+        );
+
+        let again = json!({"id": id, "outcome": "snoozed", "retry_after_ms": 0});
+        fixture.work("w", "acknowledge", json!({"lease": lease, "jobs": [again]})).await;
+        let (_, given) = fixture.work("w", "claim", json!({"kinds": ["python.add"]})).await;
+        assert_eq!(given["jobs"][0]["checkpoint"], json!({"file": 1}), "{}", fixture.database.name);
+
+        let lease = &given["lease"];
+        let large = json!({"id": id, "outcome": "completed", "result": "x".repeat(1 << 16)});
+        let (status, problem) =
+            fixture.work("w", "acknowledge", json!({"lease": lease, "jobs": [large]})).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("too_large")));
+        assert_eq!(fixture.state(id).await, JobState::Running, "nothing of it was recorded");
+        let failed = json!({"id": id, "outcome": "failed", "error": "no", "result": 1});
+        let (status, _) = fixture.work("w", "acknowledge", json!({"lease": lease, "jobs": [failed]})).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        let done = json!({"id": id, "outcome": "completed", "result": {"sum": 42}});
+        let (_, answer) = fixture.work("w", "acknowledge", json!({"lease": lease, "jobs": [done]})).await;
+        assert_eq!(answer, json!({"refused": []}));
+        assert_eq!(shown().await["result"], json!({"sum": 42}), "{}", fixture.database.name);
     }
 }

@@ -35,6 +35,18 @@ export interface Job {
   readonly traceId: string | null;
   /** Only when one job is asked for: arguments may hold personal data. */
   readonly args: unknown;
+  /** What its runs wrote down; undefined where they did not. */
+  readonly result: unknown;
+  readonly checkpoint: unknown;
+  readonly progress: JobProgress | null;
+}
+
+/** How far a run is. */
+export interface JobProgress {
+  readonly done: number;
+  /** What there is to do in all, if that is known. */
+  readonly total: number | null;
+  readonly message: string;
 }
 
 /** A run that failed. */
@@ -85,7 +97,17 @@ export function readJob(wire: Wire): Job {
     lastError: text(wire, "last_error"),
     traceId: text(wire, "trace_id") || null,
     args: wire["args"],
+    result: wire["result"],
+    checkpoint: wire["checkpoint"],
+    progress: readProgress(wire["progress"]),
   };
+}
+
+function readProgress(value: unknown): JobProgress | null {
+  if (typeof value !== "object" || value === null) return null;
+  const wire = value as Wire;
+  const total = wire["total"] === undefined ? null : whole(wire, "total");
+  return { done: whole(wire, "done"), total, message: text(wire, "message") };
 }
 
 export function readSchedule(wire: Wire): Schedule {

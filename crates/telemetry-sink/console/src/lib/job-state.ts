@@ -1,5 +1,6 @@
-// How the state of a job looks.
+// How the state of a job looks, and how far it is.
 
+import type { JobProgress } from "../api/jobs";
 import type { Tone } from "../components/basics";
 
 const TONES: Readonly<Record<string, Tone>> = {
@@ -12,4 +13,14 @@ const TONES: Readonly<Record<string, Tone>> = {
 
 export function stateTone(state: string): Tone {
   return TONES[state] ?? "idle";
+}
+
+/** "3 of 10 (30 %): reading files" */
+export function progressText({ done, total, message }: JobProgress): string {
+  const part = total === null ? `${done}` : `${done} of ${total}${total > 0 ? ` (${percent(done, total)} %)` : ""}`;
+  return message === "" ? part : `${part}: ${message}`;
+}
+
+function percent(done: number, total: number): number {
+  return Math.min(100, Math.floor((done / total) * 100));
 }

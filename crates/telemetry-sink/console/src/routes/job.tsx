@@ -1,6 +1,6 @@
 // One job: its life with every failure, its arguments, its trace and the log lines written while it ran.
 
-import { cancelJob, failures, job as loadJob, redriveJob, WRITE_SCOPE, type Job, type JobFailure } from "../api/jobs";
+import { cancelJob, failures, job as loadJob, redriveJob, WRITE_SCOPE, type Job, type JobFailure, type JobProgress } from "../api/jobs";
 import { ActionButton, ReadOnly, useScope } from "../components/ActionButton";
 import { Badge, Copy, Empty, Failure, KeyValues, Loading, Page, Panel, TraceLink } from "../components/basics";
 import { useConfirm } from "../components/Confirm";
@@ -10,7 +10,7 @@ import { JobLogs } from "../components/JobLogs";
 import { dateTime, latency, MISSING } from "../format";
 import { useResource } from "../hooks";
 import { jobsPath } from "../lib/job-filter";
-import { stateTone } from "../lib/job-state";
+import { progressText, stateTone } from "../lib/job-state";
 import { tracePath } from "../lib/routes";
 
 const EVERY_MS = 2000;
@@ -60,7 +60,14 @@ function JobView({ whole, reload }: { whole: Whole; reload: () => void }) {
           <Panel title="Facts">
             <Facts job={job} />
           </Panel>
-          <Arguments args={job.args} />
+          {job.progress && (
+            <Panel title="Progress">
+              <ProgressBar progress={job.progress} />
+            </Panel>
+          )}
+          <Document title="Arguments" value={job.args ?? null} />
+          {job.result !== undefined && <Document title="Result" value={job.result} />}
+          {job.checkpoint !== undefined && <Document title="Checkpoint" value={job.checkpoint} />}
         </div>
       </div>
       <JobLogs job={job} />
@@ -149,10 +156,22 @@ function took(job: Job): string {
   return latency((job.finishedMs - job.enqueuedMs) * 1000);
 }
 
-function Arguments({ args }: { args: unknown }) {
-  const text = JSON.stringify(args ?? null, null, 2);
+function ProgressBar({ progress }: { progress: JobProgress }) {
+  const label = progressText(progress);
   return (
-    <Panel title="Arguments" note={<Copy text={text} label="arguments" />}>
+    <>
+      {progress.total !== null && progress.total > 0 && (
+        <progress value={Math.min(progress.done, progress.total)} max={progress.total} aria-label={label} />
+      )}
+      <p>{label}</p>
+    </>
+  );
+}
+
+function Document({ title, value }: { title: string; value: unknown }) {
+  const text = JSON.stringify(value, null, 2);
+  return (
+    <Panel title={title} note={<Copy text={text} label={title.toLowerCase()} />}>
       <pre class="block" tabIndex={0}>
         {text}
       </pre>

@@ -6,6 +6,7 @@ import { actionsOn, filterOf, fromLocalField, jobCount, jobsPath, localField, na
 import { facetsOf } from "../lib/job-facets";
 import { lifeOf } from "../lib/job-life";
 import { jobPlots } from "../lib/job-plots";
+import { progressText } from "../lib/job-state";
 
 const NOW = 1_000_000;
 const JOB = {
@@ -150,5 +151,14 @@ describe("the charts of a queue", () => {
     const queries = jobPlots('a"b').flatMap((plot) => plot.lines("60s").map(({ query }) => query));
     expect(queries).toContain('sum(rate(quintet_jobs_enqueued_total{queue="a\\"b"}[60s]))');
     expect(queries.join("\n")).toContain('{outcome=~"completed|discarded|cancelled", queue="a\\"b"}');
+  });
+});
+
+describe("the progress of a job", () => {
+  it("is said in numbers and words, and never as more than all", () => {
+    expect(progressText({ done: 3, total: 10, message: "reading files" })).toBe("3 of 10 (30 %): reading files");
+    expect(progressText({ done: 12, total: 10, message: "" })).toBe("12 of 10 (100 %)");
+    expect(progressText({ done: 3, total: null, message: "" })).toBe("3");
+    expect(progressText({ done: 0, total: 0, message: "" })).toBe("0 of 0");
   });
 });
