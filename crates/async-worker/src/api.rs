@@ -1,6 +1,7 @@
 //! The HTTP API under `/jobs/v1`: what operators see of the queue and, with the maildir
 //! transport, of the mail. Each resource has its file; here is what they share.
 
+mod batches;
 mod count;
 mod enqueue;
 mod failures;
@@ -89,6 +90,7 @@ pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
         .merge(limits::routes())
         .merge(schedules::routes())
         .merge(enqueue::routes())
+        .merge(batches::routes())
         .merge(work::routes())
         .route("/jobs/v1/mail", get(mails))
         .route("/jobs/v1/mail/{id}", get(mail))
@@ -138,6 +140,7 @@ fn failed(error: quintet_jobs::Error) -> Problem {
             Problem::unavailable(std::time::Duration::from_secs(1))
         }
         quintet_jobs::Error::UniqueContended => Problem::unavailable(std::time::Duration::from_secs(1)),
+        quintet_jobs::Error::BatchNotOpen { .. } => Problem::conflict("batch_not_open", error.to_string()),
         quintet_jobs::Error::NoteTooLarge { .. } => Problem::unprocessable("too_large", error.to_string()),
         _ => Problem::internal(&error),
     }

@@ -76,6 +76,9 @@ pub struct JobView {
     /// Whose job it is among those of its kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition_key: Option<String>,
+    /// The batch that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member_of: Option<String>,
     /// The trace it belongs to (32 hexadecimal digits).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
@@ -130,6 +133,7 @@ pub(crate) fn waiting(row: &Row) -> Result<JobView, Error> {
         started_at: None,
         finished_at: None,
         partition_key: row.get("partition_key")?,
+        member_of: row.get("member_of")?,
         trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
         last_error: row.get("last_error")?,
         args: serde_json::from_str(&row.get::<String>("args")?).ok(),
@@ -152,6 +156,7 @@ pub(crate) fn past(row: &Row) -> Result<JobView, Error> {
         started_at: if attempt > 0 { Some(row.timestamp("started_at")?) } else { None },
         finished_at: Some(row.timestamp("finished_at")?),
         partition_key: row.get("partition_key")?,
+        member_of: row.get("member_of")?,
         trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
         last_error: row.get("last_error")?,
         args: serde_json::from_str(&row.get::<String>("args")?).ok(),
@@ -172,6 +177,7 @@ fn running(record: &Record) -> JobView {
         started_at: Some(quintet_types::time::from_micros(record.started_at)),
         finished_at: None,
         partition_key: record.partition_key.clone(),
+        member_of: record.member_of.clone(),
         trace_id: trace_id(record.traceparent.as_deref()),
         last_error: record.last_error.clone(),
         args: serde_json::from_str(&record.args).ok(),

@@ -9,12 +9,13 @@ use quintet_types::{Clock, JobId, Timestamp};
 use serde::Serialize;
 
 use crate::admin::State;
+use crate::batch;
 use crate::cancel;
 use crate::error::Error;
 use crate::failures;
 use crate::lease::CHANNEL;
 use crate::notes;
-use crate::row::{self, READY, Waiting};
+use crate::row::{self, Waiting};
 use crate::search::{self, Filter};
 
 /// Jobs changed by one call.
@@ -98,7 +99,10 @@ async fn change(
             return Ok(Changed { changed, more: false });
         }
         match action {
-            Action::Redrive => put_back(&mut tx, &rows, clock.now()).await?,
+            Action::Redrive => {
+                put_back(&mut tx, &rows, clock.now()).await?;
+                batch::reopen(&mut tx, &rows).await?;
+            }
             Action::Delete => {
                 let ids =
                     rows.iter().map(|row| Ok(row.get("id")?)).collect::<Result<Vec<String>, Error>>()?;
@@ -149,7 +153,7 @@ async fn put_back(tx: &mut Tx, rows: &[Row], now: Timestamp) -> Result<(), Error
     // A request that outlived the first life of the job must not end its second.
     let ids: Vec<String> = again.iter().map(|job| job.id.to_string()).collect();
     tx.send(&FORGET_REQUESTS, args![ids]).await?;
-    tx.insert_many(&READY, row::ready(again)).await?;
+    row::insert_ready(tx, again).await?;
     tx.notify(CHANNEL).await?;
     Ok(())
 }
@@ -168,6 +172,7 @@ fn fresh(row: &Row, now: Timestamp) -> Result<Waiting, Error> {
         traceparent: row.get("traceparent")?,
         unique_key: None,
         partition_key: row.get("partition_key")?,
+        member_of: row.get("member_of")?,
         last_error: row.get("last_error")?,
     })
 }

@@ -64,7 +64,8 @@ macro_rules! take_on_sqlite {
                         'id', id, 'queue', queue, 'kind', kind, 'args', args, 'priority', priority,
                         'run_at', run_at, 'attempt', attempt + 1, 'max_attempts', max_attempts,
                         'enqueued_at', enqueued_at, 'started_at', $2, 'traceparent', traceparent,
-                        'unique_key', unique_key, 'partition_key', partition_key, 'last_error', last_error)),
+                        'unique_key', unique_key, 'partition_key', partition_key, 'member_of', member_of,
+                        'last_error', last_error)),
                     substr(hex(zeroblob(count(*))), 1, count(*))",
             $values,
             " FROM (SELECT * FROM jobs_ready WHERE ",
@@ -92,7 +93,8 @@ macro_rules! take_on_postgres {
             $most,
             " FOR UPDATE SKIP LOCKED))
                  RETURNING id, queue, kind, args, priority, run_at, attempt + 1 AS attempt, max_attempts,
-                           enqueued_at, $2 AS started_at, traceparent, unique_key, partition_key, last_error)
+                           enqueued_at, $2 AS started_at, traceparent, unique_key, partition_key, member_of,
+                           last_error)
              INSERT INTO jobs_lease (id, worker, queue, beat, claimed_at, jobs, ended",
             $columns,
             ")

@@ -10,9 +10,10 @@ use quintet_store::{Tx, args};
 use quintet_types::{Clock, JobId, Timestamp};
 use serde::Serialize;
 
+use crate::batch;
 use crate::error::Error;
 use crate::lease::CHANNEL;
-use crate::row::Waiting;
+use crate::row::{self, Waiting};
 
 use unique::{Claim, Held};
 
@@ -34,6 +35,7 @@ pub struct NewJob {
     unique: Option<Unique>,
     partition_key: Option<String>,
     traceparent: Option<String>,
+    member_of: Option<String>,
 }
 
 impl NewJob {
@@ -49,6 +51,7 @@ impl NewJob {
             unique: None,
             partition_key: None,
             traceparent: None,
+            member_of: None,
         }
     }
 
@@ -100,6 +103,10 @@ impl NewJob {
     pub fn traceparent(self, traceparent: Option<String>) -> Self {
         Self { traceparent, ..self }
     }
+
+    pub(crate) fn member_of(self, group: String) -> Self {
+        Self { member_of: Some(group), ..self }
+    }
 }
 
 /// What [`enqueue`] did.
@@ -139,9 +146,19 @@ impl Waiting {
             traceparent: job.traceparent.or_else(|| traceparent.map(str::to_owned)),
             unique_key: claim.as_ref().map(|claim| claim.key.clone()),
             partition_key: job.partition_key,
+            member_of: job.member_of,
             last_error: None,
         };
         Ok((waiting, claim))
+    }
+}
+
+/// The row of a job that others wait for: it is a new one in any case.
+pub(crate) fn plain(clock: &dyn Clock, job: NewJob) -> Result<Waiting, Error> {
+    let traceparent = quintet_telemetry::trace::current_traceparent();
+    match Waiting::new(clock, job, traceparent.as_deref())? {
+        (job, None) => Ok(job),
+        (job, Some(_)) => Err(Error::UniqueMember { kind: job.kind }),
     }
 }
 
@@ -158,6 +175,13 @@ pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqu
             tx.notify(CHANNEL).await?;
             return Ok(Enqueued { id, duplicate: true, replaced });
         }
+    }
+    if let Some(batch) = &job.member_of {
+        batch::add(tx, &BTreeMap::from([(batch.clone(), 1)])).await?;
+        let (queue, kind) = (job.queue.clone(), job.kind.clone());
+        row::insert_ready(tx, vec![job]).await?;
+        announce(tx, queue, kind).await?;
+        return Ok(Enqueued { id, duplicate: false, replaced: false });
     }
     tx.send(
         "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at,
@@ -178,7 +202,12 @@ pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqu
         ],
     )
     .await?;
-    tx.notify(CHANNEL).await?;
-    metrics::counter!("quintet_jobs_enqueued_total", "queue" => job.queue, "kind" => job.kind).increment(1);
+    announce(tx, job.queue, job.kind).await?;
     Ok(Enqueued { id, duplicate: false, replaced: false })
+}
+
+async fn announce(tx: &mut Tx, queue: String, kind: String) -> Result<(), Error> {
+    tx.notify(CHANNEL).await?;
+    metrics::counter!("quintet_jobs_enqueued_total", "queue" => queue, "kind" => kind).increment(1);
+    Ok(())
 }

@@ -31,6 +31,18 @@ pub enum Error {
     /// A unique key changed hands again and again while the job was enqueued.
     #[error("others took and gave up the job's unique key faster than it could be read")]
     UniqueContended,
+    /// A batch is sealed, or there is none.
+    #[error("no batch {batch} is open; it was sealed, or has ended, or never was")]
+    BatchNotOpen {
+        /// Its id.
+        batch: String,
+    },
+    /// A job that others wait for must be a new one.
+    #[error("a {kind} job that is a callback or part of a workflow cannot be unique")]
+    UniqueMember {
+        /// The job's kind.
+        kind: String,
+    },
     /// A result or a checkpoint is larger than the limit.
     #[error(
         "the {what} of {job} has {bytes} bytes of JSON, the limit is {limit}; store large data as a blob"

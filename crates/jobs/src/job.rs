@@ -42,6 +42,8 @@ pub(crate) struct Record {
     pub(crate) traceparent: Option<String>,
     pub(crate) unique_key: Option<String>,
     pub(crate) partition_key: Option<String>,
+    /// The batch that it is in.
+    pub(crate) member_of: Option<String>,
     pub(crate) last_error: Option<String>,
 }
 

@@ -12,12 +12,13 @@ use quintet_store::{Sql, Store, Tx, args};
 use quintet_types::time::micros;
 use quintet_types::{JobId, Timestamp};
 
+use crate::batch;
 use crate::error::Error;
 use crate::failures;
 use crate::job::{Job, Record};
 use crate::notes;
 use crate::policy::Policies;
-use crate::row::{self, HISTORY, Past, READY};
+use crate::row::{self, Past};
 
 /// Announced on enqueue, followed by workers.
 pub(crate) const CHANNEL: &str = "quintet_jobs";
@@ -71,6 +72,7 @@ pub(crate) fn record(row: &quintet_store::Row, now: Timestamp) -> Result<Record,
         traceparent: row.get("traceparent")?,
         unique_key: row.get("unique_key")?,
         partition_key: row.get("partition_key")?,
+        member_of: row.get("member_of")?,
         last_error: row.get("last_error")?,
     })
 }
@@ -201,15 +203,15 @@ pub(crate) async fn finish(
         }
     }
     if !past.is_empty() {
-        tx.insert_many(&HISTORY, row::history(&past, micros(now))).await?;
+        row::insert_history(tx, past, micros(now)).await?;
     }
     if !keys.is_empty() {
         tx.send(&FREE_UNIQUE, args![keys, holders]).await?;
     }
     if !again.is_empty() {
-        tx.insert_many(&READY, row::ready(again)).await?;
+        row::insert_ready(tx, again).await?;
     }
-    Ok(())
+    batch::settle(tx, ended, now).await
 }
 
 /// Shows that `worker` lives; how many leases it holds.

@@ -15,6 +15,7 @@
 //! - `jobs_paused`: queues from which nothing is claimed.
 //! - `jobs_schedules`: when each schedule runs next.
 //! - `jobs_failures`: the failed runs of jobs, each with its error.
+//! - `jobs_batches`, `jobs_batch_additions`: jobs that are counted together, and what is enqueued at their end.
 //! - `jobs_notes`: what the runs of jobs wrote down: results, checkpoints, progress.
 //! - `jobs_limits`: when the next run of a limited kind, or of a partition key of it, is on time.
 //! - `jobs_figures`: the last count of the jobs in each queue, for metrics.
@@ -28,6 +29,7 @@
 
 mod admin;
 mod backoff;
+mod batch;
 mod bulk;
 mod cancel;
 mod claim;
@@ -52,6 +54,9 @@ mod worker;
 
 pub use admin::{JobView, QueueView, State, lookup, queues};
 pub use backoff::Backoff;
+pub use batch::{
+    BatchId, BatchPage, BatchState, BatchView, CallbackView, NewBatch, batch, batches, open_batch, seal_batch,
+};
 pub use bulk::{Changed, MOST_CHANGED, cancel_waiting, delete_dead, redrive, redrive_dead};
 pub use cancel::{Cancelled, cancel};
 pub use count::{Count, count};

@@ -1,16 +1,17 @@
 //! The rows of `jobs_ready` and `jobs_history`, written many at once.
 
-use quintet_store::{Bulk, Column, ColumnType};
+use quintet_store::{Bulk, Column, ColumnType, Tx};
 use quintet_types::JobId;
+use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::job::Record;
 
 use ColumnType::{Int, Text};
 
-/// `jobs_ready`, in the order of [`ready`].
-pub(crate) const READY: Bulk = Bulk {
-    table: "jobs_ready",
-    columns: &[
+macro_rules! ready_columns {
+    ($($member:expr)?) => {
+        &[
         ("id", Text),
         ("queue", Text),
         ("kind", Text),
@@ -24,12 +25,19 @@ pub(crate) const READY: Bulk = Bulk {
         ("unique_key", Text),
         ("partition_key", Text),
         ("last_error", Text),
-    ],
-    then: "",
-};
+        $($member,)?
+        ]
+    };
+}
+
+/// `jobs_ready`, in the order of [`ready`].
+const READY: Bulk = Bulk { table: "jobs_ready", columns: ready_columns!(), then: "" };
+/// The same for jobs that are in a group: the others do not pay for that column.
+const READY_MEMBERS: Bulk =
+    Bulk { table: "jobs_ready", columns: ready_columns!(("member_of", Text)), then: "" };
 
 /// A row of `jobs_ready`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Waiting {
     pub(crate) id: JobId,
     pub(crate) queue: String,
@@ -43,11 +51,24 @@ pub(crate) struct Waiting {
     pub(crate) traceparent: Option<String>,
     pub(crate) unique_key: Option<String>,
     pub(crate) partition_key: Option<String>,
+    pub(crate) member_of: Option<String>,
     pub(crate) last_error: Option<String>,
 }
 
+/// Writes jobs into the queue.
+pub(crate) async fn insert_ready(tx: &mut Tx, rows: Vec<Waiting>) -> Result<(), Error> {
+    let (members, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.member_of.is_some());
+    if !members.is_empty() {
+        let groups = Column::OptionalTexts(members.iter().map(|row| row.member_of.clone()).collect());
+        let mut columns = ready(members);
+        columns.push(groups);
+        tx.insert_many(&READY_MEMBERS, columns).await?;
+    }
+    Ok(tx.insert_many(&READY, ready(others)).await?)
+}
+
 /// The values of [`READY`] for these rows.
-pub(crate) fn ready(rows: Vec<Waiting>) -> Vec<Column> {
+fn ready(rows: Vec<Waiting>) -> Vec<Column> {
     let with = || Vec::with_capacity(rows.len());
     let (mut id, mut queue, mut kind, mut args) = (with(), with(), with(), with());
     let numbers = || Vec::with_capacity(rows.len());
@@ -104,15 +125,15 @@ impl Record {
             traceparent: self.traceparent.clone(),
             unique_key: self.unique_key.clone(),
             partition_key: self.partition_key.clone(),
+            member_of: self.member_of.clone(),
             last_error,
         }
     }
 }
 
-/// `jobs_history`, in the order of [`history`].
-pub(crate) const HISTORY: Bulk = Bulk {
-    table: "jobs_history",
-    columns: &[
+macro_rules! history_columns {
+    ($($member:expr)?) => {
+        &[
         ("id", Text),
         ("queue", Text),
         ("kind", Text),
@@ -127,9 +148,16 @@ pub(crate) const HISTORY: Bulk = Bulk {
         ("traceparent", Text),
         ("partition_key", Text),
         ("last_error", Text),
-    ],
-    then: "ON CONFLICT (id) DO NOTHING",
-};
+        $($member,)?
+        ]
+    };
+}
+
+/// `jobs_history`, in the order of [`history`].
+const HISTORY: Bulk =
+    Bulk { table: "jobs_history", columns: history_columns!(), then: "ON CONFLICT (id) DO NOTHING" };
+/// The same for jobs that are in a group.
+const HISTORY_MEMBERS: Bulk = Bulk { columns: history_columns!(("member_of", Text)), ..HISTORY };
 
 /// A row of `jobs_history`.
 #[derive(Debug, Clone, Copy)]
@@ -139,8 +167,21 @@ pub(crate) struct Past<'a> {
     pub(crate) error: Option<&'a str>,
 }
 
+/// Writes jobs that ended down.
+pub(crate) async fn insert_history(tx: &mut Tx, rows: Vec<Past<'_>>, finished_at: i64) -> Result<(), Error> {
+    let (members, others): (Vec<_>, Vec<_>) =
+        rows.into_iter().partition(|row| row.record.member_of.is_some());
+    if !members.is_empty() {
+        let mut columns = history(&members, finished_at);
+        let groups = members.iter().map(|row| row.record.member_of.clone());
+        columns.push(Column::OptionalTexts(groups.collect()));
+        tx.insert_many(&HISTORY_MEMBERS, columns).await?;
+    }
+    Ok(tx.insert_many(&HISTORY, history(&others, finished_at)).await?)
+}
+
 /// The values of [`HISTORY`] for these rows.
-pub(crate) fn history(rows: &[Past<'_>], finished_at: i64) -> Vec<Column> {
+fn history(rows: &[Past<'_>], finished_at: i64) -> Vec<Column> {
     let texts = |of: fn(&Past<'_>) -> String| Column::Texts(rows.iter().map(of).collect());
     let optional = |of: fn(&Past<'_>) -> Option<String>| Column::OptionalTexts(rows.iter().map(of).collect());
     let numbers = |of: fn(&Past<'_>) -> i64| Column::Ints(rows.iter().map(of).collect());

@@ -22,6 +22,7 @@ pub static MODULE: Module = Module {
         Migration { version: 9, name: "limits", sql: Sql::one(LIMITS), oldest_reader: 1 },
         Migration { version: 10, name: "figures", sql: Sql::one(FIGURES), oldest_reader: 1 },
         Migration { version: 11, name: "notes", sql: Sql::one(NOTES), oldest_reader: 1 },
+        Migration { version: 12, name: "batches", sql: Sql::one(BATCHES), oldest_reader: 1 },
     ],
 };
 
@@ -199,6 +200,33 @@ CREATE TABLE jobs_notes (
     checkpoint TEXT,
     progress TEXT
 )";
+
+/// A job that is a member of a group names it. `jobs` of a batch is known when it is sealed; what is added before is in rows of
+/// its own.
+const BATCHES: &str = "
+ALTER TABLE jobs_ready ADD COLUMN member_of TEXT;
+ALTER TABLE jobs_history ADD COLUMN member_of TEXT;
+CREATE TABLE jobs_batches (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    opened_at BIGINT NOT NULL,
+    sealed_at BIGINT,
+    jobs BIGINT,
+    completed BIGINT NOT NULL,
+    discarded BIGINT NOT NULL,
+    cancelled BIGINT NOT NULL,
+    callbacks TEXT NOT NULL,
+    succeeded_at BIGINT,
+    failed_at BIGINT,
+    ended_at BIGINT
+);
+CREATE TABLE jobs_batch_additions (
+    batch_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    jobs BIGINT NOT NULL,
+    PRIMARY KEY (batch_id, id)
+);
+";
 
 /// A lease lives for milliseconds: compressing its jobs costs more than writing them. Rows of the queue die as fast
 /// as they come, and an index full of dead ones makes every claim slower: they are vacuumed early and without pauses.

@@ -5,6 +5,8 @@
 //! page looks at a bounded window of rows, and answers with a cursor when there may be more below it; so a page may
 //! have few rows, or none, and still a next page.
 
+use std::fmt::Write as _;
+
 use quintet_store::{Dialect, Row, Snapshot, Sql, Store, Value, args};
 use quintet_types::time::micros;
 use quintet_types::{JobId, Timestamp};
@@ -36,6 +38,8 @@ pub struct Filter {
     pub enqueued_before: Option<Timestamp>,
     /// One of these, if any are named; at most [`MOST_IDS`] are looked at.
     pub ids: Vec<JobId>,
+    /// In this batch.
+    pub member_of: Option<String>,
 }
 
 /// Jobs found, newest first, without their arguments.
@@ -65,16 +69,21 @@ impl Filter {
             self.enqueued_before,
         ];
         arguments.push(own);
-        if self.ids.is_empty() {
-            return (CONDITIONS.to_owned(), arguments);
+        let mut conditions = CONDITIONS.to_owned();
+        if !self.ids.is_empty() {
+            let ids: Vec<String> = self.ids.iter().take(MOST_IDS).map(ToString::to_string).collect();
+            arguments.push(Value::from(ids));
+            conditions.push_str(match dialect {
+                Dialect::Sqlite => " AND id IN (SELECT value FROM json_each($7))",
+                Dialect::Postgres => " AND id = ANY($7)",
+            });
         }
-        let ids: Vec<String> = self.ids.iter().take(MOST_IDS).map(ToString::to_string).collect();
-        arguments.push(Value::from(ids));
-        let chosen = match dialect {
-            Dialect::Sqlite => "id IN (SELECT value FROM json_each($7))",
-            Dialect::Postgres => "id = ANY($7)",
-        };
-        (format!("{CONDITIONS} AND {chosen}"), arguments)
+        if let Some(group) = &self.member_of {
+            arguments.push(Value::from(group));
+            // Writing into a string does not fail.
+            let _ = write!(conditions, " AND member_of = ${}", arguments.len());
+        }
+        (conditions, arguments)
     }
 
     fn wants(&self, state: State) -> bool {
@@ -91,6 +100,7 @@ impl Filter {
             })
             && self.enqueued_from.is_none_or(|from| micros(view.enqueued_at) >= micros(from))
             && self.enqueued_before.is_none_or(|before| micros(view.enqueued_at) < micros(before))
+            && self.member_of.as_ref().is_none_or(|group| view.member_of.as_ref() == Some(group))
             && (self.ids.is_empty() || self.ids.iter().take(MOST_IDS).any(|id| *id == view.id))
     }
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers shared by the tests below")]
 
+#[path = "queue/batches.rs"]
+mod batches;
 #[path = "queue/failures.rs"]
 mod failures;
 #[path = "queue/fencing.rs"]

@@ -26,6 +26,7 @@ struct Counted {
     error: Option<String>,
     enqueued_from: Option<Timestamp>,
     enqueued_before: Option<Timestamp>,
+    member_of: Option<String>,
 }
 
 async fn count(
@@ -42,6 +43,7 @@ async fn count(
         enqueued_from: query.enqueued_from,
         enqueued_before: query.enqueued_before,
         ids: Vec::new(),
+        member_of: query.member_of,
     };
     let counted = quintet_jobs::count(&api.store, &filter, query.state).await.map_err(failed)?;
     counted.map(axum::Json).ok_or_else(|| {

@@ -8,7 +8,7 @@ use axum::routing::post;
 use http::StatusCode;
 use quintet_http::Problem;
 use quintet_http::extract::Json;
-use quintet_jobs::{Conflict, NewJob, Unique, UniqueStates};
+use quintet_jobs::{BatchId, Conflict, NewJob, Unique, UniqueStates};
 use quintet_module::Allowed;
 use quintet_module::idempotency::{self, Answer, Key, Outcome};
 use quintet_types::{JobId, Timestamp};
@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::{Api, Enqueue, failed};
 
 /// Jobs enqueued by one request: one transaction.
-const MOST_JOBS: usize = 1_000;
+pub(super) const MOST_JOBS: usize = 1_000;
 /// Longer names are none.
-const MAX_NAME_BYTES: usize = 200;
+pub(super) const MAX_NAME_BYTES: usize = 200;
 /// Members of the arguments that may say which jobs are the same.
 const MOST_ARG_KEYS: usize = 20;
 
@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<Api> {
 /// A job as a client describes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Described {
+pub(super) struct Described {
     kind: String,
     #[serde(default)]
     args: serde_json::Value,
@@ -44,6 +44,9 @@ struct Described {
     unique: Option<Sameness>,
     #[serde(skip_serializing_if = "Option::is_none")]
     partition_key: Option<String>,
+    /// The open batch that it is added to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<BatchId>,
 }
 
 /// Which jobs are the same, and what becomes of a second one. Without `unique_key` and `arg_keys` the arguments say it.
@@ -120,7 +123,15 @@ impl Sameness {
 }
 
 impl Described {
-    fn check(&self, api: &Api) -> Result<(), Problem> {
+    pub(super) fn is_member(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    pub(super) fn is_unique(&self) -> bool {
+        self.unique.is_some() || self.unique_key.is_some()
+    }
+
+    pub(super) fn check(&self, api: &Api) -> Result<(), Problem> {
         let named = |name: &str| !name.is_empty() && name.len() <= MAX_NAME_BYTES;
         let keys = [self.unique_key.as_ref(), self.partition_key.as_ref()];
         let names = [Some(&self.kind), self.queue.as_ref()].into_iter().chain(keys);
@@ -136,7 +147,7 @@ impl Described {
         self.unique.as_ref().map_or(Ok(()), |same| same.check(self.unique_key.is_some()))
     }
 
-    fn job(self) -> NewJob {
+    pub(super) fn job(self) -> NewJob {
         let mut job = NewJob::new(self.kind, &self.args).priority(self.priority.unwrap_or(0));
         if let Some(queue) = self.queue {
             job = job.queue(queue);
@@ -149,6 +160,9 @@ impl Described {
         }
         if let Some(max_attempts) = self.max_attempts {
             job = job.max_attempts(max_attempts);
+        }
+        if let Some(batch) = self.batch {
+            job = job.batch(batch);
         }
         match (self.unique, self.unique_key) {
             (Some(same), key) => job.unique(same.unique(key)),

@@ -37,6 +37,7 @@ struct Search {
     error: Option<String>,
     enqueued_from: Option<Timestamp>,
     enqueued_before: Option<Timestamp>,
+    member_of: Option<String>,
     cursor: Option<JobId>,
     limit: Option<u32>,
 }
@@ -63,6 +64,7 @@ async fn search(
         enqueued_from: query.enqueued_from,
         enqueued_before: query.enqueued_before,
         ids: Vec::new(),
+        member_of: query.member_of,
     };
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     let page = quintet_jobs::search(&api.store, &filter, query.cursor, limit).await.map_err(failed)?;
@@ -136,6 +138,7 @@ struct Selection {
     error: Option<String>,
     enqueued_from: Option<Timestamp>,
     enqueued_before: Option<Timestamp>,
+    member_of: Option<String>,
     #[serde(default)]
     ids: Vec<JobId>,
     /// Jobs changed at most by this call.
@@ -157,6 +160,7 @@ impl Selection {
             enqueued_from: self.enqueued_from,
             enqueued_before: self.enqueued_before,
             ids: self.ids,
+            member_of: self.member_of,
         };
         Ok((filter, limit))
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::calls;
 
+mod batches;
 mod looking;
 mod work;
 
@@ -33,7 +34,11 @@ fn remote(store: &Store) -> Arc<Remote> {
     Arc::new(Remote::new(allowed, &worker, CancellationToken::new()))
 }
 
-const ROUTES: [(&str, &str, &str); 22] = [
+const ROUTES: [(&str, &str, &str); 26] = [
+    ("GET", "/jobs/v1/batches", READ),
+    ("POST", "/jobs/v1/batches", ENQUEUE),
+    ("GET", "/jobs/v1/batches/bat_01jd2wq9e0f0e8m4c2r4s5t6v7", READ),
+    ("POST", "/jobs/v1/batches/bat_01jd2wq9e0f0e8m4c2r4s5t6v7/seal", ENQUEUE),
     ("GET", "/jobs/v1/limits", READ),
     ("POST", "/jobs/v1/jobs", ENQUEUE),
     ("POST", "/jobs/v1/jobs/bulk", ENQUEUE),

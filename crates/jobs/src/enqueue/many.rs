@@ -7,9 +7,10 @@ use quintet_types::Clock;
 
 use super::hold::hold;
 use super::{Claim, Enqueued, Held, NewJob, Waiting};
+use crate::batch;
 use crate::error::Error;
 use crate::lease::CHANNEL;
-use crate::row::{self, READY};
+use crate::row;
 
 /// Jobs of one statement: it holds them all in memory, here and in the database.
 const AT_ONCE: usize = 1_000;
@@ -27,6 +28,7 @@ pub async fn enqueue_many(tx: &mut Tx, clock: &dyn Clock, jobs: Vec<NewJob>) -> 
         .map(|job| Waiting::new(clock, job, traceparent.as_deref()))
         .collect::<Result<Vec<_>, Error>>()?;
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut batches: BTreeMap<String, i64> = BTreeMap::new();
     let mut answers = Vec::with_capacity(waiting.len());
     let mut waiting = waiting.into_iter().peekable();
     while waiting.peek().is_some() {
@@ -36,9 +38,13 @@ pub async fn enqueue_many(tx: &mut Tx, clock: &dyn Clock, jobs: Vec<NewJob>) -> 
             *counts.entry((job.queue.clone(), job.kind.clone())).or_default() += 1;
         }
         if !some.is_empty() {
-            tx.insert_many(&READY, row::ready(some)).await?;
+            for job in some.iter().filter_map(|job| job.member_of.as_ref()) {
+                *batches.entry(job.clone()).or_default() += 1;
+            }
+            row::insert_ready(tx, some).await?;
         }
     }
+    batch::add(tx, &batches).await?;
     if !answers.is_empty() {
         tx.notify(CHANNEL).await?;
     }

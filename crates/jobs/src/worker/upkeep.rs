@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::error::Error;
 use crate::notes::Sweep;
-use crate::{failures, lease, limits, notes};
+use crate::{batch, failures, lease, limits, notes};
 
 /// Rows removed from the history in one transaction: a long one would hold the write lock.
 const PRUNE_BATCH: i64 = 1000;
@@ -87,6 +87,9 @@ impl Worker {
             if let Err(error) = failures::prune(&self.store, self.oldest_failure()).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the failures of jobs");
             }
+            if let Err(error) = self.forget_groups().await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune batches");
+            }
             if let Err(error) = sweep.turn(&self.store).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the notes of jobs");
             }
@@ -104,6 +107,14 @@ impl Worker {
         let idle = i64::try_from(IDLE_KEY.as_micros()).unwrap_or(i64::MAX);
         let before = micros(self.clock.now()).saturating_sub(idle);
         while limits::forget_keys(&self.store, before, PRUNE_BATCH).await? > 0 {}
+        Ok(())
+    }
+
+    /// Batches are kept as long as dead letters, from which they could be redriven.
+    async fn forget_groups(&self) -> Result<(), Error> {
+        let keep = self.settings.keep_discarded.max(self.settings.keep_completed);
+        let before = self.clock.now().checked_sub(keep).unwrap_or(Timestamp::MIN);
+        while batch::prune(&self.store, before).await? {}
         Ok(())
     }
 

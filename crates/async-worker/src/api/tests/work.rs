@@ -15,14 +15,14 @@ use super::*;
 /// Generous: only a hang meets it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 
-struct Fixture {
-    database: TestDatabase,
+pub(super) struct Fixture {
+    pub(super) database: TestDatabase,
     issuer: TestIssuer,
-    router: Router,
+    pub(super) router: Router,
     clock: SharedClock,
 }
 
-async fn fixtures() -> Vec<Fixture> {
+pub(super) async fn fixtures() -> Vec<Fixture> {
     let mut fixtures = Vec::new();
     for database in databases().await {
         let schemas = [&quintet_jobs::MODULE, &quintet_module::idempotency::SCHEMA];
@@ -43,11 +43,11 @@ async fn fixtures() -> Vec<Fixture> {
 }
 
 impl Fixture {
-    fn bearer(&self, client: &str, scope: &str) -> String {
+    pub(super) fn bearer(&self, client: &str, scope: &str) -> String {
         format!("Bearer {}", self.issuer.token(client).client(client).scopes(&[scope]).mint())
     }
 
-    async fn work(
+    pub(super) async fn work(
         &self,
         client: &str,
         path: &str,
@@ -57,7 +57,7 @@ impl Fixture {
         calls::call(&self.router, "POST", &path, Some(&self.bearer(client, WORK)), &body).await
     }
 
-    async fn enqueue(
+    pub(super) async fn enqueue(
         &self,
         path: &str,
         key: &str,
