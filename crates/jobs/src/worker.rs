@@ -8,6 +8,7 @@
 
 mod control;
 mod gauges;
+mod held;
 mod run;
 mod upkeep;
 
@@ -98,6 +99,7 @@ pub struct Worker {
     handlers: HashMap<&'static str, Arc<dyn Handler>>,
     kinds: Vec<String>,
     running: control::Running,
+    held: held::Held,
     policies: Arc<Policies>,
     announce: watch::Sender<()>,
 }
@@ -138,6 +140,7 @@ impl Worker {
             handlers,
             kinds,
             running: control::Running::default(),
+            held: held::Held::default(),
             policies,
             announce: watch::Sender::new(()),
         }
@@ -292,6 +295,7 @@ impl Worker {
             permits.push(permit);
         }
         let jobs = self.claim(queue, permits.len()).await?;
+        self.held.begin(&jobs);
         Ok(jobs.into_iter().zip(permits).collect())
     }
 
@@ -316,6 +320,7 @@ impl Worker {
                 .await
             {
                 Ok(lost) => {
+                    self.held.end(batch);
                     for job in lost {
                         tracing::warn!(job.id = %job, "a job ended after its lease was lost; it runs again elsewhere");
                         metrics::counter!("quintet_jobs_lost_leases_total").increment(1);

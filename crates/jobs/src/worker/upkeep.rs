@@ -42,7 +42,7 @@ impl Worker {
     }
 
     async fn beat_and_rescue(&self, seen: &mut Seen) -> Result<(), Error> {
-        lease::keep_alive(&self.store, &self.instance).await?;
+        lease::keep_alive(&self.store, self.held.leases()).await?;
         let now = Instant::now();
         let beats = lease::beats(&self.store).await?;
         seen.retain(|id, _| beats.iter().any(|(lease, ..)| lease == id));
