@@ -34,6 +34,12 @@ const TAKE: Sql = Sql::per_dialect(
     "DELETE FROM jobs_ready WHERE id = ANY($1) RETURNING *",
 );
 
+const TAKE_REQUESTED: Sql = Sql::per_dialect(
+    "DELETE FROM jobs_ready WHERE id IN (SELECT job_id FROM jobs_cancel WHERE job_id IN (SELECT value FROM json_each($1)))
+     RETURNING *",
+    "DELETE FROM jobs_ready WHERE id IN (SELECT job_id FROM jobs_cancel WHERE job_id = ANY($1)) RETURNING *",
+);
+
 /// Cancels one job.
 pub async fn cancel(store: &Store, clock: &dyn Clock, id: JobId) -> Result<Cancelled, Error> {
     let mut tx = store.begin().await?;
@@ -53,7 +59,7 @@ pub async fn cancel(store: &Store, clock: &dyn Clock, id: JobId) -> Result<Cance
 }
 
 /// A job that ends before this is written leaves a request that is soon forgotten.
-async fn request(store: &Store, id: JobId, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn request(store: &Store, id: JobId, now: Timestamp) -> Result<(), Error> {
     let mut tx = store.begin().await?;
     tx.execute(
         "INSERT INTO jobs_cancel (job_id, requested_at) VALUES ($1, $2) ON CONFLICT (job_id) DO NOTHING",
@@ -98,16 +104,21 @@ const FORGET: Sql = Sql::per_dialect(
 /// whose runs are to stop.
 pub(crate) async fn settle(store: &Store, now: Timestamp) -> Result<Vec<JobId>, Error> {
     let open = requests(store).await?;
-    if open.is_empty() {
-        return Ok(open);
+    if !open.is_empty() {
+        end_requested(store, &open, now).await?;
     }
+    Ok(open)
+}
+
+/// Of jobs for which there was a request a moment ago. One that was redriven since is not meant by it any more.
+pub(crate) async fn end_requested(store: &Store, open: &[JobId], now: Timestamp) -> Result<(), Error> {
     let mut tx = store.begin().await?;
     let ids: Vec<String> = open.iter().map(ToString::to_string).collect();
-    take_waiting(&mut tx, ids.clone(), now).await?;
+    let rows = tx.fetch_all(&TAKE_REQUESTED, args![ids.clone()]).await?;
+    end_waiting(&mut tx, &rows, now).await?;
     let stale = now.checked_sub(STALE_AFTER).unwrap_or(Timestamp::MIN);
     tx.execute(&FORGET, args![ids, stale]).await?;
-    tx.commit().await?;
-    Ok(open)
+    Ok(tx.commit().await?)
 }
 
 pub(crate) async fn requests(store: &Store) -> Result<Vec<JobId>, Error> {
