@@ -26,6 +26,8 @@
 //! time takes the lease away and puts unfinished jobs back (no node compares its wall clock with
 //! another's). Every acknowledgement names the lease and finds it gone if it was taken away. An
 //! attempt counts when the job is claimed, so a job that kills its worker runs out of attempts.
+//! A worker keeps alive the leases that it knows of: one whose claim was committed and never answered runs out.
+//! `model` explores all of this and compares it with the statements.
 
 mod admin;
 mod backoff;
@@ -43,6 +45,8 @@ mod handler;
 mod job;
 mod lease;
 mod limits;
+#[cfg(test)]
+mod model;
 mod notes;
 mod pause;
 mod policy;
