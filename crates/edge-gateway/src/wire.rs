@@ -7,9 +7,9 @@
 mod answer;
 mod dial;
 mod http1;
+mod http2;
 mod shared;
 
-use std::error::Error as _;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,13 +22,16 @@ pub(crate) use self::dial::{ConnectError, Io, dial};
 pub(crate) use self::http1::Http1;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::http1::read_pieces;
+pub(crate) use self::shared::Shared;
 use self::shared::Stream;
-pub(crate) use self::shared::{Shared, http2_builder};
 use crate::body::RequestBody;
-use crate::http1::{Malformed, READ_AHEAD};
+use crate::http1::Malformed;
 use crate::interim::Interim;
 use crate::proxy_protocol::Ends;
-use crate::upstream::{Purpose, Transport};
+use crate::upstream::{Purpose, Transport, Upstream};
+
+/// Answers that only announce another one (RFC 9110 section 15.2), at most.
+const MAX_INTERIM: u32 = 32;
 
 /// What carries one request at a time.
 pub(crate) enum Wire {
@@ -55,10 +58,10 @@ pub(crate) enum WireError {
     Request,
     /// Over HTTP/2.
     #[error(transparent)]
-    Hyper(#[from] hyper::Error),
+    Http2(#[from] h2::Error),
     /// Over HTTP/2, before it was begun; the request is whole.
     #[error("the connection ended before the request was begun")]
-    Returned(#[source] hyper::Error),
+    Returned(#[source] h2::Error),
 }
 
 impl WireError {
@@ -70,10 +73,7 @@ impl WireError {
     /// Whether the upstream says that it did nothing with the request (RFC 9113 section 8.7): its stream was refused,
     /// or began after the last one that a GOAWAY names.
     pub(crate) fn is_unprocessed(&self) -> bool {
-        let Self::Hyper(error) = self else { return false };
-        let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
-            return false;
-        };
+        let Self::Http2(error) = self else { return false };
         error.is_remote()
             && (error.is_go_away() || error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
     }
@@ -91,8 +91,20 @@ impl Wire {
         Ok(Self::Own(Box::new(Http1::new(stream, client))))
     }
 
-    /// Sends a request and waits for the head of the answer; `interim` gets what comes before it over HTTP/1.1. HTTP/2 takes all of the request, HTTP/1.1 its body; one
-    /// that was never begun is whole again ([`WireError::is_unsent`]).
+    /// Opens a connection for one request, in the upstream's own protocol.
+    pub(crate) async fn alone(
+        address: &Address,
+        upstream: &Upstream,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
+        if upstream.transport.is_http2() {
+            return Stream::alone(upstream, address, timeout).await.map(Self::Place);
+        }
+        Self::connect(address, &upstream.transport, None, timeout).await
+    }
+
+    /// Sends a request and waits for the head of the answer; `interim` gets what comes before it. HTTP/2 takes all
+    /// of the request, HTTP/1.1 its body; one that was never begun is whole ([`WireError::is_unsent`]).
     pub(crate) async fn send(
         self,
         request: &mut Request<RequestBody>,
@@ -103,16 +115,7 @@ impl Wire {
                 let head = connection.send(request, interim).await?;
                 Ok(head.map(|()| AnswerBody::Own(connection)))
             }
-            Self::Place(stream) => Box::pin(stream.send(request)).await,
+            Self::Place(stream) => Box::pin(stream.send(request, interim)).await,
         }
     }
-}
-
-/// For connections that hyper runs: probes. An answer may have as many headers as hyper takes
-/// by itself, 100: so many have their place on the stack, while a higher limit means two allocations for each answer.
-pub(crate) fn builder() -> hyper::client::conn::http1::Builder {
-    let mut builder = hyper::client::conn::http1::Builder::new();
-    // Unless set, 400 KB for each slow client.
-    builder.max_buf_size(READ_AHEAD);
-    builder
 }

@@ -1,23 +1,23 @@
 //! Active health checks: asks each address at its own pace whether it is well.
 //!
 //! One task for each upstream and process, however many workers there are; the result is one atomic per
-//! address. A check makes a connection of its own, because a server that accepts none is not well. The first
+//! address. Checks have a thread of their own, so that a busy worker makes no upstream look slow. A check makes a connection of its own, because a server that accepts none is not well. The first
 //! check of an address decides at once; later ones need several in a row, so that one lost packet moves nothing.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{HOST, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{Request, StatusCode, Uri, Version};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::{BodyExt as _, Limited};
 use quintet_http::listen::Address;
-use tokio::task::JoinSet;
+use tokio_util::task::LocalPoolHandle;
 
-use super::{Purpose, Transport, Upstream};
-use crate::wire::{builder, dial, http2_builder};
+use super::{Transport, Upstream};
+use crate::body::RequestBody;
+use crate::interim::Interim;
+use crate::wire::Wire;
 
 /// Bytes of an answer; what does not fit is no answer to a health check.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -62,12 +62,12 @@ impl Record {
     }
 }
 
-/// Checks the upstream until nothing uses it any more.
-pub(super) async fn run(upstream: Weak<Upstream>, health: Health) {
+/// Checks the upstream until nothing uses it any more; `checks` run there.
+pub(super) async fn run(upstream: Weak<Upstream>, health: Health, checks: LocalPoolHandle) {
     let mut records = Vec::new();
     loop {
         let Some(checked) = upstream.upgrade() else { return };
-        check_all(&checked, &health, &mut records).await;
+        check_all(&checked, &health, &checks, &mut records).await;
         drop(checked);
         tokio::time::sleep(jittered(health.interval)).await;
     }
@@ -81,17 +81,24 @@ pub(super) fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.9 + 0.2 * part)
 }
 
-async fn check_all(upstream: &Arc<Upstream>, health: &Health, records: &mut Vec<Record>) {
+async fn check_all(
+    upstream: &Arc<Upstream>,
+    health: &Health,
+    checks: &LocalPoolHandle,
+    records: &mut Vec<Record>,
+) {
     records.resize(upstream.endpoints.len(), Record::default());
-    let mut checks = JoinSet::new();
+    let mut running = Vec::new();
     for (at, endpoint) in upstream.endpoints.iter().enumerate() {
         let Some(address) = endpoint.address() else { continue };
         let (upstream, health, generation) = (Arc::clone(upstream), health.clone(), endpoint.generation());
-        checks.spawn(async move { (at, generation, passes(&address, &upstream, &health).await) });
+        let check = move || async move { passes(&address, &upstream, &health).await };
+        running.push((at, generation, checks.spawn_pinned(check)));
     }
-    while let Some(done) = checks.join_next().await {
+    // Each ends in time by itself.
+    for (at, generation, check) in running {
         // A check that panicked says nothing about the address.
-        let Ok((at, generation, outcome)) = done else { continue };
+        let Ok(outcome) = check.await else { continue };
         let (Some(endpoint), Some(record)) = (upstream.endpoints.get(at), records.get_mut(at)) else {
             continue;
         };
@@ -136,20 +143,9 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Asks over a connection of its own, which ends with this future.
 async fn exchange(address: &Address, upstream: &Upstream, health: &Health) -> Result<StatusCode, Failed> {
-    let transport = &upstream.transport;
-    let stream = dial(address, transport, Purpose::Requests, None, health.timeout).await?;
-    let mut driver = JoinSet::new();
-    let response = if transport.is_http2() {
-        let builder = http2_builder(TokioExecutor::new(), 1);
-        let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
-        driver.spawn(async { connection.await.is_ok() });
-        sender.send_request(request(address, transport, health)?).await?
-    } else {
-        let (mut sender, connection) = builder().handshake(TokioIo::new(stream)).await?;
-        driver.spawn(async { connection.await.is_ok() });
-        sender.send_request(request(address, transport, health)?).await?
-    };
-    let (head, body) = response.into_parts();
+    let wire = Wire::alone(address, upstream, health.timeout).await?;
+    let mut request = request(address, &upstream.transport, health)?;
+    let (head, body) = wire.send(&mut request, &Interim::none()).await?.into_parts();
     Limited::new(body, MAX_ANSWER).collect().await?;
     Ok(head.status)
 }
@@ -158,7 +154,7 @@ fn request(
     address: &Address,
     transport: &Transport,
     health: &Health,
-) -> Result<Request<Empty<Bytes>>, http::Error> {
+) -> Result<Request<RequestBody>, http::Error> {
     let host = health.host.clone().or_else(|| match address {
         Address::Tcp(tcp) => HeaderValue::from_str(&tcp.to_string()).ok(),
         Address::Unix(_) => None,
@@ -172,7 +168,7 @@ fn request(
     } else {
         request.uri(Uri::from(health.path.clone())).header(HOST, host)
     };
-    request.body(Empty::new())
+    request.body(RequestBody::Empty)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::LocalPoolHandle;
 
 use super::{Resolve, health, resolve};
 use crate::gateway::Gateway;
@@ -16,6 +17,7 @@ pub(crate) async fn upkeep(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
+    let mut checking: Option<LocalPoolHandle> = None;
     loop {
         for upstream in &gateway.snapshot().upstreams {
             if !upstream.claim_upkeep() {
@@ -25,7 +27,9 @@ pub(crate) async fn upkeep(
                 tasks.spawn(resolve::run(Arc::downgrade(upstream), resolver.clone()));
             }
             if let Some(checks) = &upstream.health {
-                tasks.spawn(health::run(Arc::downgrade(upstream), checks.clone()));
+                // One thread, and none where nothing is checked.
+                let thread = checking.get_or_insert_with(|| LocalPoolHandle::new(1));
+                tasks.spawn(health::run(Arc::downgrade(upstream), checks.clone(), thread.clone()));
             }
         }
         // Those of upstreams that are gone are let go.

@@ -5,11 +5,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use super::http1::Http1;
-use super::{Stream, WireError};
+use super::{Stream, WireError, http2};
 
 /// A body as it arrives.
 pub(crate) enum AnswerBody {
@@ -22,7 +21,7 @@ pub(crate) enum AnswerBody {
         left: Option<u64>,
     },
     /// A stream of an HTTP/2 connection, with its place there.
-    Shared { incoming: Incoming, _place: Stream },
+    Shared { answer: http2::Answer, _place: Stream },
     /// The connection has been taken away.
     Gone,
 }
@@ -68,7 +67,7 @@ impl Body for AnswerBody {
                 }
                 Poll::Ready(frame)
             }
-            Self::Shared { incoming, .. } => Pin::new(incoming).poll_frame(cx).map_err(WireError::Hyper),
+            Self::Shared { answer, .. } => answer.poll_frame(cx),
             Self::Gone => Poll::Ready(None),
         }
     }
@@ -76,7 +75,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(connection) => connection.is_complete(),
-            Self::Shared { incoming, .. } => incoming.is_end_stream(),
+            Self::Shared { answer, .. } => answer.is_end_stream(),
             Self::Task { left, .. } => *left == Some(0),
             Self::Gone => false,
         }
@@ -85,7 +84,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(connection) => connection.size_hint(),
-            Self::Shared { incoming, .. } => incoming.size_hint(),
+            Self::Shared { answer, .. } => answer.size_hint(),
             Self::Task { left, .. } => left.map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Gone => SizeHint::default(),
         }

@@ -36,7 +36,7 @@ pub(crate) enum ConnectError {
     Handshake {
         address: Address,
         #[source]
-        source: hyper::Error,
+        source: h2::Error,
     },
     #[error("another request could not connect to {0}")]
     Elsewhere(Address),

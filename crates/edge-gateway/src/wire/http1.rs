@@ -25,14 +25,11 @@ use tokio::sync::mpsc;
 use self::head::{Extent, Head};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::pieces::read_pieces;
-use super::{Io, WireError};
+use super::{Io, MAX_INTERIM, WireError};
 use crate::body::RequestBody;
 use crate::http1::{Chunked, Framing, Input, Malformed, Outgoing, OutgoingError, Piece, READ_AHEAD, output};
 use crate::interim::Interim;
 use crate::proxy_protocol::Ends;
-
-/// Answers that only announce another one (RFC 9110 section 15.2), at most.
-const MAX_INTERIM: u32 = 32;
 
 /// A connection.
 pub(crate) struct Http1 {

@@ -1,6 +1,8 @@
 //! Streams of HTTP/2 connections to upstreams: retirement, refusals, bounds, gRPC. The upstream's side is written
 //! frame by frame.
 
+mod ends;
+
 use h2::Reason;
 use h2::client::SendRequest;
 use h2::server::{Connection, SendResponse};
