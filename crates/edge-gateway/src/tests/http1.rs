@@ -1,5 +1,7 @@
 //! HTTP/1.1 towards clients: what comes before, with and behind an answer.
 
+mod early_end;
+
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -119,34 +121,6 @@ async fn a_client_that_leaves_takes_its_request_back() {
 #[tokio::test]
 async fn a_client_that_leaves_ends_an_answer_that_is_silent() {
     upstream_notices(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n").await;
-}
-
-#[tokio::test]
-async fn an_upload_whose_answer_is_over_reaches_the_upstream_without_a_gap_as_far_as_it_does() {
-    const LENGTH: usize = 600_000;
-    let body: Vec<u8> = (0..LENGTH).map(|at| u8::try_from(at / 8 * 31 % 251).unwrap()).collect();
-    let fixture = Fixture::start(&format!("{ECHO}max_body = 1000000\n")).await;
-    let mut upstream: JoinSet<Vec<u8>> = JoinSet::new();
-    let listener = UnixListener::bind(fixture.socket("echo")).unwrap();
-    upstream.spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        read_head(&mut stream).await;
-        stream.write_all(OK).await.unwrap();
-        let mut got = Vec::new();
-        // The end may be a reset.
-        let _ = stream.read_to_end(&mut got).await;
-        got
-    });
-    let mut stream = fixture.connect("localhost", &[b"http/1.1"]).await;
-    let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LENGTH}\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    for piece in body.chunks(10_000) {
-        // The gateway may have closed.
-        let _ = stream.write_all(piece).await;
-    }
-    let _ = stream.shutdown().await;
-    let got = tokio::time::timeout(PATIENCE, upstream.join_next()).await.unwrap().unwrap().unwrap();
-    assert!(body.starts_with(&got), "{} bytes arrived, but not the first ones", got.len());
 }
 
 #[tokio::test]
