@@ -10,6 +10,7 @@ mod limits;
 mod queues;
 mod schedules;
 mod work;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -91,6 +92,7 @@ pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
         .merge(schedules::routes())
         .merge(enqueue::routes())
         .merge(batches::routes())
+        .merge(workflows::routes())
         .merge(work::routes())
         .route("/jobs/v1/mail", get(mails))
         .route("/jobs/v1/mail/{id}", get(mail))
@@ -141,6 +143,7 @@ fn failed(error: quintet_jobs::Error) -> Problem {
         }
         quintet_jobs::Error::UniqueContended => Problem::unavailable(std::time::Duration::from_secs(1)),
         quintet_jobs::Error::BatchNotOpen { .. } => Problem::conflict("batch_not_open", error.to_string()),
+        quintet_jobs::Error::Workflow(_) => Problem::unprocessable("invalid_workflow", error.to_string()),
         quintet_jobs::Error::NoteTooLarge { .. } => Problem::unprocessable("too_large", error.to_string()),
         _ => Problem::internal(&error),
     }

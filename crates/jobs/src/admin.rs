@@ -13,6 +13,8 @@ use crate::pause;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// Waits for other jobs of its workflow.
+    Blocked,
     /// Waits to be claimed, due or not.
     Ready,
     /// A worker has it.
@@ -29,6 +31,7 @@ impl State {
     /// As it stands in `jobs_history.state`, and where a job has not ended, in the API.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Blocked => "blocked",
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Completed => "completed",
@@ -76,7 +79,7 @@ pub struct JobView {
     /// Whose job it is among those of its kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition_key: Option<String>,
-    /// The batch that it is in.
+    /// The batch or the workflow that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member_of: Option<String>,
     /// The trace it belongs to (32 hexadecimal digits).
@@ -139,6 +142,10 @@ pub(crate) fn waiting(row: &Row) -> Result<JobView, Error> {
         args: serde_json::from_str(&row.get::<String>("args")?).ok(),
         notes: Notes::default(),
     })
+}
+
+pub(crate) fn blocked(row: &Row) -> Result<JobView, Error> {
+    Ok(JobView { state: State::Blocked, ..waiting(row)? })
 }
 
 pub(crate) fn past(row: &Row) -> Result<JobView, Error> {
@@ -220,6 +227,10 @@ async fn find(store: &Store, id: JobId) -> Result<Option<JobView>, Error> {
     let waits = snapshot.fetch_optional("SELECT * FROM jobs_ready WHERE id = $1", args![id]).await?;
     if let Some(row) = waits {
         return waiting(&row).map(Some);
+    }
+    let blocks = snapshot.fetch_optional("SELECT * FROM jobs_blocked WHERE id = $1", args![id]).await?;
+    if let Some(row) = blocks {
+        return blocked(&row).map(Some);
     }
     if let Some(view) = all_running(&mut snapshot).await?.into_iter().find(|view| view.id == id) {
         return Ok(Some(view));

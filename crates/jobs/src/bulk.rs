@@ -17,6 +17,7 @@ use crate::lease::CHANNEL;
 use crate::notes;
 use crate::row::{self, Waiting};
 use crate::search::{self, Filter};
+use crate::workflow;
 
 /// Jobs changed by one call.
 pub const MOST_CHANGED: u32 = 10_000;
@@ -153,12 +154,14 @@ async fn put_back(tx: &mut Tx, rows: &[Row], now: Timestamp) -> Result<(), Error
     // A request that outlived the first life of the job must not end its second.
     let ids: Vec<String> = again.iter().map(|job| job.id.to_string()).collect();
     tx.send(&FORGET_REQUESTS, args![ids]).await?;
+    let again = workflow::redrive(tx, again, now).await?;
     row::insert_ready(tx, again).await?;
     tx.notify(CHANNEL).await?;
     Ok(())
 }
 
-fn fresh(row: &Row, now: Timestamp) -> Result<Waiting, Error> {
+/// A row of the history as a new job.
+pub(crate) fn fresh(row: &Row, now: Timestamp) -> Result<Waiting, Error> {
     Ok(Waiting {
         id: row.parse("id")?,
         queue: row.get("queue")?,

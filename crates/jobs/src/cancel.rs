@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use quintet_store::{Row, Sql, Store, Tx, args};
+use quintet_store::{Bulk, Column, ColumnType, Row, Sql, Store, Tx, args};
+use quintet_types::time::micros;
 use quintet_types::{Clock, JobId, Timestamp};
 
 use crate::admin::{self, State};
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::job::Job;
 use crate::lease::{self, Outcome};
 use crate::worker::finished;
+use crate::workflow;
 
 /// What became of a request to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,15 +31,37 @@ pub enum Cancelled {
     Unknown,
 }
 
-const TAKE: Sql = Sql::per_dialect(
+/// A job that another transaction has locked is being claimed or cancelled: waiting for it while a workflow is locked
+/// could be a deadlock, and a request does as well.
+pub(crate) const TAKE_READY: Sql = Sql::per_dialect(
     "DELETE FROM jobs_ready WHERE id IN (SELECT value FROM json_each($1)) RETURNING *",
-    "DELETE FROM jobs_ready WHERE id = ANY($1) RETURNING *",
+    "DELETE FROM jobs_ready WHERE id IN (SELECT id FROM jobs_ready WHERE id = ANY($1) FOR UPDATE SKIP LOCKED)
+     RETURNING *",
 );
 
+macro_rules! take_requested {
+    ($table:literal, $these:literal, $locked:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE id IN (SELECT waits.id FROM jobs_cancel JOIN ",
+            $table,
+            " AS waits ON waits.id = job_id WHERE job_id ",
+            $these,
+            $locked,
+            ") RETURNING *"
+        )
+    };
+}
+
 const TAKE_REQUESTED: Sql = Sql::per_dialect(
-    "DELETE FROM jobs_ready WHERE id IN (SELECT job_id FROM jobs_cancel WHERE job_id IN (SELECT value FROM json_each($1)))
-     RETURNING *",
-    "DELETE FROM jobs_ready WHERE id IN (SELECT job_id FROM jobs_cancel WHERE job_id = ANY($1)) RETURNING *",
+    take_requested!("jobs_ready", "IN (SELECT value FROM json_each($1))", ""),
+    take_requested!("jobs_ready", "= ANY($1)", " FOR UPDATE OF waits SKIP LOCKED"),
+);
+
+const TAKE_REQUESTED_BLOCKED: Sql = Sql::per_dialect(
+    take_requested!("jobs_blocked", "IN (SELECT value FROM json_each($1))", ""),
+    take_requested!("jobs_blocked", "= ANY($1)", ""),
 );
 
 /// Cancels one job.
@@ -49,7 +73,7 @@ pub async fn cancel(store: &Store, clock: &dyn Clock, id: JobId) -> Result<Cance
     }
     drop(tx);
     match admin::lookup(store, id).await?.map(|view| view.state) {
-        Some(State::Ready | State::Running) => {
+        Some(State::Blocked | State::Ready | State::Running) => {
             request(store, id, clock.now()).await?;
             Ok(Cancelled::Asked)
         }
@@ -61,17 +85,28 @@ pub async fn cancel(store: &Store, clock: &dyn Clock, id: JobId) -> Result<Cance
 /// A job that ends before this is written leaves a request that is soon forgotten.
 pub(crate) async fn request(store: &Store, id: JobId, now: Timestamp) -> Result<(), Error> {
     let mut tx = store.begin().await?;
-    tx.execute(
-        "INSERT INTO jobs_cancel (job_id, requested_at) VALUES ($1, $2) ON CONFLICT (job_id) DO NOTHING",
-        args![id, now],
-    )
-    .await?;
+    request_all(&mut tx, &[id.to_string()], now).await?;
     Ok(tx.commit().await?)
 }
 
+pub(crate) async fn request_all(tx: &mut Tx, ids: &[String], now: Timestamp) -> Result<(), Error> {
+    let requested = Column::Ints(vec![micros(now); ids.len()]);
+    Ok(tx.insert_many(&REQUESTS, vec![Column::Texts(ids.to_vec()), requested]).await?)
+}
+
+const REQUESTS: Bulk = Bulk {
+    table: "jobs_cancel",
+    columns: &[("job_id", ColumnType::Text), ("requested_at", ColumnType::Int)],
+    then: "ON CONFLICT (job_id) DO NOTHING",
+};
+
 /// Moves those of these jobs that wait to the history; how many.
 async fn take_waiting(tx: &mut Tx, ids: Vec<String>, now: Timestamp) -> Result<usize, Error> {
-    let rows = tx.fetch_all(&TAKE, args![ids]).await?;
+    let in_workflows = workflow::lock_all_of(tx, ids.clone()).await?;
+    let mut rows = tx.fetch_all(&TAKE_READY, args![ids.clone()]).await?;
+    if in_workflows {
+        rows.extend(workflow::take_blocked(tx, ids).await?);
+    }
     end_waiting(tx, &rows, now).await
 }
 
@@ -114,7 +149,11 @@ pub(crate) async fn settle(store: &Store, now: Timestamp) -> Result<Vec<JobId>, 
 pub(crate) async fn end_requested(store: &Store, open: &[JobId], now: Timestamp) -> Result<(), Error> {
     let mut tx = store.begin().await?;
     let ids: Vec<String> = open.iter().map(ToString::to_string).collect();
-    let rows = tx.fetch_all(&TAKE_REQUESTED, args![ids.clone()]).await?;
+    let in_workflows = workflow::lock_all_of(&mut tx, ids.clone()).await?;
+    let mut rows = tx.fetch_all(&TAKE_REQUESTED, args![ids.clone()]).await?;
+    if in_workflows {
+        rows.extend(tx.fetch_all(&TAKE_REQUESTED_BLOCKED, args![ids.clone()]).await?);
+    }
     end_waiting(&mut tx, &rows, now).await?;
     let stale = now.checked_sub(STALE_AFTER).unwrap_or(Timestamp::MIN);
     tx.execute(&FORGET, args![ids, stale]).await?;

@@ -24,7 +24,7 @@ pub async fn count(store: &Store, filter: &Filter, state: State) -> Result<Optio
         State::Ready => ("jobs_ready", "TRUE"),
         State::Discarded => ("jobs_history", search::DISCARDED),
         State::Cancelled => ("jobs_history", search::CANCELLED),
-        State::Running | State::Completed => return Ok(None),
+        State::Blocked | State::Running | State::Completed => return Ok(None),
     };
     let most = i64::from(MOST_CHANGED);
     let (conditions, arguments) = filter.conditions(store.dialect(), Value::from(most + 1));

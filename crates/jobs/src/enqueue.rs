@@ -157,8 +157,8 @@ impl Waiting {
 pub(crate) fn plain(clock: &dyn Clock, job: NewJob) -> Result<Waiting, Error> {
     let traceparent = quintet_telemetry::trace::current_traceparent();
     match Waiting::new(clock, job, traceparent.as_deref())? {
-        (job, None) => Ok(job),
-        (job, Some(_)) => Err(Error::UniqueMember { kind: job.kind }),
+        (job, None) if job.member_of.is_none() => Ok(job),
+        (job, _) => Err(Error::UniqueMember { kind: job.kind }),
     }
 }
 
@@ -206,7 +206,7 @@ pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqu
     Ok(Enqueued { id, duplicate: false, replaced: false })
 }
 
-async fn announce(tx: &mut Tx, queue: String, kind: String) -> Result<(), Error> {
+pub(crate) async fn announce(tx: &mut Tx, queue: String, kind: String) -> Result<(), Error> {
     tx.notify(CHANNEL).await?;
     metrics::counter!("quintet_jobs_enqueued_total", "queue" => queue, "kind" => kind).increment(1);
     Ok(())

@@ -38,11 +38,14 @@ pub enum Error {
         batch: String,
     },
     /// A job that others wait for must be a new one.
-    #[error("a {kind} job that is a callback or part of a workflow cannot be unique")]
+    #[error("a {kind} job that is a callback or part of a workflow cannot be unique or in a batch")]
     UniqueMember {
         /// The job's kind.
         kind: String,
     },
+    /// The graph of a workflow cannot be.
+    #[error(transparent)]
+    Workflow(#[from] crate::workflow::WorkflowError),
     /// A result or a checkpoint is larger than the limit.
     #[error(
         "the {what} of {job} has {bytes} bytes of JSON, the limit is {limit}; store large data as a blob"

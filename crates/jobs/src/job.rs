@@ -42,7 +42,7 @@ pub(crate) struct Record {
     pub(crate) traceparent: Option<String>,
     pub(crate) unique_key: Option<String>,
     pub(crate) partition_key: Option<String>,
-    /// The batch that it is in.
+    /// The batch or the workflow that it is in.
     pub(crate) member_of: Option<String>,
     pub(crate) last_error: Option<String>,
 }
@@ -89,6 +89,11 @@ impl Job {
     /// Whose job it is among those of its kind ([`NewJob::partition_key`](crate::NewJob::partition_key)).
     pub fn partition_key(&self) -> Option<&str> {
         self.record.partition_key.as_deref()
+    }
+
+    /// The id of the batch or the workflow that it is in.
+    pub fn member_of(&self) -> Option<&str> {
+        self.record.member_of.as_deref()
     }
 
     /// The trace context (W3C `traceparent`) of whoever enqueued the job.

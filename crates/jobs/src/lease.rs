@@ -19,6 +19,7 @@ use crate::job::{Job, Record};
 use crate::notes;
 use crate::policy::Policies;
 use crate::row::{self, Past};
+use crate::workflow;
 
 /// Announced on enqueue, followed by workers.
 pub(crate) const CHANNEL: &str = "quintet_jobs";
@@ -173,7 +174,8 @@ pub(crate) async fn finish(
     now: Timestamp,
 ) -> Result<(), Error> {
     failures::record(tx, ended, now).await?;
-    notes::record(tx, ended, |job| keeps(job.kind())).await?;
+    // The jobs that wait for one in a workflow read its result.
+    notes::record(tx, ended, |job| keeps(job.kind()) || job.workflow().is_some()).await?;
     let mut past = Vec::with_capacity(ended.len());
     let mut again = Vec::new();
     let (mut keys, mut holders) = (Vec::new(), Vec::new());
@@ -211,6 +213,7 @@ pub(crate) async fn finish(
     if !again.is_empty() {
         row::insert_ready(tx, again).await?;
     }
+    workflow::settle(tx, ended, now).await?;
     batch::settle(tx, ended, now).await
 }
 

@@ -16,6 +16,8 @@
 //! - `jobs_schedules`: when each schedule runs next.
 //! - `jobs_failures`: the failed runs of jobs, each with its error.
 //! - `jobs_batches`, `jobs_batch_additions`: jobs that are counted together, and what is enqueued at their end.
+//! - `jobs_workflows`, `jobs_workflow_jobs`, `jobs_workflow_edges`: jobs that wait for others, and what for.
+//! - `jobs_blocked`: jobs that wait for others, as they go into `ready` afterwards.
 //! - `jobs_notes`: what the runs of jobs wrote down: results, checkpoints, progress.
 //! - `jobs_limits`: when the next run of a limited kind, or of a partition key of it, is on time.
 //! - `jobs_figures`: the last count of the jobs in each queue, for metrics.
@@ -55,6 +57,7 @@ mod row;
 mod schema;
 mod search;
 mod worker;
+mod workflow;
 
 pub use admin::{JobView, QueueView, State, lookup, queues};
 pub use backoff::Backoff;
@@ -83,3 +86,8 @@ pub use remote::{
 pub use schema::MODULE;
 pub use search::{Filter, MOST_IDS, Page, search};
 pub use worker::{QueueSettings, Settings, Worker};
+pub use workflow::{
+    After, Dependency, EdgeView, EnqueuedWorkflow, MOST_DEPENDENCIES, MOST_WORKFLOW_JOBS, NewWorkflow,
+    WorkflowCancelled, WorkflowError, WorkflowId, WorkflowJobView, WorkflowPage, WorkflowState, WorkflowView,
+    cancel_workflow, enqueue_workflow, remote_dependencies, workflow, workflows,
+};

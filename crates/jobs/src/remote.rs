@@ -188,7 +188,7 @@ pub async fn acknowledge(
 }
 
 /// The jobs of a lease of this worker, ended or not.
-async fn records(store: &Store, worker: &RemoteWorker, lease: &str) -> Result<Vec<Record>, Error> {
+pub(crate) async fn records(store: &Store, worker: &RemoteWorker, lease: &str) -> Result<Vec<Record>, Error> {
     let sql = "SELECT jobs FROM jobs_lease WHERE id = $1 AND worker = $2";
     match store.fetch_optional(sql, args![lease, &worker.0]).await? {
         Some(row) => Ok(serde_json::from_str(&row.get::<String>("jobs")?)?),

@@ -36,6 +36,9 @@ const READY: Bulk = Bulk { table: "jobs_ready", columns: ready_columns!(), then:
 const READY_MEMBERS: Bulk =
     Bulk { table: "jobs_ready", columns: ready_columns!(("member_of", Text)), then: "" };
 
+/// `jobs_blocked`, whose jobs are all in a workflow.
+const BLOCKED: Bulk = Bulk { table: "jobs_blocked", ..READY_MEMBERS };
+
 /// A row of `jobs_ready`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Waiting {
@@ -53,6 +56,14 @@ pub(crate) struct Waiting {
     pub(crate) partition_key: Option<String>,
     pub(crate) member_of: Option<String>,
     pub(crate) last_error: Option<String>,
+}
+
+/// Writes jobs that wait for others.
+pub(crate) async fn insert_blocked(tx: &mut Tx, rows: Vec<Waiting>) -> Result<(), Error> {
+    let groups = Column::OptionalTexts(rows.iter().map(|row| row.member_of.clone()).collect());
+    let mut columns = ready(rows);
+    columns.push(groups);
+    Ok(tx.insert_many(&BLOCKED, columns).await?)
 }
 
 /// Writes jobs into the queue.

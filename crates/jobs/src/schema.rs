@@ -23,6 +23,7 @@ pub static MODULE: Module = Module {
         Migration { version: 10, name: "figures", sql: Sql::one(FIGURES), oldest_reader: 1 },
         Migration { version: 11, name: "notes", sql: Sql::one(NOTES), oldest_reader: 1 },
         Migration { version: 12, name: "batches", sql: Sql::one(BATCHES), oldest_reader: 1 },
+        Migration { version: 13, name: "workflows", sql: Sql::one(WORKFLOWS), oldest_reader: 1 },
     ],
 };
 
@@ -226,6 +227,52 @@ CREATE TABLE jobs_batch_additions (
     jobs BIGINT NOT NULL,
     PRIMARY KEY (batch_id, id)
 );
+";
+
+/// A blocked job has the columns of one that is ready, in a table that no claim reads.
+const WORKFLOWS: &str = "
+CREATE TABLE jobs_blocked (
+    id TEXT NOT NULL PRIMARY KEY,
+    queue TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    args TEXT NOT NULL,
+    priority BIGINT NOT NULL,
+    run_at BIGINT NOT NULL,
+    attempt BIGINT NOT NULL,
+    max_attempts BIGINT NOT NULL,
+    enqueued_at BIGINT NOT NULL,
+    traceparent TEXT,
+    unique_key TEXT,
+    last_error TEXT,
+    partition_key TEXT,
+    member_of TEXT
+);
+CREATE TABLE jobs_workflows (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    enqueued_at BIGINT NOT NULL,
+    jobs BIGINT NOT NULL,
+    open BIGINT NOT NULL,
+    ended_at BIGINT
+);
+CREATE INDEX jobs_workflows_ended ON jobs_workflows (ended_at) WHERE ended_at IS NOT NULL;
+CREATE TABLE jobs_workflow_jobs (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    workflow_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    level BIGINT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('blocked', 'released', 'completed', 'discarded', 'cancelled')),
+    cancelled_for TEXT
+);
+CREATE UNIQUE INDEX jobs_workflow_jobs_named ON jobs_workflow_jobs (workflow_id, name);
+CREATE TABLE jobs_workflow_edges (
+    job_id TEXT NOT NULL,
+    dependency TEXT NOT NULL,
+    ignore_failure BIGINT NOT NULL,
+    PRIMARY KEY (job_id, dependency)
+);
+CREATE INDEX jobs_workflow_edges_dependency ON jobs_workflow_edges (dependency);
 ";
 
 /// A lease lives for milliseconds: compressing its jobs costs more than writing them. Rows of the queue die as fast

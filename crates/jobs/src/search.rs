@@ -38,7 +38,7 @@ pub struct Filter {
     pub enqueued_before: Option<Timestamp>,
     /// One of these, if any are named; at most [`MOST_IDS`] are looked at.
     pub ids: Vec<JobId>,
-    /// In this batch.
+    /// In this batch or workflow.
     pub member_of: Option<String>,
 }
 
@@ -136,18 +136,11 @@ pub async fn search(
     let mut snapshot = store.read().await?;
     let dialect = store.dialect();
     let mut places = Vec::new();
-    if filter.wants(State::Ready) {
-        places.push(
-            scan(
-                &mut snapshot,
-                Place { dialect, table: "jobs_ready", part: "TRUE" },
-                filter,
-                cursor,
-                limit,
-                admin::waiting,
-            )
-            .await?,
-        );
+    for (state, table, view) in WAITING {
+        if filter.wants(state) {
+            let place = Place { dialect, table, part: "TRUE" };
+            places.push(scan(&mut snapshot, place, filter, cursor, limit, view).await?);
+        }
     }
     if filter.wants(State::Running) {
         let mut jobs = admin::all_running(&mut snapshot).await?;
@@ -182,9 +175,15 @@ fn part_of_history(state: Option<State>) -> Option<&'static str> {
         Some(State::Completed) => Some("state = 'completed'"),
         Some(State::Discarded) => Some(DISCARDED),
         Some(State::Cancelled) => Some(CANCELLED),
-        Some(State::Ready | State::Running) => None,
+        Some(State::Blocked | State::Ready | State::Running) => None,
     }
 }
+
+type View = fn(&Row) -> Result<JobView, Error>;
+
+/// The tables of jobs that wait.
+const WAITING: [(State, &str, View); 2] =
+    [(State::Ready, "jobs_ready", admin::waiting), (State::Blocked, "jobs_blocked", admin::blocked)];
 
 /// A table of jobs, and the part of it to read.
 #[derive(Clone, Copy)]
@@ -200,7 +199,7 @@ async fn scan(
     filter: &Filter,
     cursor: Option<JobId>,
     limit: u32,
-    view: fn(&Row) -> Result<JobView, Error>,
+    view: View,
 ) -> Result<Found, Error> {
     let Place { table, part, .. } = place;
     // Above every id.

@@ -24,6 +24,8 @@ mod schedules;
 mod storage;
 #[path = "queue/unique.rs"]
 mod unique;
+#[path = "queue/workflows.rs"]
+mod workflows;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

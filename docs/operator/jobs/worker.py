@@ -3,7 +3,7 @@
 
 Claims jobs over HTTP, runs the function registered for their kind, and says how each ended. While a job runs, a thread
 extends its lease; when the lease is lost or the job is cancelled, `job.stopped` is set and what the function says
-is not recorded. Delivery is at least once: use `job.id` as idempotency key for whatever a function calls.
+is not recorded. What a function returns is the job's result. Delivery is at least once: use `job.id` as idempotency key for whatever a function calls.
 
     python3 worker.py https://shop.example.com token-file
 """
@@ -30,12 +30,30 @@ class Discard(Exception):
 
 
 class Job:
-    def __init__(self, document, stopped):
+    def __init__(self, document, stopped, worker, lease):
         self.id = document["id"]
         self.kind = document["kind"]
         self.args = document["args"]
         self.attempt = document["attempt"]
+        self.checkpoint = document["checkpoint"]
         self.stopped = stopped
+        self.worker = worker
+        self.lease = lease
+
+    def save(self, checkpoint=None, done=None, total=None, message=None):
+        """Keeps where the next run goes on, should this one not complete, and how far it is."""
+        said = {"id": self.id, "checkpoint": checkpoint}
+        if done is not None:
+            said["progress"] = {"done": done, "total": total, "message": message}
+        self.worker.call("extend", {"lease": self.lease, "jobs": [said]})
+
+    def dependencies(self):
+        """What the jobs of the workflow gave back that it came after, by their names."""
+        found, after = {}, ""
+        while page := self.worker.call("dependencies", {"lease": self.lease, "id": self.id, "after": after})["data"]:
+            found.update((job["name"], job["result"]) for job in page)
+            after = page[-1]["name"]
+        return found
 
 
 def handles(kind):
@@ -74,7 +92,7 @@ class Worker:
         keeper = threading.Thread(target=self.keep, args=(lease, document["id"], done, stopped, lost), daemon=True)
         keeper.start()
         try:
-            ended = self.outcome(Job(document, stopped))
+            ended = self.outcome(Job(document, stopped, self, lease))
         finally:
             done.set()
             keeper.join()
@@ -84,7 +102,7 @@ class Worker:
 
     def outcome(self, job):
         try:
-            HANDLERS[job.kind](job)
+            result = HANDLERS[job.kind](job)
         except Snooze as snooze:
             return {"outcome": "snoozed", "retry_after_ms": int(snooze.seconds * 1000)}
         except Discard as error:
@@ -93,7 +111,7 @@ class Worker:
             if job.stopped.is_set():
                 return {"outcome": "cancelled"}
             return {"outcome": "failed", "error": f"{type(error).__name__}: {error}"}
-        return {"outcome": "completed"}
+        return {"outcome": "completed", "result": result}
 
     def keep(self, lease, job, done, stopped, lost):
         """Extends the lease three times in its life, so that two of them may be late."""
@@ -112,7 +130,10 @@ class Worker:
 
 @handles("python.add")
 def add(job):
-    print(json.dumps({"job": job.id, "sum": sum(job.args["numbers"])}), flush=True)
+    numbers = job.args["numbers"]
+    job.save(done=len(numbers), total=len(numbers), message="adding")
+    print(json.dumps({"job": job.id, "sum": sum(numbers)}), flush=True)
+    return {"sum": sum(numbers)}
 
 
 def main():

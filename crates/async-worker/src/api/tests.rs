@@ -11,6 +11,7 @@ use crate::calls;
 mod batches;
 mod looking;
 mod work;
+mod workflows;
 
 async fn call(
     router: &Router,
@@ -34,7 +35,12 @@ fn remote(store: &Store) -> Arc<Remote> {
     Arc::new(Remote::new(allowed, &worker, CancellationToken::new()))
 }
 
-const ROUTES: [(&str, &str, &str); 26] = [
+const ROUTES: [(&str, &str, &str); 31] = [
+    ("GET", "/jobs/v1/workflows", READ),
+    ("POST", "/jobs/v1/workflows", ENQUEUE),
+    ("GET", "/jobs/v1/workflows/wfl_01jd2wq9e0f0e8m4c2r4s5t6v7", READ),
+    ("POST", "/jobs/v1/workflows/wfl_01jd2wq9e0f0e8m4c2r4s5t6v7/cancel", WRITE),
+    ("POST", "/jobs/v1/work/dependencies", WORK),
     ("GET", "/jobs/v1/batches", READ),
     ("POST", "/jobs/v1/batches", ENQUEUE),
     ("GET", "/jobs/v1/batches/bat_01jd2wq9e0f0e8m4c2r4s5t6v7", READ),

@@ -8,13 +8,13 @@ use axum::routing::post;
 use http::StatusCode;
 use quintet_http::Problem;
 use quintet_http::extract::Json;
-use quintet_jobs::{Claimed, Progress, RemoteNote, RemoteOutcome, RemoteWorker};
+use quintet_jobs::{Claimed, Dependency, Progress, RemoteNote, RemoteOutcome, RemoteWorker};
 use quintet_module::Allowed;
 use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Api, Work, failed};
+use super::{Api, List, Work, failed};
 
 /// Jobs of one claim or acknowledgement.
 const MOST_JOBS: usize = 100;
@@ -31,6 +31,7 @@ pub(super) fn routes() -> Router<Api> {
     Router::new()
         .route("/jobs/v1/work/claim", post(claim))
         .route("/jobs/v1/work/extend", post(extend))
+        .route("/jobs/v1/work/dependencies", post(dependencies))
         .route("/jobs/v1/work/acknowledge", post(acknowledge))
 }
 
@@ -61,6 +62,8 @@ struct ClaimedJob {
     attempt: i64,
     max_attempts: i64,
     partition_key: Option<String>,
+    /// The batch or the workflow that it is in.
+    member_of: Option<String>,
     /// Where an earlier run of it said that the next one goes on.
     checkpoint: Option<serde_json::Value>,
     /// The trace to continue (W3C Trace Context).
@@ -134,6 +137,7 @@ fn present(claimed: Claimed, hold: Duration) -> Result<Given, Problem> {
             attempt: job.attempt(),
             max_attempts: job.max_attempts(),
             partition_key: job.partition_key().map(str::to_owned),
+            member_of: job.member_of().map(str::to_owned),
             checkpoint: notes.remove(&job.id()).and_then(|notes| notes.checkpoint),
             traceparent: job.traceparent().map(str::to_owned),
         })
@@ -195,16 +199,40 @@ async fn extend(
         return Err(invalid("an extension is of up to 100 jobs"));
     }
     let cancelled = quintet_jobs::extend(&api.store, &worker, &held.lease).await.map_err(failed)?;
-    let cancelled = cancelled.ok_or_else(|| {
-        let detail = "the lease is gone: its jobs have ended or are in other hands; stop working on them";
-        Problem::conflict("lease_lost", detail)
-    })?;
+    let cancelled = cancelled.ok_or_else(lease_lost)?;
     let mut refused = Vec::new();
     if !held.jobs.is_empty() {
         let said: Vec<_> = held.jobs.into_iter().map(Said::read).collect();
         refused = quintet_jobs::note(&api.store, &worker, &held.lease, &said).await.map_err(failed)?;
     }
     Ok(axum::Json(Extended { cancelled, refused }))
+}
+
+fn lease_lost() -> Problem {
+    let detail = "the lease is gone: its jobs have ended or are in other hands; stop working on them";
+    Problem::conflict("lease_lost", detail)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    lease: String,
+    id: JobId,
+    /// The last name of the page before.
+    #[serde(default)]
+    after: String,
+}
+
+/// What a job waited for, with the results, fifty at a time.
+async fn dependencies(
+    allowed: Allowed<Work>,
+    State(api): State<Api>,
+    Json(asked): Json<Asked>,
+) -> Result<axum::Json<List<Dependency>>, Problem> {
+    let worker = RemoteWorker::new(&allowed.principal.claims.client_id);
+    let read =
+        quintet_jobs::remote_dependencies(&api.store, &worker, &asked.lease, asked.id, &asked.after).await;
+    read.map_err(failed)?.map(|data| axum::Json(List { data })).ok_or_else(lease_lost)
 }
 
 #[derive(Debug, Deserialize)]

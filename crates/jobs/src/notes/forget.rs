@@ -12,11 +12,14 @@ use crate::job::Record;
 const WINDOW: i64 = 1_000;
 
 const FORGET: Sql = Sql::per_dialect(
-    "DELETE FROM jobs_notes WHERE job_id IN (SELECT value FROM json_each($1))",
-    "DELETE FROM jobs_notes WHERE job_id = ANY($1)",
+    "DELETE FROM jobs_notes WHERE job_id IN (SELECT value FROM json_each($1))
+         AND NOT EXISTS (SELECT 1 FROM jobs_workflow_jobs AS member WHERE member.job_id = jobs_notes.job_id)",
+    "DELETE FROM jobs_notes WHERE job_id = ANY($1)
+         AND NOT EXISTS (SELECT 1 FROM jobs_workflow_jobs AS member WHERE member.job_id = jobs_notes.job_id)",
 );
 
-/// Forgets what the runs of these jobs wrote down.
+/// Forgets what the runs of these jobs wrote down; of those in a workflow the sweep does, when that is forgotten, because others
+/// may read their results until then.
 pub(crate) async fn forget(tx: &mut Tx, jobs: Vec<String>) -> Result<(), Error> {
     Ok(tx.send(&FORGET, args![jobs]).await?)
 }
@@ -26,10 +29,12 @@ const LOOK: &str = "SELECT job_id FROM jobs_notes WHERE job_id > $1 ORDER BY job
 const HOMELESS: Sql = Sql::per_dialect(
     "SELECT job_id FROM jobs_notes WHERE job_id IN (SELECT value FROM json_each($1))
          AND NOT EXISTS (SELECT 1 FROM jobs_ready WHERE jobs_ready.id = job_id)
-         AND NOT EXISTS (SELECT 1 FROM jobs_history WHERE jobs_history.id = job_id)",
+         AND NOT EXISTS (SELECT 1 FROM jobs_history WHERE jobs_history.id = job_id)
+         AND NOT EXISTS (SELECT 1 FROM jobs_workflow_jobs AS member WHERE member.job_id = jobs_notes.job_id)",
     "SELECT job_id FROM jobs_notes WHERE job_id = ANY($1)
          AND NOT EXISTS (SELECT 1 FROM jobs_ready WHERE jobs_ready.id = job_id)
-         AND NOT EXISTS (SELECT 1 FROM jobs_history WHERE jobs_history.id = job_id)",
+         AND NOT EXISTS (SELECT 1 FROM jobs_history WHERE jobs_history.id = job_id)
+         AND NOT EXISTS (SELECT 1 FROM jobs_workflow_jobs AS member WHERE member.job_id = jobs_notes.job_id)",
 );
 
 /// Goes through all notes, a bounded number at a time, for those whose job is nowhere any more: it completed and the history

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Worker;
 use crate::error::Error;
 use crate::notes::Sweep;
-use crate::{batch, failures, lease, limits, notes};
+use crate::{batch, failures, lease, limits, notes, workflow};
 
 /// Rows removed from the history in one transaction: a long one would hold the write lock.
 const PRUNE_BATCH: i64 = 1000;
@@ -88,7 +88,10 @@ impl Worker {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the failures of jobs");
             }
             if let Err(error) = self.forget_groups().await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune batches");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot prune batches and workflows"
+                );
             }
             if let Err(error) = sweep.turn(&self.store).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot prune the notes of jobs");
@@ -110,11 +113,12 @@ impl Worker {
         Ok(())
     }
 
-    /// Batches are kept as long as dead letters, from which they could be redriven.
+    /// Batches and workflows are kept as long as dead letters, from which they could be redriven.
     async fn forget_groups(&self) -> Result<(), Error> {
         let keep = self.settings.keep_discarded.max(self.settings.keep_completed);
         let before = self.clock.now().checked_sub(keep).unwrap_or(Timestamp::MIN);
         while batch::prune(&self.store, before).await? {}
+        while workflow::prune(&self.store, before).await? {}
         Ok(())
     }
 

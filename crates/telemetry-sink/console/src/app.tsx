@@ -4,6 +4,7 @@ import { Empty, Page } from "./components/basics";
 import { Shell } from "./components/Shell";
 import { match } from "./lib/routes";
 import { usePlace } from "./router";
+import { BatchScreen } from "./routes/batch";
 import { ExploreScreen } from "./routes/explore";
 import { FleetScreen } from "./routes/fleet";
 import { JobScreen } from "./routes/job";
@@ -15,6 +16,7 @@ import { SchedulesScreen } from "./routes/schedules";
 import { ShopScreen } from "./routes/shop";
 import { TraceScreen } from "./routes/trace";
 import { TracesScreen } from "./routes/traces";
+import { WorkflowScreen } from "./routes/workflow";
 
 export function App() {
   const { path } = usePlace();
@@ -48,6 +50,10 @@ function Screen({ path }: { path: string }) {
       return <SchedulesScreen />;
     case "job":
       return <JobScreen id={route.id} />;
+    case "workflow":
+      return <WorkflowScreen id={route.id} />;
+    case "batch":
+      return <BatchScreen id={route.id} />;
     case "mail":
       return <MailScreen id={route.id} />;
     case "shop":

@@ -213,6 +213,9 @@ async fn a_worker_in_python_runs_a_job_that_was_enqueued_while_it_waited() {
             assert!(tokio::time::Instant::now() < deadline, "the job is not acknowledged");
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
+        let notes = lookup(&fixture.database.store, id).await.unwrap().unwrap().notes;
+        assert_eq!(notes.result, Some(json!({"sum": 42})), "{}", fixture.database.name);
+        assert_eq!(notes.progress.map(|progress| progress.done), Some(3), "{}", fixture.database.name);
         worker.kill().await.unwrap();
     }
 }

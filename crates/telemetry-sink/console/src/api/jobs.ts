@@ -33,6 +33,8 @@ export interface Job {
   readonly finishedMs: number | null;
   readonly lastError: string;
   readonly traceId: string | null;
+  /** The batch or the workflow that it is in; empty in none. */
+  readonly memberOf: string;
   /** Only when one job is asked for: arguments may hold personal data. */
   readonly args: unknown;
   /** What its runs wrote down; undefined where they did not. */
@@ -96,6 +98,7 @@ export function readJob(wire: Wire): Job {
     finishedMs: instant(wire["finished_at"]),
     lastError: text(wire, "last_error"),
     traceId: text(wire, "trace_id") || null,
+    memberOf: text(wire, "member_of"),
     args: wire["args"],
     result: wire["result"],
     checkpoint: wire["checkpoint"],

@@ -2,7 +2,7 @@
 
 import { href } from "./routes";
 
-export const JOB_STATES = ["ready", "running", "completed", "discarded", "cancelled"] as const;
+export const JOB_STATES = ["blocked", "ready", "running", "completed", "discarded", "cancelled"] as const;
 
 /** Empty texts are not asked for; instants are RFC 3339. */
 export interface JobFilter {

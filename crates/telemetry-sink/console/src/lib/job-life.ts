@@ -64,6 +64,8 @@ function presentOf(job: Known, failures: readonly JobFailure[], nowMs: number): 
         ? [moment("next", "idle", `${next} is due`, job.runMs, "waits for a worker")]
         : [moment("next", "idle", `${next} is planned`, job.runMs, "")];
     }
+    case "blocked":
+      return [moment("next", "idle", "Waits for other jobs", null, "of its workflow")];
     case "running":
       return [moment("now", "busy", `Attempt ${job.attempt} of ${job.maxAttempts} runs`, job.startedMs, "")];
     case "completed":

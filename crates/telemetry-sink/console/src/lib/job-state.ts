@@ -4,6 +4,7 @@ import type { JobProgress } from "../api/jobs";
 import type { Tone } from "../components/basics";
 
 const TONES: Readonly<Record<string, Tone>> = {
+  blocked: "idle",
   ready: "idle",
   running: "busy",
   completed: "good",
@@ -13,6 +14,18 @@ const TONES: Readonly<Record<string, Tone>> = {
 
 export function stateTone(state: string): Tone {
   return TONES[state] ?? "idle";
+}
+
+const GROUP_TONES: Readonly<Record<string, Tone>> = {
+  open: "idle",
+  running: "busy",
+  succeeded: "good",
+  failed: "bad",
+};
+
+/** How the state of a workflow or a batch looks. */
+export function groupTone(state: string): Tone {
+  return GROUP_TONES[state] ?? "idle";
 }
 
 /** "3 of 10 (30 %): reading files" */

@@ -8,7 +8,7 @@ export type Route =
   | { readonly name: "logs" }
   | { readonly name: "explore" }
   | { readonly name: "jobs" | "job-search" | "dead-letters" | "schedules" }
-  | { readonly name: "job"; readonly id: string }
+  | { readonly name: "job" | "workflow" | "batch"; readonly id: string }
   | { readonly name: "mail"; readonly id: string | null }
   | { readonly name: "shop" }
   | { readonly name: "unknown" };
@@ -40,13 +40,19 @@ export function match(path: string): Route {
   }
   if (parts.length === 2 && second !== undefined) {
     if (first === "traces") return { name: "trace", id: second };
-    if (first === "jobs") return JOB_PAGES.get(second) ?? { name: "job", id: second };
+    if (first === "jobs") return JOB_PAGES.get(second) ?? { name: jobThing(second), id: second };
     if (first === "mail") return { name: "mail", id: second };
   }
   return { name: "unknown" };
 }
 
-/** Beside these, what follows `/jobs/` is the id of a job; ids begin with `job_`. */
+/** What an id names says its beginning. */
+function jobThing(id: string): "job" | "workflow" | "batch" {
+  if (id.startsWith("wfl_")) return "workflow";
+  return id.startsWith("bat_") ? "batch" : "job";
+}
+
+/** Beside these, what follows `/jobs/` is the id of a job, a workflow or a batch. */
 const JOB_PAGES: ReadonlyMap<string, Route> = new Map([
   ["search", { name: "job-search" }],
   ["dead", { name: "dead-letters" }],

@@ -11,7 +11,7 @@ import { dateTime, latency, MISSING } from "../format";
 import { useResource } from "../hooks";
 import { jobsPath } from "../lib/job-filter";
 import { progressText, stateTone } from "../lib/job-state";
-import { tracePath } from "../lib/routes";
+import { jobPath, tracePath } from "../lib/routes";
 
 const EVERY_MS = 2000;
 
@@ -78,7 +78,7 @@ function JobView({ whole, reload }: { whole: Whole; reload: () => void }) {
 function Tools({ job, allowed, reload }: { job: Job; allowed: boolean | undefined; reload: () => void }) {
   const [dialog, ask] = useConfirm();
   const dead = job.state === "discarded" || job.state === "cancelled";
-  const open = job.state === "ready" || job.state === "running";
+  const open = job.state === "blocked" || job.state === "ready" || job.state === "running";
   const redrive = (): void =>
     ask({
       title: "Redrive this job?",
@@ -139,6 +139,11 @@ function Facts({ job }: { job: Job }) {
       pairs={[
         ["Queue", <a href={jobsPath({ queue: job.queue })}>{job.queue}</a>],
         ["Kind", <a href={jobsPath({ kind: job.kind })}>{job.kind}</a>],
+        ...(job.memberOf === ""
+          ? []
+          : ([
+              [job.memberOf.startsWith("wfl_") ? "Workflow" : "Batch", <a href={jobPath(job.memberOf)}>{job.memberOf}</a>],
+            ] as const)),
         ["Attempt", `${job.attempt} of ${job.maxAttempts}`],
         ["Enqueued", dateTime(job.enqueuedMs)],
         ...(job.state === "ready" ? ([["Due", dateTime(job.runMs)]] as const) : []),

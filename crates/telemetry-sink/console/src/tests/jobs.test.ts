@@ -5,6 +5,8 @@ import { inSteps, STEP } from "../lib/bulk-run";
 import { actionsOn, filterOf, fromLocalField, jobCount, jobsPath, localField, narrowing } from "../lib/job-filter";
 import { facetsOf } from "../lib/job-facets";
 import { lifeOf } from "../lib/job-life";
+import { byLevel, readWorkflow } from "../api/workflows";
+import { match } from "../lib/routes";
 import { jobPlots } from "../lib/job-plots";
 import { progressText } from "../lib/job-state";
 
@@ -160,5 +162,37 @@ describe("the progress of a job", () => {
     expect(progressText({ done: 12, total: 10, message: "" })).toBe("12 of 10 (100 %)");
     expect(progressText({ done: 3, total: null, message: "" })).toBe("3");
     expect(progressText({ done: 0, total: 0, message: "" })).toBe("0 of 0");
+  });
+});
+
+describe("a workflow", () => {
+  const wire = {
+    id: "wfl_1",
+    name: "month",
+    state: "running",
+    jobs: 3,
+    open: 1,
+    failed: 0,
+    graph: [
+      { id: "job_1", name: "load", kind: "k", state: "completed", level: 0, after: [] },
+      { id: "job_2", name: "left", kind: "k", state: "running", level: 1, after: [{ name: "load" }] },
+      { id: "job_3", name: "sum", kind: "k", state: "blocked", level: 2, after: [{ name: "left", ignore_failure: true }] },
+    ],
+  };
+
+  it("is shown level by level with what each job waits for", () => {
+    const levels = byLevel(readWorkflow(wire).graph);
+    expect(levels.map((jobs) => jobs.map((job) => job.name))).toEqual([["load"], ["left"], ["sum"]]);
+    expect(levels[2]?.[0]?.after).toEqual([{ name: "left", ignoreFailure: true }]);
+  });
+
+  it("has a page beside those of jobs and batches", () => {
+    expect(match("/jobs/wfl_1")).toEqual({ name: "workflow", id: "wfl_1" });
+    expect(match("/jobs/bat_1")).toEqual({ name: "batch", id: "bat_1" });
+    expect(match("/jobs/job_1")).toEqual({ name: "job", id: "job_1" });
+  });
+
+  it("makes a blocked job's life say what it waits for", () => {
+    expect(titles({ ...JOB, state: "blocked" }, [], NOW)).toEqual(["Enqueued", "Waits for other jobs"]);
   });
 });

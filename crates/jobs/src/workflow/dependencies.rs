@@ -1,0 +1,72 @@
+//! What a job reads of those it waited for.
+
+use quintet_store::{Row, Store, args};
+use quintet_types::JobId;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::job::Job;
+use crate::remote::{self, RemoteWorker};
+
+/// Dependencies read at once over HTTP: each may have a result of 64 KiB.
+const MOST_ROWS: i64 = 50;
+
+/// A job that another one waited for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dependency {
+    /// Its name in the workflow.
+    pub name: String,
+    /// Its id.
+    pub id: JobId,
+    /// How it ended.
+    pub state: String,
+    /// What it gave back, if it completed and did.
+    pub result: Option<Value>,
+}
+
+impl Dependency {
+    fn read(row: &Row) -> Result<Self, Error> {
+        let state: String = row.get("state")?;
+        let result = row.get::<Option<String>>("result")?.filter(|_| state == "completed");
+        Ok(Self {
+            name: row.get("name")?,
+            id: row.parse("dependency")?,
+            state,
+            result: result.map(|text| serde_json::from_str(&text)).transpose()?,
+        })
+    }
+}
+
+const READ: &str = "
+    SELECT job.name, edge.dependency, job.state, notes.result
+    FROM jobs_workflow_edges AS edge JOIN jobs_workflow_jobs AS job ON job.job_id = edge.dependency
+        LEFT JOIN jobs_notes AS notes ON notes.job_id = edge.dependency
+    WHERE edge.job_id = $1 AND job.name > $2 ORDER BY job.name LIMIT $3";
+
+async fn read(store: &Store, job: JobId, after: &str, limit: i64) -> Result<Vec<Dependency>, Error> {
+    store.fetch_all(READ, args![job, after, limit]).await?.iter().map(Dependency::read).collect()
+}
+
+impl Job {
+    /// The jobs that it waited for, with their results, in the order of their names.
+    pub async fn dependencies(&self, store: &Store) -> Result<Vec<Dependency>, Error> {
+        read(store, self.id(), "", i64::MAX).await
+    }
+}
+
+/// What a job under this lease waited for, from the name after `after` on, fifty at a time; nothing if the worker does not
+/// have it.
+pub async fn remote_dependencies(
+    store: &Store,
+    worker: &RemoteWorker,
+    lease: &str,
+    job: JobId,
+    after: &str,
+) -> Result<Option<Vec<Dependency>>, Error> {
+    let held = remote::records(store, worker, lease).await?;
+    if !held.iter().any(|record| record.id == job) {
+        return Ok(None);
+    }
+    read(store, job, after, MOST_ROWS).await.map(Some)
+}

@@ -1,0 +1,79 @@
+// One batch: how its jobs ended, what it calls back, and the newest of its dead letters.
+
+import { batch as loadBatch, type Batch, type Callback } from "../api/workflows";
+import { Badge, Copy, Empty, Failure, KeyValues, Loading, Page, Panel } from "../components/basics";
+import { dateTime } from "../format";
+import { useResource } from "../hooks";
+import { groupTone } from "../lib/job-state";
+import { jobPath } from "../lib/routes";
+
+const EVERY_MS = 2000;
+
+export function BatchScreen({ id }: { id: string }) {
+  const { data, error, reload } = useResource((signal) => loadBatch(id, signal), [id], { everyMs: EVERY_MS });
+  if (data) return <BatchView batch={data.batch} failed={data.failed} />;
+  return (
+    <Page title="Batch">
+      {!error && <Loading what="the batch" />}
+      {error && error.status !== 404 && <Failure error={error} retry={reload} />}
+      {error?.status === 404 && (
+        <Empty icon="jobs" title="There is no such batch">
+          Batches are removed after their retention time. <a href="/jobs/search">Find jobs</a>
+        </Empty>
+      )}
+    </Page>
+  );
+}
+
+function BatchView({ batch, failed }: { batch: Batch; failed: readonly string[] }) {
+  return (
+    <Page title={batch.name} tools={<Badge tone={groupTone(batch.state)}>{batch.state}</Badge>}>
+      <div class="id-line">
+        <span>
+          <a href="/jobs">Jobs</a> / <code>{batch.id}</code> <Copy text={batch.id} label="batch id" />
+        </span>
+      </div>
+      <Panel title="Facts">
+        <KeyValues
+          pairs={[
+            ["Jobs", `${batch.jobs}`],
+            ["Not ended", `${batch.open}`],
+            ["Completed", `${batch.completed}`],
+            ["Dead letters", `${batch.discarded}`],
+            ["Cancelled", `${batch.cancelled}`],
+            ["Opened", dateTime(batch.openedMs)],
+            ["Sealed", dateTime(batch.sealedMs)],
+            ["Ended", dateTime(batch.endedMs)],
+          ]}
+        />
+      </Panel>
+      {batch.callbacks.length > 0 && (
+        <Panel title="Callbacks">
+          <KeyValues pairs={batch.callbacks.map((callback) => [callback.on, <CallbackLine callback={callback} />])} />
+        </Panel>
+      )}
+      {failed.length > 0 && (
+        <Panel title="Dead letters">
+          <ul>
+            {failed.map((id) => (
+              <li key={id}>
+                <a href={jobPath(id)}>
+                  <code>{id}</code>
+                </a>
+              </li>
+            ))}
+          </ul>
+        </Panel>
+      )}
+    </Page>
+  );
+}
+
+function CallbackLine({ callback }: { callback: Callback }) {
+  if (callback.enqueuedMs === null) return <span class="muted">{callback.kind}, not due</span>;
+  return (
+    <span>
+      <a href={jobPath(callback.job)}>{callback.kind}</a> at {dateTime(callback.enqueuedMs)}
+    </span>
+  );
+}
