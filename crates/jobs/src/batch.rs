@@ -27,6 +27,8 @@ use crate::lease::{CHANNEL, Outcome};
 use crate::row::{self, Waiting};
 
 mod callback;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub(crate) use callback::Callback;

@@ -60,21 +60,24 @@ pub(crate) struct Waiting {
 
 /// Writes jobs that wait for others.
 pub(crate) async fn insert_blocked(tx: &mut Tx, rows: Vec<Waiting>) -> Result<(), Error> {
+    Ok(tx.insert_many(&BLOCKED, members_of(rows)).await?)
+}
+
+/// The values of [`READY_MEMBERS`] for these rows.
+fn members_of(rows: Vec<Waiting>) -> Vec<Column> {
     let groups = Column::OptionalTexts(rows.iter().map(|row| row.member_of.clone()).collect());
     let mut columns = ready(rows);
     columns.push(groups);
-    Ok(tx.insert_many(&BLOCKED, columns).await?)
+    columns
 }
 
 /// Writes jobs into the queue.
 pub(crate) async fn insert_ready(tx: &mut Tx, rows: Vec<Waiting>) -> Result<(), Error> {
-    let (members, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.member_of.is_some());
-    if !members.is_empty() {
-        let groups = Column::OptionalTexts(members.iter().map(|row| row.member_of.clone()).collect());
-        let mut columns = ready(members);
-        columns.push(groups);
-        tx.insert_many(&READY_MEMBERS, columns).await?;
+    if rows.iter().all(|row| row.member_of.is_none()) {
+        return Ok(tx.insert_many(&READY, ready(rows)).await?);
     }
+    let (members, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.member_of.is_some());
+    tx.insert_many(&READY_MEMBERS, members_of(members)).await?;
     Ok(tx.insert_many(&READY, ready(others)).await?)
 }
 

@@ -24,6 +24,7 @@ pub static MODULE: Module = Module {
         Migration { version: 11, name: "notes", sql: Sql::one(NOTES), oldest_reader: 1 },
         Migration { version: 12, name: "batches", sql: Sql::one(BATCHES), oldest_reader: 1 },
         Migration { version: 13, name: "workflows", sql: Sql::one(WORKFLOWS), oldest_reader: 1 },
+        Migration { version: 14, name: "ended_batches", sql: Sql::one(ENDED_BATCHES), oldest_reader: 1 },
     ],
 };
 
@@ -228,6 +229,10 @@ CREATE TABLE jobs_batch_additions (
     PRIMARY KEY (batch_id, id)
 );
 ";
+
+/// For forgetting them. A batch that runs is in no index that its counters would have to change.
+const ENDED_BATCHES: &str =
+    "CREATE INDEX jobs_batches_ended ON jobs_batches (ended_at) WHERE ended_at IS NOT NULL";
 
 /// A blocked job has the columns of one that is ready, in a table that no claim reads.
 const WORKFLOWS: &str = "

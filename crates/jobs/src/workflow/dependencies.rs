@@ -38,11 +38,15 @@ impl Dependency {
     }
 }
 
+/// Subqueries as in `settle`, for the same reason.
 const READ: &str = "
-    SELECT job.name, edge.dependency, job.state, notes.result
-    FROM jobs_workflow_edges AS edge JOIN jobs_workflow_jobs AS job ON job.job_id = edge.dependency
-        LEFT JOIN jobs_notes AS notes ON notes.job_id = edge.dependency
-    WHERE edge.job_id = $1 AND job.name > $2 ORDER BY job.name LIMIT $3";
+    SELECT * FROM (
+        SELECT edge.dependency,
+               (SELECT job.name FROM jobs_workflow_jobs AS job WHERE job.job_id = edge.dependency) AS name,
+               (SELECT job.state FROM jobs_workflow_jobs AS job WHERE job.job_id = edge.dependency) AS state,
+               (SELECT notes.result FROM jobs_notes AS notes WHERE notes.job_id = edge.dependency) AS result
+        FROM jobs_workflow_edges AS edge WHERE edge.job_id = $1) AS found
+    WHERE name > $2 ORDER BY name LIMIT $3";
 
 async fn read(store: &Store, job: JobId, after: &str, limit: i64) -> Result<Vec<Dependency>, Error> {
     store.fetch_all(READ, args![job, after, limit]).await?.iter().map(Dependency::read).collect()

@@ -52,13 +52,10 @@ async fn reopen(tx: &mut Tx, workflow: &str, jobs: Vec<Waiting>, now: Timestamp)
     Ok(tx.send(sql, args![workflow, opened]).await?)
 }
 
-const DROPPED: Sql = Sql::per_dialect(
-    "SELECT id FROM jobs_history WHERE state <> 'completed' AND id IN (
-         SELECT job_id FROM jobs_workflow_jobs WHERE workflow_id = $1 AND cancelled_for IS NOT NULL)",
+const THERE: Sql = Sql::per_dialect(
+    "SELECT id FROM jobs_history WHERE id IN (SELECT value FROM json_each($1))",
     // One that is being redriven itself comes back by that transaction, which waits for the workflow.
-    "SELECT id FROM jobs_history WHERE state <> 'completed' AND id IN (
-         SELECT job_id FROM jobs_workflow_jobs WHERE workflow_id = $1 AND cancelled_for IS NOT NULL)
-     FOR UPDATE SKIP LOCKED",
+    "SELECT id FROM jobs_history WHERE id = ANY($1) FOR UPDATE SKIP LOCKED",
 );
 
 const TAKE: Sql = Sql::per_dialect(
@@ -68,13 +65,22 @@ const TAKE: Sql = Sql::per_dialect(
 
 /// Brings back the jobs that were cancelled for a failure and could run after all; their ids. They are blocked.
 async fn revive(tx: &mut Tx, workflow: &str, now: Timestamp) -> Result<Vec<String>, Error> {
-    let dropped = tx.fetch_all(&DROPPED, args![workflow]).await?;
-    let there: HashSet<JobId> = dropped.iter().map(|row| row.parse("id")).collect::<Result<_, _>>()?;
-    if there.is_empty() {
+    let sql = "SELECT job_id, state, cancelled_for FROM jobs_workflow_jobs
+               WHERE workflow_id = $1 ORDER BY level, job_id";
+    let graph = tx.fetch_all(sql, args![workflow]).await?;
+    let mut dropped = Vec::new();
+    for row in &graph {
+        if row.get::<Option<String>>("cancelled_for")?.is_some() {
+            dropped.push(row.get("job_id")?);
+        }
+    }
+    if dropped.is_empty() {
         return Ok(Vec::new());
     }
-    let revived =
-        texts(&graph::revived(&standings(tx, workflow, &there).await?, &edges(tx, workflow).await?));
+    let edges = edges(tx, dropped.clone()).await?;
+    let there = tx.fetch_all(&THERE, args![dropped]).await?;
+    let there: HashSet<JobId> = there.iter().map(|row| row.parse("id")).collect::<Result<_, _>>()?;
+    let revived = texts(&graph::revived(&standings(&graph, &there)?, &edges));
     let rows: Vec<Row> = tx.fetch_all(&TAKE, args![revived.clone()]).await?;
     let jobs = rows.iter().map(|row| {
         // Its error said only that it could not run.
@@ -84,14 +90,10 @@ async fn revive(tx: &mut Tx, workflow: &str, now: Timestamp) -> Result<Vec<Strin
     Ok(revived)
 }
 
-async fn standings(
-    tx: &mut Tx,
-    workflow: &str,
-    there: &HashSet<JobId>,
-) -> Result<Vec<(JobId, Standing)>, Error> {
-    let sql = "SELECT job_id, state FROM jobs_workflow_jobs WHERE workflow_id = $1 ORDER BY level, job_id";
-    let mut standings = Vec::new();
-    for row in tx.fetch_all(sql, args![workflow]).await? {
+/// How the jobs of a graph stand, of which those `there` were dropped and can come back.
+fn standings(graph: &[Row], there: &HashSet<JobId>) -> Result<Vec<(JobId, Standing)>, Error> {
+    let mut standings = Vec::with_capacity(graph.len());
+    for row in graph {
         let job: JobId = row.parse("job_id")?;
         let standing = match row.get::<String>("state")?.as_str() {
             "discarded" | "cancelled" if there.contains(&job) => Standing::Dropped,
@@ -103,12 +105,16 @@ async fn standings(
     Ok(standings)
 }
 
-async fn edges(tx: &mut Tx, workflow: &str) -> Result<HashMap<JobId, Vec<JobId>>, Error> {
-    let sql = "SELECT edge.job_id, edge.dependency
-               FROM jobs_workflow_jobs AS job JOIN jobs_workflow_edges AS edge ON edge.job_id = job.job_id
-               WHERE job.workflow_id = $1 AND edge.ignore_failure = 0";
+const EDGES: Sql = Sql::per_dialect(
+    "SELECT job_id, dependency FROM jobs_workflow_edges
+     WHERE job_id IN (SELECT value FROM json_each($1)) AND ignore_failure = 0",
+    "SELECT job_id, dependency FROM jobs_workflow_edges WHERE job_id = ANY($1) AND ignore_failure = 0",
+);
+
+/// What these jobs cannot do without.
+async fn edges(tx: &mut Tx, jobs: Vec<String>) -> Result<HashMap<JobId, Vec<JobId>>, Error> {
     let mut edges: HashMap<JobId, Vec<JobId>> = HashMap::new();
-    for row in tx.fetch_all(sql, args![workflow]).await? {
+    for row in tx.fetch_all(&EDGES, args![jobs]).await? {
         edges.entry(row.parse("job_id")?).or_default().push(row.parse("dependency")?);
     }
     Ok(edges)

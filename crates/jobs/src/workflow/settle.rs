@@ -124,23 +124,28 @@ const DROP: Sql = Sql::per_dialect(
 macro_rules! releasable {
     ($these:literal, $dependants:literal) => {
         concat!(
-            "SELECT job.job_id FROM jobs_workflow_jobs AS job
-             WHERE job.job_id IN (",
+            "SELECT job.job_id FROM (
+                 SELECT ",
             $these,
             " UNION SELECT edge.job_id FROM jobs_workflow_edges AS edge WHERE edge.dependency ",
             $dependants,
-            ") AND job.state = 'blocked' AND NOT EXISTS (
-                 SELECT 1 FROM jobs_workflow_edges AS needed
-                     JOIN jobs_workflow_jobs AS dependency ON dependency.job_id = needed.dependency
-                 WHERE needed.job_id = job.job_id AND dependency.state <> 'completed'
-                     AND (needed.ignore_failure = 0 OR dependency.state IN ('blocked', 'released')))"
+            ") AS job
+             WHERE (SELECT own.state FROM jobs_workflow_jobs AS own WHERE own.job_id = job.job_id) = 'blocked'
+                 AND (SELECT 1 FROM jobs_workflow_edges AS needed
+                      WHERE needed.job_id = job.job_id AND (
+                          SELECT CASE dependency.state WHEN 'completed' THEN 0 WHEN 'discarded' THEN 1 - needed.ignore_failure
+                                                       WHEN 'cancelled' THEN 1 - needed.ignore_failure ELSE 1 END
+                          FROM jobs_workflow_jobs AS dependency WHERE dependency.job_id = needed.dependency) = 1
+                      LIMIT 1) IS NULL"
         )
     };
 }
 
+/// Subqueries of one value each: PostgreSQL looks those up by their keys. A join it plans with what it knows of the tables, and
+/// where that is nothing yet it reads them whole.
 const RELEASABLE: Sql = Sql::per_dialect(
-    releasable!("SELECT value FROM json_each($1)", "IN (SELECT value FROM json_each($1))"),
-    releasable!("SELECT unnest($1::text[])", "= ANY($1::text[])"),
+    releasable!("value AS job_id FROM json_each($1)", "IN (SELECT value FROM json_each($1))"),
+    releasable!("unnest($1::text[]) AS job_id", "= ANY($1::text[])"),
 );
 
 macro_rules! queue {

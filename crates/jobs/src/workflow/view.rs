@@ -128,6 +128,11 @@ pub async fn workflows(store: &Store, cursor: Option<WorkflowId>, limit: u32) ->
     Ok(WorkflowPage { workflows, next })
 }
 
+const EDGES: Sql = Sql::per_dialect(
+    "SELECT * FROM jobs_workflow_edges WHERE job_id IN (SELECT value FROM json_each($1))",
+    "SELECT * FROM jobs_workflow_edges WHERE job_id = ANY($1)",
+);
+
 const QUEUED: Sql = Sql::per_dialect(
     "SELECT id FROM jobs_ready WHERE id IN (SELECT value FROM json_each($1))",
     "SELECT id FROM jobs_ready WHERE id = ANY($1)",
@@ -142,17 +147,20 @@ pub async fn workflow(store: &Store, id: WorkflowId) -> Result<Option<WorkflowVi
     let mut found = view(&row)?;
     let jobs = "SELECT * FROM jobs_workflow_jobs WHERE workflow_id = $1 ORDER BY level, name";
     let jobs = snapshot.fetch_all(jobs, args![id.to_string()]).await?;
-    let edges = "SELECT edge.job_id, edge.ignore_failure, dependency.name
-                 FROM jobs_workflow_jobs AS job JOIN jobs_workflow_edges AS edge ON edge.job_id = job.job_id
-                     JOIN jobs_workflow_jobs AS dependency ON dependency.job_id = edge.dependency
-                 WHERE job.workflow_id = $1 ORDER BY dependency.name";
-    let mut after: BTreeMap<JobId, Vec<EdgeView>> = BTreeMap::new();
-    for row in snapshot.fetch_all(edges, args![id.to_string()]).await? {
-        let ignore_failure = row.get::<i64>("ignore_failure")? != 0;
-        let edge = EdgeView { name: row.get("name")?, ignore_failure };
-        after.entry(row.parse("job_id")?).or_default().push(edge);
-    }
     let ids = jobs.iter().map(|row| row.parse("job_id")).collect::<Result<Vec<JobId>, _>>()?;
+    let mut names: BTreeMap<JobId, String> = BTreeMap::new();
+    for row in &jobs {
+        names.insert(row.parse("job_id")?, row.get("name")?);
+    }
+    let mut after: BTreeMap<JobId, Vec<EdgeView>> = BTreeMap::new();
+    for row in snapshot.fetch_all(&EDGES, args![texts(&ids)]).await? {
+        let name = names.get(&row.parse("dependency")?).cloned().unwrap_or_default();
+        let ignore_failure = row.get::<i64>("ignore_failure")? != 0;
+        after.entry(row.parse("job_id")?).or_default().push(EdgeView { name, ignore_failure });
+    }
+    for edges in after.values_mut() {
+        edges.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    }
     let queued = snapshot.fetch_all(&QUEUED, args![texts(&ids)]).await?;
     let queued: HashSet<JobId> = queued.iter().map(|row| row.parse("id")).collect::<Result<_, _>>()?;
     for row in &jobs {
@@ -189,16 +197,14 @@ fn job(
 /// Workflows forgotten in one transaction; each has up to a thousand jobs.
 const PRUNE_BATCH: i64 = 10;
 
-const FORGET_EDGES: Sql = Sql::per_dialect(
-    "DELETE FROM jobs_workflow_edges WHERE job_id IN (SELECT job_id FROM jobs_workflow_jobs
-         WHERE workflow_id IN (SELECT value FROM json_each($1)))",
-    "DELETE FROM jobs_workflow_edges WHERE job_id IN (SELECT job_id FROM jobs_workflow_jobs
-         WHERE workflow_id = ANY($1))",
+const FORGET_JOBS: Sql = Sql::per_dialect(
+    "DELETE FROM jobs_workflow_jobs WHERE workflow_id IN (SELECT value FROM json_each($1)) RETURNING job_id",
+    "DELETE FROM jobs_workflow_jobs WHERE workflow_id = ANY($1) RETURNING job_id",
 );
 
-const FORGET_JOBS: Sql = Sql::per_dialect(
-    "DELETE FROM jobs_workflow_jobs WHERE workflow_id IN (SELECT value FROM json_each($1))",
-    "DELETE FROM jobs_workflow_jobs WHERE workflow_id = ANY($1)",
+const FORGET_EDGES: Sql = Sql::per_dialect(
+    "DELETE FROM jobs_workflow_edges WHERE job_id IN (SELECT value FROM json_each($1))",
+    "DELETE FROM jobs_workflow_edges WHERE job_id = ANY($1)",
 );
 
 /// Forgets workflows that ended before this; whether there may be more.
@@ -212,8 +218,9 @@ pub(crate) async fn prune(store: &Store, before: Timestamp) -> Result<bool, Erro
         return Ok(false);
     }
     let gone: Vec<String> = rows.iter().map(|row| row.get("id")).collect::<Result<_, _>>()?;
-    tx.send(&FORGET_EDGES, args![gone.clone()]).await?;
-    tx.send(&FORGET_JOBS, args![gone]).await?;
+    let jobs = tx.fetch_all(&FORGET_JOBS, args![gone]).await?;
+    let jobs: Vec<String> = jobs.iter().map(|row| row.get("job_id")).collect::<Result<_, _>>()?;
+    tx.send(&FORGET_EDGES, args![jobs]).await?;
     tx.commit().await?;
     Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX) == PRUNE_BATCH)
 }
