@@ -127,7 +127,8 @@ const LOCK: Sql = Sql::per_dialect(
 );
 
 /// Lets no more jobs into a batch, in the caller's transaction: from then on it ends with its last job, at once if all have
-/// ended. Whether it was open.
+/// ended. Whether it was open. A handler that also completes its job in that transaction does so first: ends lock the lease
+/// before the batch.
 ///
 /// # Errors
 /// [`Error::BatchNotOpen`] when there is no such batch.

@@ -29,6 +29,9 @@ pub(crate) struct Depth {
     pub(crate) due: i64,
     /// Jobs that wait for their time.
     pub(crate) scheduled: i64,
+    /// Jobs that wait for other jobs.
+    #[serde(default)]
+    pub(crate) blocked: i64,
     /// Jobs that run.
     pub(crate) running: i64,
     /// Dead letters.
@@ -39,12 +42,13 @@ pub(crate) struct Depth {
 
 impl Depth {
     fn jobs(&self) -> i64 {
-        self.due + self.scheduled + self.running + self.discarded
+        self.due + self.scheduled + self.blocked + self.running + self.discarded
     }
 
     fn add(&mut self, other: Self) {
         self.due += other.due;
         self.scheduled += other.scheduled;
+        self.blocked += other.blocked;
         self.running += other.running;
         self.discarded += other.discarded;
         self.oldest = self.oldest.into_iter().chain(other.oldest).min();
@@ -100,6 +104,10 @@ async fn count(store: &Store, now: i64) -> Result<Figures, Error> {
         depth.scheduled = row.get::<i64>("waiting")? - depth.due;
         depth.oldest = if depth.due > 0 { Some(row.get("oldest")?) } else { None };
     }
+    let blocked = "SELECT queue, count(*) AS blocked FROM jobs_blocked GROUP BY queue";
+    for row in snapshot.fetch_all(blocked, args![]).await? {
+        figures.entry(row.get("queue")?).or_default().blocked = row.get("blocked")?;
+    }
     for row in snapshot.fetch_all("SELECT queue, ended FROM jobs_lease", args![]).await? {
         let running = row.get::<String>("ended")?.bytes().filter(|mark| *mark == lease::RUNNING).count();
         figures.entry(row.get("queue")?).or_default().running += i64::try_from(running).unwrap_or(i64::MAX);
@@ -130,7 +138,7 @@ mod tests {
     use quintet_testkit::{FakeClock, databases};
 
     use super::*;
-    use crate::{NewJob, RemoteOutcome, RemoteWorker, Wanted};
+    use crate::{After, NewJob, NewWorkflow, RemoteOutcome, RemoteWorker, Wanted};
 
     async fn put(store: &Store, clock: &FakeClock, job: NewJob) {
         let mut tx = store.begin().await.unwrap();
@@ -150,6 +158,11 @@ mod tests {
             }
             put(store, &clock, NewJob::new("k", &()).run_at(later)).await;
             put(store, &clock, NewJob::new("k", &()).queue("later").run_at(later)).await;
+            let one = || NewJob::new("k", &()).queue("later").run_at(later);
+            let flow = NewWorkflow::new("n").job("a", one(), &[]).job("b", one(), &[After::success("a")]);
+            let mut tx = store.begin().await.unwrap();
+            crate::enqueue_workflow(&mut tx, &clock, flow).await.unwrap();
+            tx.commit().await.unwrap();
             let (policies, kinds) = (crate::Policies::default(), ["k".to_owned()]);
             let hold = Duration::from_mins(1);
             let wanted = Wanted { queue: "default", kinds: &kinds, limit: 2, hold };
@@ -160,8 +173,9 @@ mod tests {
 
             let first = read(store, &clock).await.unwrap();
             let due_since = Some(clock.now_micros() - 30_000_000);
-            let default = Depth { due: 1, scheduled: 1, running: 1, discarded: 1, oldest: due_since };
-            let later = Depth { scheduled: 1, ..Depth::default() };
+            let default =
+                Depth { due: 1, scheduled: 1, blocked: 0, running: 1, discarded: 1, oldest: due_since };
+            let later = Depth { scheduled: 2, blocked: 1, ..Depth::default() };
             let expected = Figures::from([("default".to_owned(), default), ("later".to_owned(), later)]);
             assert_eq!(first, expected, "{}", database.name);
 

@@ -24,6 +24,8 @@ mod schedules;
 mod storage;
 #[path = "queue/unique.rs"]
 mod unique;
+#[path = "queue/workflow_cancels.rs"]
+mod workflow_cancels;
 #[path = "queue/workflows.rs"]
 mod workflows;
 

@@ -53,6 +53,7 @@ fn show(queue: &str, depth: Depth, now: i64) {
     let states = [
         ("due", depth.due),
         ("scheduled", depth.scheduled),
+        ("blocked", depth.blocked),
         ("running", depth.running),
         ("discarded", depth.discarded),
     ];
@@ -102,7 +103,8 @@ mod tests {
     fn depth_age_and_taken_slots_are_what_a_scrape_shows() {
         let recorder = PrometheusBuilder::new().build_recorder();
         let shown = metrics::with_local_recorder(&recorder, || {
-            let depth = Depth { due: 2, discarded: 3, oldest: Some(1_500_000), ..Depth::default() };
+            let depth =
+                Depth { due: 2, blocked: 4, discarded: 3, oldest: Some(1_500_000), ..Depth::default() };
             show("default", depth, 4_000_000);
             let taken = slots("default", 16);
             let _busy = Busy::enter(&taken);
@@ -111,6 +113,7 @@ mod tests {
         });
         for line in [
             r#"quintet_jobs_depth{queue="default",state="due"} 2"#,
+            r#"quintet_jobs_depth{queue="default",state="blocked"} 4"#,
             r#"quintet_jobs_depth{queue="default",state="running"} 0"#,
             r#"quintet_jobs_depth{queue="default",state="discarded"} 3"#,
             r#"quintet_jobs_oldest_due_seconds{queue="default"} 2.5"#,

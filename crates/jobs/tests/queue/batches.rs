@@ -9,12 +9,12 @@ use quintet_jobs::{
     State, Wanted, Worker, acknowledge, batch, batches, cancel, enqueue, enqueue_many, lookup, open_batch,
     redrive, seal_batch, search,
 };
-use quintet_store::{Store, args};
+use quintet_store::{Dialect, Store, args};
 use quintet_testkit::{FakeClock, databases};
 use quintet_types::JobId;
 use serde_json::json;
 
-use super::{Ledger, worker};
+use super::{Ledger, until, worker};
 
 /// Opens a batch with all callbacks and these jobs in it.
 async fn open(store: &Store, clock: &FakeClock, scripts: &[&str]) -> (BatchId, Vec<JobId>) {
@@ -199,5 +199,36 @@ async fn a_job_keeps_its_batch_through_retries_and_a_repeated_end_counts_once() 
         }
         assert_eq!(seen(store, id).await.completed, 1, "{}", database.name);
         assert_eq!(lookup(store, claimed.jobs[0].id()).await.unwrap().unwrap().state, State::Completed);
+    }
+}
+
+/// On SQLite there is one writer, and nothing to hold up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_adds_jobs_holds_up_the_seal_and_no_end() {
+    for database in databases().await {
+        let (store, clock) = (&database.store, FakeClock::default());
+        if store.dialect() == Dialect::Sqlite {
+            continue;
+        }
+        store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
+        let (id, _) = open(store, &clock, &["ok"]).await;
+        let mut adding = store.begin().await.unwrap();
+        enqueue(&mut adding, &clock, NewJob::new("scripted", &"ok").batch(id)).await.unwrap();
+        // It would wait for ever if it had to.
+        worker(store, clock.shared(), &Ledger::default()).run_until_idle().await.unwrap();
+        assert_eq!(seen(store, id).await.completed, 1, "{}", database.name);
+        let (sealer, sealers_clock) = (store.clone(), clock.clone());
+        let sealing =
+            tokio::task::JoinSet::from_iter([async move { seal(&sealer, &sealers_clock, id).await }]);
+        until("the seal waits for the addition", async || {
+            let sql = "SELECT count(*) AS n FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            store.fetch_one(sql, args![]).await.unwrap().get::<i64>("n").unwrap() > 0
+        })
+        .await;
+        adding.commit().await.unwrap();
+        assert_eq!(sealing.join_all().await, [true]);
+        let view = seen(store, id).await;
+        assert_eq!((view.jobs, view.open), (2, 1), "{}: the addition was waited for", database.name);
     }
 }

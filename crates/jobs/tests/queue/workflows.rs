@@ -8,24 +8,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quintet_jobs::{
-    After, Cancelled, EnqueuedWorkflow, Error, Filter, Handler, HandlerError, Job, NewJob, NewWorkflow,
-    Policies, RemoteOutcome, RemoteWorker, Settings, State, Wanted, Worker, WorkflowCancelled, WorkflowError,
-    WorkflowState, acknowledge, cancel, cancel_workflow, claim, enqueue_workflow, lookup, redrive,
-    redrive_dead, remote_dependencies, search, workflow, workflows,
+    After, EnqueuedWorkflow, Error, Filter, Handler, HandlerError, Job, NewJob, NewWorkflow, Policies,
+    RemoteOutcome, RemoteWorker, Settings, State, Wanted, Worker, WorkflowError, WorkflowState, acknowledge,
+    claim, enqueue_workflow, lookup, redrive, redrive_dead, remote_dependencies, search, workflow, workflows,
 };
 use quintet_store::{Store, args};
 use quintet_testkit::{FakeClock, databases};
-use quintet_types::SystemClock;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use super::{Ledger, quick, until, worker};
+use super::{Ledger, worker};
 
-fn job(script: &str) -> NewJob {
+pub(super) fn job(script: &str) -> NewJob {
     NewJob::new("scripted", &script).max_attempts(1)
 }
 
-async fn put(store: &Store, clock: &FakeClock, workflow: NewWorkflow) -> EnqueuedWorkflow {
+pub(super) async fn put(store: &Store, clock: &FakeClock, workflow: NewWorkflow) -> EnqueuedWorkflow {
     let mut tx = store.begin().await.unwrap();
     let enqueued = enqueue_workflow(&mut tx, clock, workflow).await.unwrap();
     tx.commit().await.unwrap();
@@ -33,7 +30,7 @@ async fn put(store: &Store, clock: &FakeClock, workflow: NewWorkflow) -> Enqueue
 }
 
 /// The states of a workflow's jobs by their names.
-async fn states(store: &Store, of: &EnqueuedWorkflow) -> BTreeMap<String, State> {
+pub(super) async fn states(store: &Store, of: &EnqueuedWorkflow) -> BTreeMap<String, State> {
     let view = workflow(store, of.id).await.unwrap().unwrap();
     let states: BTreeMap<String, State> =
         view.graph.iter().map(|job| (job.name.clone(), job.state)).collect();
@@ -44,7 +41,7 @@ async fn states(store: &Store, of: &EnqueuedWorkflow) -> BTreeMap<String, State>
     states
 }
 
-fn are(expected: &[(&str, State)]) -> BTreeMap<String, State> {
+pub(super) fn are(expected: &[(&str, State)]) -> BTreeMap<String, State> {
     expected.iter().map(|(name, state)| ((*name).to_owned(), *state)).collect()
 }
 
@@ -217,71 +214,6 @@ async fn a_redriven_job_waits_for_a_dependency_that_failed_too() {
 }
 
 #[tokio::test]
-async fn a_workflow_is_cancelled_with_what_waits_is_blocked_and_runs() {
-    for database in databases().await {
-        let (store, clock) = (&database.store, FakeClock::default());
-        store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
-        let flow = NewWorkflow::new("unwanted")
-            .job("runs", NewJob::new("remote", &()), &[])
-            .job("waits", job("ok"), &[])
-            .job("blocked", job("ok"), &[After::end("waits")])
-            .job("after", job("ok"), &[After::end("runs"), After::success("blocked")]);
-        let flow = put(store, &clock, flow).await;
-        let (policies, remote, kinds) = (Policies::default(), RemoteWorker::new("w"), ["remote".to_owned()]);
-        let wanted = Wanted { queue: "default", kinds: &kinds, limit: 1, hold: Duration::from_mins(1) };
-        let claimed = claim(store, &clock, &policies, &remote, wanted).await.unwrap().unwrap();
-        let done = cancel_workflow(store, &clock, flow.id).await.unwrap();
-        assert_eq!(done, Some(WorkflowCancelled { cancelled: 3, cancelling: 1 }), "{}", database.name);
-        let asked = quintet_jobs::extend(store, &remote, &claimed.lease).await.unwrap();
-        assert_eq!(asked, Some(vec![flow.jobs["runs"]]), "{}", database.name);
-        let ended = [(flow.jobs["runs"], RemoteOutcome::Cancelled)];
-        acknowledge(store, &clock, &policies, &remote, &claimed.lease, &ended).await.unwrap();
-        assert!(
-            states(store, &flow).await.values().all(|state| *state == State::Cancelled),
-            "{}",
-            database.name
-        );
-        let view = workflow(store, flow.id).await.unwrap().unwrap();
-        assert_eq!((view.state, view.open), (WorkflowState::Failed, 0), "{}", database.name);
-        let never = NewWorkflow::new("never").job("a", job("ok"), &[]);
-        let mut tx = store.begin().await.unwrap();
-        let never = enqueue_workflow(&mut tx, &clock, never).await.unwrap();
-        drop(tx);
-        assert_eq!(cancel_workflow(store, &clock, never.id).await.unwrap(), None);
-    }
-}
-
-#[tokio::test]
-async fn a_blocked_job_that_somebody_cancels_takes_its_dependants_with_it() {
-    for database in databases().await {
-        let (store, clock) = (&database.store, FakeClock::default());
-        store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
-        let flow = NewWorkflow::new("cut")
-            .job("a", job("ok"), &[])
-            .job("b", job("ok"), &[After::success("a")])
-            .job("c", job("ok"), &[After::success("b")]);
-        let flow = put(store, &clock, flow).await;
-        assert_eq!(
-            cancel(store, &clock, flow.jobs["b"]).await.unwrap(),
-            Cancelled::Done,
-            "{}",
-            database.name
-        );
-        worker(store, clock.shared(), &Ledger::default()).run_until_idle().await.unwrap();
-        let cut = [("a", State::Completed), ("b", State::Cancelled), ("c", State::Cancelled)];
-        assert_eq!(states(store, &flow).await, are(&cut), "{}", database.name);
-        // What somebody cancelled comes back when somebody wants it back, and so does what was cancelled for it.
-        assert!(redrive(store, &clock, flow.jobs["b"]).await.unwrap());
-        worker(store, clock.shared(), &Ledger::default()).run_until_idle().await.unwrap();
-        assert!(
-            states(store, &flow).await.values().all(|state| *state == State::Completed),
-            "{}",
-            database.name
-        );
-    }
-}
-
-#[tokio::test]
 async fn a_workflow_that_cannot_be_is_refused_and_leaves_nothing() {
     for database in databases().await {
         let (store, clock) = (&database.store, FakeClock::default());
@@ -365,6 +297,8 @@ async fn of_ends_at_the_same_time_one_releases_the_job_that_waits_for_all() {
         let (policies, kinds) = (Arc::new(Policies::default()), ["remote".to_owned()]);
         let mut acknowledging = tokio::task::JoinSet::new();
         for name in &names {
+            let whole = lookup(store, flow.jobs["whole"]).await.unwrap().unwrap();
+            assert_eq!(whole.state, State::Blocked, "{}", database.name);
             let remote = RemoteWorker::new(name);
             let wanted = Wanted { queue: "default", kinds: &kinds, limit: 1, hold: Duration::from_mins(1) };
             let claimed = claim(store, &clock, &policies, &remote, wanted).await.unwrap().unwrap();
@@ -380,36 +314,5 @@ async fn of_ends_at_the_same_time_one_releases_the_job_that_waits_for_all() {
         worker(store, clock.shared(), &ledger).run_until_idle().await.unwrap();
         assert_eq!(ledger.runs().len(), 1, "{}", database.name);
         assert_eq!(workflow(store, flow.id).await.unwrap().unwrap().state, WorkflowState::Succeeded);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_is_blocked_again_after_it_was_cancelled_is_taken_out() {
-    for database in databases().await {
-        let (store, clock) = (&database.store, FakeClock::default());
-        store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
-        let flow = NewWorkflow::new("cut").job("a", NewJob::new("nobody-runs-this", &()), &[]).job(
-            "b",
-            job("ok"),
-            &[After::success("a")],
-        );
-        let flow = put(store, &clock, flow).await;
-        // As it stands when a redrive comes between looking for the job and the request.
-        let mut tx = store.begin().await.unwrap();
-        let sql = "INSERT INTO jobs_cancel VALUES ($1, $2)";
-        tx.execute(sql, args![flow.jobs["b"], SystemClock::shared().now()]).await.unwrap();
-        tx.commit().await.unwrap();
-        let stop = CancellationToken::new();
-        let any = Arc::new(Worker::new(store.clone(), SystemClock::shared(), quick("any"), Vec::new()));
-        let running = tokio::task::JoinSet::from_iter([any.run(stop.clone())]);
-        let b = flow.jobs["b"];
-        until("it is cancelled", async || lookup(store, b).await.unwrap().unwrap().state == State::Cancelled)
-            .await;
-        stop.cancel();
-        for result in running.join_all().await {
-            result.unwrap();
-        }
-        let cut = [("a", State::Ready), ("b", State::Cancelled)];
-        assert_eq!(states(store, &flow).await, are(&cut), "{}", database.name);
     }
 }
