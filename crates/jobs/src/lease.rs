@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quintet_store::{Sql, Store, Tx, args};
-use quintet_types::time::micros;
+use quintet_types::time::{from_micros, micros};
 use quintet_types::{JobId, Timestamp};
 
 use crate::batch;
@@ -268,7 +268,7 @@ pub(crate) async fn rescue(
         .enumerate()
         .filter(|(_, (_, mark))| *mark != RECORDED)
         .map(|(position, (record, mark))| {
-            let outcome = rescued_outcome(&record, mark, policies, now);
+            let outcome = rescued_outcome(&record, mark, policies);
             (Job::new(record, Arc::clone(&id), position), outcome)
         })
         .collect();
@@ -280,13 +280,14 @@ pub(crate) async fn rescue(
     Ok(ended.len())
 }
 
-fn rescued_outcome(record: &Record, mark: u8, policies: &Policies, now: Timestamp) -> Outcome {
+fn rescued_outcome(record: &Record, mark: u8, policies: &Policies) -> Outcome {
     let error = "the worker stopped while running it".to_owned();
     if mark == COMPLETED {
         Outcome::Completed
     } else if record.attempt >= policies.max_attempts(&record.kind, record.max_attempts) {
         Outcome::Discarded { error }
     } else {
-        Outcome::Again { at: now, error: Some(error), counts: true }
+        // Due as it was: by the clock of a rescuer that is ahead, it would not be for all others.
+        Outcome::Again { at: from_micros(record.run_at), error: Some(error), counts: true }
     }
 }

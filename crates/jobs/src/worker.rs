@@ -369,13 +369,13 @@ impl Worker {
 struct GiveBack {
     job: Option<crate::Job>,
     ended: mpsc::Sender<Ended>,
-    now: quintet_types::Timestamp,
 }
 
 impl Drop for GiveBack {
     fn drop(&mut self) {
         if let Some(job) = self.job.take() {
-            let outcome = Outcome::Again { at: self.now, error: None, counts: false };
+            let at = quintet_types::time::from_micros(job.record.run_at);
+            let outcome = Outcome::Again { at, error: None, counts: false };
             // A full channel only means that the lease runs out instead.
             let _ = self.ended.try_send(Ended { job, outcome });
         }
@@ -389,7 +389,7 @@ impl Worker {
         ended: mpsc::Sender<Ended>,
         slot: (tokio::sync::OwnedSemaphorePermit, gauges::Busy),
     ) {
-        let mut guard = GiveBack { job: Some(job.clone()), ended: ended.clone(), now: self.clock.now() };
+        let mut guard = GiveBack { job: Some(job.clone()), ended: ended.clone() };
         let outcome = self.run_job(&job).await;
         guard.job = None;
         drop(slot);
