@@ -10,6 +10,7 @@ mod client;
 mod cores;
 mod figures;
 mod handshakes;
+mod http3;
 mod idle;
 mod judge;
 mod latency;
@@ -29,7 +30,7 @@ use serde_json::{Map, Value, json};
 use self::certificate::Certificate;
 use self::client::{Client, KeyExchange};
 use self::cores::Cores;
-use self::figures::Figures;
+use self::figures::{Absent, Figures};
 use self::latency::Rate;
 use self::load::{Generator, Load, Timing};
 pub(crate) use self::plan::Choice;
@@ -51,7 +52,7 @@ pub(crate) fn measure(choice: &Choice) -> anyhow::Result<Report> {
     let upstream = Upstream::start()?;
     let suite = Suite {
         client: Client::new(certificate.der.clone(), KeyExchange::X25519)?,
-        generator: Generator::new(directory.path(), &upstream)?,
+        generator: Generator::new(directory.path(), &certificate, &upstream)?,
         certificate: &certificate,
         directory: directory.path(),
         cores: &cores,
@@ -85,6 +86,7 @@ impl Suite<'_> {
         for case in self.plan.cases() {
             let figures = match case {
                 Case::TlsSmallLogged => self.throughput(case, &logging)?,
+                Case::H3Small => self.http3(report)?,
                 Case::Idle => self.idle()?,
                 Case::SlowReaders => self.slow_readers()?,
                 Case::Handshakes => self.handshakes(&silent)?,
@@ -108,6 +110,7 @@ impl Suite<'_> {
             certificate: self.certificate,
             upstream: self.generator.upstream.address,
             access_log,
+            http3: false,
             cores: self.cores,
         }
     }
@@ -123,17 +126,14 @@ impl Suite<'_> {
         for proxy in self.plan.proxies() {
             versions.insert(proxy.name().to_owned(), Value::String(proxy.version()?));
         }
-        let configs = |running: &[Running]| -> Map<String, Value> {
-            running.iter().map(|it| (it.proxy.name().to_owned(), it.config.clone().into())).collect()
-        };
         for (name, version) in &versions {
             println!("{name}: {}", version.as_str().unwrap_or_default());
         }
         report.setup("versions", Value::Object(versions));
         report.setup("cores", json!(self.cores));
         report.setup("plan", self.plan.json());
-        report.setup("configurations", Value::Object(configs(silent)));
-        report.setup("configurations_with_access_log", Value::Object(configs(logging)));
+        report.setup("configurations", Value::Object(configurations(silent)));
+        report.setup("configurations_with_access_log", Value::Object(configurations(logging)));
         Ok(())
     }
 
@@ -143,6 +143,22 @@ impl Suite<'_> {
         Figures::interleave(case.name(), case.what(), &all, self.plan.rounds, |running| {
             Ok(self.passed(running, load)?.sample())
         })
+    }
+
+    /// By proxies of their own: where HTTP/3 is spoken each answer over TLS says so (`Alt-Svc`).
+    fn http3(&self, report: &mut Report) -> anyhow::Result<Figures> {
+        let directory = self.directory.join("http3");
+        let setting = Setting { http3: true, ..self.setting(&directory, AccessLog::Off) };
+        let (mut able, mut absent) = (Vec::new(), Vec::<Absent>::new());
+        for &proxy in self.plan.proxies() {
+            match proxy.lacks_http3(&setting)? {
+                Some(why) => absent.push((proxy, why)),
+                None => able.push(proxy),
+            }
+        }
+        let running = proxy::start_all(&able, &setting, &self.client)?;
+        report.setup("configurations_with_http3", Value::Object(configurations(&running)));
+        Ok(self.throughput(Case::H3Small, &running)?.without(absent))
     }
 
     fn passed(&self, running: &Running, load: Load) -> anyhow::Result<load::Passed> {
@@ -226,4 +242,9 @@ impl Suite<'_> {
         };
         measured.or(now.as_ref()).and_then(|figures| figures.least(among, FIGURE)).context("no proxy runs")
     }
+}
+
+/// The text of each one's configuration.
+fn configurations(running: &[Running]) -> Map<String, Value> {
+    running.iter().map(|it| (it.proxy.name().to_owned(), it.config.clone().into())).collect()
 }

@@ -32,31 +32,40 @@ pub(super) enum KeyExchange {
     X25519MlKem768,
 }
 
+/// What a client offers in its handshakes.
+pub(super) fn tls(
+    certificate: CertificateDer<'static>,
+    exchange: KeyExchange,
+    application: &[u8],
+) -> anyhow::Result<ClientConfig> {
+    let group: &'static dyn SupportedKxGroup = match exchange {
+        KeyExchange::X25519 => aws_lc_rs::kx_group::X25519,
+        KeyExchange::X25519MlKem768 => aws_lc_rs::kx_group::X25519MLKEM768,
+    };
+    let provider = CryptoProvider {
+        cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
+        kx_groups: vec![group],
+        ..aws_lc_rs::default_provider()
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).context("trust the bench's certificate")?;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .context("choose TLS 1.3")?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![application.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
 /// Makes connections that trust one certificate.
 #[derive(Debug, Clone)]
 pub(super) struct Client(Arc<ClientConfig>);
 
 impl Client {
     pub(super) fn new(certificate: CertificateDer<'static>, exchange: KeyExchange) -> anyhow::Result<Self> {
-        let group: &'static dyn SupportedKxGroup = match exchange {
-            KeyExchange::X25519 => aws_lc_rs::kx_group::X25519,
-            KeyExchange::X25519MlKem768 => aws_lc_rs::kx_group::X25519MLKEM768,
-        };
-        let provider = CryptoProvider {
-            cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
-            kx_groups: vec![group],
-            ..aws_lc_rs::default_provider()
-        };
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate).context("trust the bench's certificate")?;
-        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .context("choose TLS 1.3")?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::disabled();
-        Ok(Self(Arc::new(config)))
+        Ok(Self(Arc::new(tls(certificate, exchange, b"http/1.1")?)))
     }
 
     /// Connects and completes the handshake.

@@ -41,7 +41,11 @@ pub(super) struct Figures {
     case: String,
     what: String,
     rows: Vec<Row>,
+    absent: Vec<Absent>,
 }
+
+/// A proxy that has no part in a case, and why.
+pub(super) type Absent = (Proxy, &'static str);
 
 impl Figures {
     /// Measures every proxy once a round. Each second round goes the other way (A B C, C B A, …), so that a
@@ -64,7 +68,18 @@ impl Figures {
             }
         }
         let rows = running.iter().zip(samples).map(|(it, samples)| Row::of(it.proxy, &samples)).collect();
-        Ok(Self { case: case.to_owned(), what: what.to_owned(), rows })
+        Ok(Self { case: case.to_owned(), what: what.to_owned(), rows, absent: Vec::new() })
+    }
+
+    /// Records who has no part in it.
+    pub(super) fn without(mut self, absent: Vec<Absent>) -> Self {
+        self.absent = absent;
+        self
+    }
+
+    /// Why a proxy has no figures.
+    pub(super) fn absence(&self, proxy: Proxy) -> Option<&'static str> {
+        self.absent.iter().find(|(absent, _)| *absent == proxy).map(|(_, why)| *why)
     }
 
     /// Whether these are the figures of this case.
@@ -94,7 +109,15 @@ impl Figures {
                 (row.proxy.name().to_owned(), Value::Object(values))
             })
             .collect();
-        json!({ "case": self.case, "what": self.what, "proxies": proxies, "ours_to_peer": self.ratios() })
+        let absent: Map<String, Value> =
+            self.absent.iter().map(|(proxy, why)| (proxy.name().to_owned(), json!(why))).collect();
+        json!({
+            "case": self.case,
+            "what": self.what,
+            "proxies": proxies,
+            "absent": absent,
+            "ours_to_peer": self.ratios(),
+        })
     }
 
     fn ratios(&self) -> Map<String, Value> {
@@ -124,6 +147,9 @@ impl Figures {
         for name in names {
             let cells: Vec<String> = self.rows.iter().map(|row| format!("{:>24}", row.cell(name))).collect();
             lines.push(format!("  {name:<26}{}", cells.concat()));
+        }
+        for (proxy, why) in &self.absent {
+            lines.push(format!("  {} NOT MEASURED: {why}", proxy.name()));
         }
         lines.join("\n")
     }
@@ -176,6 +202,7 @@ mod tests {
                 row(Proxy::Nginx, [22.0, 20.0, 90.0]),
                 row(Proxy::Haproxy, [5.5, 5.5, 5.5]),
             ],
+            absent: vec![(Proxy::Caddy, "has no such thing")],
         }
     }
 
@@ -196,6 +223,15 @@ mod tests {
         assert_eq!(json.pointer("/ours_to_peer/nginx/cpu_us"), Some(&json!(0.5)));
         assert_eq!(json.pointer("/ours_to_peer/haproxy/cpu_us"), Some(&json!(2.0)));
         assert_eq!(json.pointer("/proxies/nginx/cpu_us/rounds/2"), Some(&json!(90.0)));
+    }
+
+    #[test]
+    fn who_has_no_part_is_named_with_the_reason() {
+        let figures = figures();
+        assert_eq!(figures.absence(Proxy::Caddy), Some("has no such thing"));
+        assert_eq!(figures.absence(Proxy::Nginx), None);
+        assert_eq!(figures.json().pointer("/absent/caddy"), Some(&json!("has no such thing")));
+        assert!(figures.table().ends_with("caddy NOT MEASURED: has no such thing"));
     }
 
     #[test]

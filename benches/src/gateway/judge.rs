@@ -23,6 +23,11 @@ pub(super) fn judge(all: &[Figures], report: &mut Report) {
             1.0,
         );
     }
+    report.at_most_or(
+        "CPU per HTTP/3 request, small body, ours to Caddy",
+        find(Case::H3Small).ratio(CPU, &[Proxy::Caddy]),
+        1.0,
+    );
     report.at_least_or(
         "TLS handshakes per CPU second, ours to nginx",
         find(Case::Handshakes).ratio(HANDSHAKES, &[Proxy::Nginx]),
@@ -52,7 +57,10 @@ struct Found<'a>(Option<&'a Figures>);
 impl Found<'_> {
     fn ours(&self, figure: &str) -> Result<f64, String> {
         let figures = self.0.ok_or("the case was not run")?;
-        figures.median(Proxy::Ours, figure).ok_or_else(|| format!("this run has no {figure} of the gateway"))
+        figures.median(Proxy::Ours, figure).ok_or_else(|| match figures.absence(Proxy::Ours) {
+            Some(why) => why.to_owned(),
+            None => format!("this run has no {figure} of the gateway"),
+        })
     }
 
     fn ratio(&self, figure: &str, peers: &[Proxy]) -> Result<f64, String> {
@@ -73,7 +81,7 @@ mod tests {
         judge(&[], &mut report);
         let json = serde_json::to_value(&report).unwrap();
         let bars = json["bars"].as_array().unwrap();
-        assert_eq!(bars.len(), 7);
+        assert_eq!(bars.len(), 8);
         assert!(bars.iter().all(|bar| bar["met"] == false && bar["reason"] == "the case was not run"));
     }
 }

@@ -1,4 +1,4 @@
-//! Closed-loop load from wrk and h2load, and a window cut out of the middle of it.
+//! Closed-loop load from wrk, h2load and a generator of our own for HTTP/3, and a window cut out of the middle of it.
 //!
 //! The generators count from their first connection to their last answer; a window must not hold the
 //! handshakes before it. So requests are counted where they arrive, at the upstream, over the same time as
@@ -6,21 +6,25 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use quinn::ClientConfig;
+use quinn::crypto::rustls::QuicClientConfig;
 
-use super::client::HOST;
+use super::certificate::Certificate;
+use super::client::{self, HOST, KeyExchange};
 use super::figures::Sample;
+use super::http3;
 use super::proxy::Running;
 use super::upstream::Upstream;
 use crate::usage::{self, Cpu};
 
 /// Kept connections of an HTTP/1.1 load.
 const H1_CONNECTIONS: u32 = 64;
-/// Connections of an HTTP/2 load, and streams at a time on each.
-const H2_CONNECTIONS: u32 = 8;
-const H2_STREAMS: u32 = 16;
+/// Connections of a load over HTTP/2 or HTTP/3, and streams at a time on each.
+const MULTIPLEXED: (u32, u32) = (8, 16);
 
 /// The version and the transport of the client's side; the upstream's is always plain HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,7 @@ pub(super) enum Protocol {
     PlainHttp1,
     TlsHttp1,
     TlsHttp2,
+    Http3,
 }
 
 /// A load.
@@ -58,17 +63,30 @@ pub(super) struct Passed {
 pub(super) struct Generator<'a> {
     pub(super) upstream: &'a Upstream,
     openssl: PathBuf,
+    quic: ClientConfig,
+}
+
+/// A load on its way.
+enum Begun {
+    Program(Child),
+    Http3(http3::Run),
 }
 
 impl<'a> Generator<'a> {
     /// Writes the settings of the generators' TLS into `directory`: as in [`super::client`], the same key
     /// exchange and cipher suite for every proxy.
-    pub(super) fn new(directory: &Path, upstream: &'a Upstream) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        directory: &Path,
+        certificate: &Certificate,
+        upstream: &'a Upstream,
+    ) -> anyhow::Result<Self> {
         let openssl = directory.join("openssl.cnf");
         let text = "openssl_conf = library\n[library]\nssl_conf = tls\n[tls]\nsystem_default = offered\n\
                     [offered]\nMinProtocol = TLSv1.3\nCiphersuites = TLS_AES_128_GCM_SHA256\nGroups = X25519\n";
         std::fs::write(&openssl, text).with_context(|| format!("write {}", openssl.display()))?;
-        Ok(Self { upstream, openssl })
+        let tls = client::tls(certificate.der.clone(), KeyExchange::X25519, b"h3")?;
+        let quic = QuicClientConfig::try_from(tls).context("offer TLS over QUIC")?;
+        Ok(Self { upstream, openssl, quic: ClientConfig::new(Arc::new(quic)) })
     }
 
     /// Runs a load and `during` in its window.
@@ -79,27 +97,24 @@ impl<'a> Generator<'a> {
         timing: Timing,
         during: impl FnOnce(&[u32], Duration) -> anyhow::Result<T>,
     ) -> anyhow::Result<(Passed, T)> {
-        let child = self.begin(running, load, timing)?;
+        let generator = self.begin(running, load, timing)?;
         std::thread::sleep(timing.warm_up);
         let pids = usage::family(running.pid());
         let (begun, cpu, served) = (Instant::now(), usage::cpu(&pids)?, self.upstream.served());
         let made = during(&pids, timing.window);
         let (elapsed, cpu) = (begun.elapsed(), usage::cpu(&pids)?.since(cpu));
         let served = self.upstream.served() - served;
-        let failed = end(child, load)?;
+        let failed = end(generator, load)?;
         ensure!(served > 0, "no request passed {} in {elapsed:?}", running.proxy.name());
         #[expect(clippy::cast_precision_loss, reason = "requests of seconds, far below 2^52")]
         let requests = served as f64;
         Ok((Passed { requests, cpu, elapsed, failed }, made?))
     }
 
-    fn begin(&self, running: &Running, load: Load, timing: Timing) -> anyhow::Result<Child> {
+    fn begin(&self, running: &Running, load: Load, timing: Timing) -> anyhow::Result<Begun> {
         // Both take whole seconds; the load must outlast its window.
         let seconds = (timing.warm_up + timing.window + Duration::from_millis(300)).as_secs() + 1;
-        let (scheme, port) = match load.protocol {
-            Protocol::PlainHttp1 => ("http", running.http),
-            Protocol::TlsHttp1 | Protocol::TlsHttp2 => ("https", running.https),
-        };
+        let (connections, streams) = MULTIPLEXED;
         let mut command = match load.protocol {
             Protocol::PlainHttp1 | Protocol::TlsHttp1 => {
                 let mut wrk = Command::new("wrk");
@@ -108,10 +123,18 @@ impl<'a> Generator<'a> {
             }
             Protocol::TlsHttp2 => {
                 let mut h2load = Command::new("h2load");
-                h2load.args(["-t1", &format!("-c{H2_CONNECTIONS}"), &format!("-m{H2_STREAMS}")]);
+                h2load.args(["-t1", &format!("-c{connections}"), &format!("-m{streams}")]);
                 h2load.arg(format!("-D{seconds}"));
                 h2load
             }
+            Protocol::Http3 => {
+                return http3::Run::start(self.quic.clone(), MULTIPLEXED, running.https, load.path)
+                    .map(Begun::Http3);
+            }
+        };
+        let (scheme, port) = match load.protocol {
+            Protocol::PlainHttp1 => ("http", running.http),
+            _ => ("https", running.https),
         };
         command
             .arg(format!("{scheme}://{HOST}:{port}{}", load.path))
@@ -120,19 +143,25 @@ impl<'a> Generator<'a> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
+            .map(Begun::Program)
             .context("start the load generator")
     }
 }
 
 /// Waits for the generator; how many of its requests failed.
-fn end(child: Child, load: Load) -> anyhow::Result<f64> {
+#[expect(clippy::cast_precision_loss, reason = "requests of seconds, far below 2^52")]
+fn end(begun: Begun, load: Load) -> anyhow::Result<f64> {
+    let child = match begun {
+        Begun::Program(child) => child,
+        Begun::Http3(run) => return Ok(run.end()? as f64),
+    };
     let output = child.wait_with_output().context("wait for the load generator")?;
     let said = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the load generator failed: {said}{complaint}");
     let failed = match load.protocol {
         Protocol::PlainHttp1 | Protocol::TlsHttp1 => wrk_failures(&said),
-        Protocol::TlsHttp2 => h2load_failures(&said),
+        _ => h2load_failures(&said),
     };
     failed.with_context(|| format!("cannot read what the load generator said: {said}{complaint}"))
 }

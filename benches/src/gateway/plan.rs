@@ -31,6 +31,7 @@ pub(super) enum Case {
     TlsLarge,
     TlsSmallLogged,
     H2Small,
+    H3Small,
     Handshakes,
     Syscalls,
     Latency,
@@ -40,13 +41,14 @@ pub(super) enum Case {
 
 impl Case {
     /// In this order; the latency wants to know what [`Self::TlsSmall`] found.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::PlainSmall,
         Self::PlainLarge,
         Self::TlsSmall,
         Self::TlsLarge,
         Self::TlsSmallLogged,
         Self::H2Small,
+        Self::H3Small,
         Self::Handshakes,
         Self::Syscalls,
         Self::Latency,
@@ -62,6 +64,7 @@ impl Case {
             Self::TlsLarge => "tls-large",
             Self::TlsSmallLogged => "tls-small-logged",
             Self::H2Small => "h2-small",
+            Self::H3Small => "h3-small",
             Self::Handshakes => "handshakes",
             Self::Syscalls => "syscalls",
             Self::Latency => "latency",
@@ -78,6 +81,7 @@ impl Case {
             Self::TlsLarge => "HTTP/1.1 keep-alive over TLS 1.3, 64 connections, 64 KB body",
             Self::TlsSmallLogged => "as tls-small, with an access log written to a file",
             Self::H2Small => "HTTP/2 over TLS 1.3 to HTTP/1.1, 8 connections of 16 streams, 50-byte body",
+            Self::H3Small => "HTTP/3 to HTTP/1.1, 8 connections of 16 streams, 50-byte body",
             Self::Handshakes => "full TLS 1.3 handshakes, X25519 and ECDSA P-256, never resumed",
             Self::Syscalls => "system calls in tls-small",
             Self::Latency => "open loop over TLS 1.3 at half of the slowest peer's most",
@@ -91,6 +95,7 @@ impl Case {
         let protocol = match self {
             Self::PlainSmall | Self::PlainLarge => Protocol::PlainHttp1,
             Self::H2Small => Protocol::TlsHttp2,
+            Self::H3Small => Protocol::Http3,
             _ => Protocol::TlsHttp1,
         };
         let path = match self {
@@ -165,7 +170,7 @@ impl Plan {
         for case in &self.cases {
             match case {
                 Case::H2Small => tools.push(tools::H2LOAD),
-                Case::Handshakes | Case::Idle | Case::SlowReaders => {}
+                Case::H3Small | Case::Handshakes | Case::Idle | Case::SlowReaders => {}
                 Case::Syscalls => tools.extend([tools::WRK, tools::PERF]),
                 _ => tools.push(tools::WRK),
             }

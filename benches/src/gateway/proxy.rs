@@ -68,6 +68,8 @@ pub(super) struct Setting<'a> {
     pub(super) certificate: &'a Certificate,
     pub(super) upstream: SocketAddr,
     pub(super) access_log: AccessLog,
+    /// Whether HTTP/3 is spoken as well, by those that can.
+    pub(super) http3: bool,
     pub(super) cores: &'a Cores,
 }
 
@@ -106,6 +108,16 @@ impl Proxy {
             Self::Haproxy => Some(Tool { program: "haproxy", package: "haproxy" }),
             Self::Caddy => Some(Tool { program: "caddy", package: "caddy" }),
         }
+    }
+
+    /// Why it does not speak HTTP/3, unless it does.
+    pub(super) fn lacks_http3(self, setting: &Setting<'_>) -> anyhow::Result<Option<&'static str>> {
+        Ok(match self {
+            Self::Ours => (!ours::has_http3(setting)?).then_some("this build has no HTTP/3"),
+            Self::Nginx => Some("Debian's nginx 1.22 has no QUIC"),
+            Self::Haproxy => Some("Debian's HAProxy 2.6 is built without QUIC"),
+            Self::Caddy => None,
+        })
     }
 
     pub(super) fn version(self) -> anyhow::Result<String> {
@@ -209,8 +221,7 @@ pub(super) fn start_all(
     setting: &Setting<'_>,
     client: &Client,
 ) -> anyhow::Result<Vec<Running>> {
-    std::fs::create_dir_all(setting.directory)
-        .with_context(|| format!("create {}", setting.directory.display()))?;
+    make(setting.directory)?;
     proxies.iter().map(|&proxy| Running::start(proxy, setting, client)).collect()
 }
 
@@ -220,6 +231,10 @@ fn free_port() -> anyhow::Result<u16> {
         std::net::TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?.local_addr()?.port();
     ensure!(port != 0, "the kernel gave port 0");
     Ok(port)
+}
+
+fn make(directory: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {

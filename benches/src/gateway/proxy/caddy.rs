@@ -31,6 +31,7 @@ pub(super) fn launch(setting: &Setting<'_>, ports: Ports) -> anyhow::Result<Laun
 
 fn config(setting: &Setting<'_>, ports: Ports) -> String {
     let directory = setting.directory.display();
+    let protocols = if setting.http3 { "h1 h2 h3" } else { "h1 h2" };
     let log = match setting.access_log {
         AccessLog::Off => String::new(),
         AccessLog::File => format!(
@@ -45,7 +46,7 @@ fn config(setting: &Setting<'_>, ports: Ports) -> String {
         level ERROR
     }}
     servers {{
-        protocols h1 h2
+        protocols {protocols}
         timeouts {{
             idle 10m
         }}

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use super::{AccessLog, Launch, Ports, Setting, write};
+use super::{AccessLog, Launch, Ports, Setting, make, write};
 
 fn program() -> anyhow::Result<PathBuf> {
     let path = e2e::fleet::bin_dir()?.join("edge-gateway");
@@ -16,6 +16,19 @@ fn program() -> anyhow::Result<PathBuf> {
 pub(super) fn version() -> anyhow::Result<String> {
     let output = Command::new(program()?).arg("--version").output().context("run edge-gateway --version")?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Whether this build takes a configuration with HTTP/3.
+pub(super) fn has_http3(setting: &Setting<'_>) -> anyhow::Result<bool> {
+    make(setting.directory)?;
+    let path = setting.directory.join("with-http3.toml");
+    // Checked, not run: the ports do not matter.
+    write(&path, &config(&Setting { http3: true, ..*setting }, Ports { https: 443, http: 80 }))?;
+    let output = Command::new(program()?).arg("--check-config").arg("--config").arg(&path).output();
+    let output = output.context("run edge-gateway --check-config")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() || said.contains("listen.http3"), "edge-gateway --check-config: {said}");
+    Ok(output.status.success())
 }
 
 pub(super) fn launch(setting: &Setting<'_>, ports: Ports) -> anyhow::Result<Launch> {
@@ -53,6 +66,7 @@ https = "127.0.0.1:{https}"
 http = "127.0.0.1:{http}"
 http_mode = "proxy"
 workers = 1
+http3 = {http3}
 
 [[certificates]]
 cert = "{certificate}"
@@ -79,6 +93,7 @@ keep_alive_timeout_ms = 600000
 "#,
         directory = setting.directory.display(),
         https = ports.https,
+        http3 = setting.http3,
         http = ports.http,
         certificate = setting.certificate.chain.display(),
         key = setting.certificate.key.display(),
