@@ -6,6 +6,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod check;
 mod detach;
 mod dist;
@@ -39,6 +40,8 @@ enum Task {
     Dist(dist::Options),
     /// Measure what the README claims and write the figures as JSON.
     Bench(bench::Options),
+    /// Break things under load and hold the job queue to what it promised.
+    Chaos(chaos::Options),
     /// Write the reference of the configuration from the code.
     Docs(docs::Options),
     /// Run the fuzz targets, from their seeds, for some seconds each.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Dist(options) => dist::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Chaos(options) => chaos::run(&options),
         Task::Docs(options) => docs::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Child(options) => process::become_child(&options),

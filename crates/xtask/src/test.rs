@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use self::postgres::Server;
 use self::runner::Tally;
 use crate::build::{self, CONSOLE};
-use crate::{check, dist, policy, process, workspace};
+use crate::{chaos, check, dist, policy, process, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -44,8 +44,8 @@ enum When {
     Always,
     /// Not with `--quick`.
     Slow,
-    /// Only when `--only` names it: building what ships a second time takes as long as all else together, and the
-    /// suites of others are fetched and need what no distribution has.
+    /// Only when `--only` names it: building what ships a second time takes as long as all else together, the suites of
+    /// others are fetched and need what no distribution has, and chaos takes its time.
     Named,
 }
 
@@ -70,6 +70,11 @@ const GROUPS: &[Group] = &[
     Group { name: "story", when: When::Slow, run: story },
     Group { name: "browser", when: When::Slow, run: browser },
     Group { name: "reproducible", when: When::Named, run: |_| dist::reproducible() },
+    Group {
+        name: "chaos",
+        when: When::Named,
+        run: |bench| chaos::run(&chaos::Options::short(bench.binaries()?)),
+    },
     Group { name: "suites", when: When::Named, run: suites::run },
 ];
 

@@ -10,7 +10,7 @@ mod demo;
 pub(crate) mod layout;
 mod load;
 mod ports;
-mod secrets;
+pub(crate) mod secrets;
 mod status;
 pub(crate) mod supervisor;
 

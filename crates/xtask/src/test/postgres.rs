@@ -108,7 +108,7 @@ impl Drop for Server {
 }
 
 /// The directory of the newest installed server's programs.
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let versions = debian.filter_map(|entry| {
         let version: u32 = entry.file_name().to_str()?.parse().ok()?;
@@ -123,7 +123,7 @@ pub(crate) fn is_installed() -> bool {
     programs().is_some()
 }
 
-fn as_server(program: &Path) -> anyhow::Result<Command> {
+pub(crate) fn as_server(program: &Path) -> anyhow::Result<Command> {
     if !process::is_root() {
         return Ok(Command::new(program));
     }
@@ -137,7 +137,7 @@ fn as_server(program: &Path) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-fn give_to_server(directory: &Path) -> anyhow::Result<()> {
+pub(crate) fn give_to_server(directory: &Path) -> anyhow::Result<()> {
     if !process::is_root() {
         return Ok(());
     }
@@ -169,7 +169,7 @@ fn certificate(directory: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     ))
 }
 
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
     Ok(probe.local_addr()?.port())
 }
