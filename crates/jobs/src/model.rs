@@ -7,9 +7,9 @@
 //! how long the counter stood still; a clock that is wrong makes a rescue early, which is a step like any other.
 //!
 //! Promised in every reachable state: a job is in the queue, in one valid lease or in the history, and nowhere twice; only
-//! the newest claim of a job can end it, and once; what its handler's transaction completed is completed, once; nobody's
-//! job is cancelled whom nobody asked to cancel. And from every reachable state, if from then on nothing goes wrong, every
-//! job ends.
+//! the newest claim of a job can end it, and once, or write a checkpoint; what its handler's transaction completed is
+//! completed, once; no job is cancelled that nobody asked to cancel. And from every reachable state, if from then on
+//! nothing goes wrong, every job ends.
 
 mod explore;
 mod replay;
@@ -21,10 +21,13 @@ const WORKERS: usize = 2;
 const MAX_ATTEMPTS: u8 = 2;
 
 /// Faults of the protocol, each of which the exploration must find.
+#[expect(clippy::struct_excessive_bools, reason = "faults that can be planted independently of each other")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Planted {
     /// An acknowledgement does not ask whether its lease is still there.
     unfenced: bool,
+    /// Nor does a checkpoint.
+    unfenced_checkpoint: bool,
     /// A worker keeps every lease in its name alive, and not only those it knows of.
     beats_by_name: bool,
     /// Cancellations are carried out as they were read, whatever happened since.
@@ -87,6 +90,10 @@ enum Step {
     /// The handler's own transaction completes the job.
     Complete {
         worker: usize,
+        run: Run,
+    },
+    /// A run keeps something for the next one, which only the newest may.
+    Checkpoint {
         run: Run,
     },
     Acknowledge {
@@ -156,7 +163,7 @@ impl State {
                 steps.extend([true, false].map(|answered| Step::Claim { worker, most, answered }));
             }
             for &run in &self.runs[worker] {
-                steps.push(Step::Complete { worker, run });
+                steps.extend([Step::Complete { worker, run }, Step::Checkpoint { run }]);
                 let mut said = vec![Said::Completed, Said::Failed, Said::GivenBack, Said::Discarded];
                 said.extend(Some(Said::Cancelled).filter(|_| self.requests[run.job]));
                 for said in said {
@@ -192,7 +199,7 @@ impl State {
             Step::Acknowledge { said, answered, .. } => !answered || said == Said::GivenBack,
             Step::Rescue { lease } => self.kept_alive(lease, planted),
             Step::Crash { .. } | Step::Cancel { .. } | Step::Request { .. } | Step::Redrive { .. } => true,
-            Step::Complete { .. } | Step::ReadRequests | Step::Settle => false,
+            Step::Complete { .. } | Step::Checkpoint { .. } | Step::ReadRequests | Step::Settle => false,
         }
     }
 
@@ -200,6 +207,12 @@ impl State {
         match step {
             Step::Claim { worker, most, answered } => self.claim(worker, most, answered),
             Step::Complete { run, .. } => self.complete(run),
+            Step::Checkpoint { run } => {
+                let written = planted.unfenced_checkpoint || self.runs_still(run);
+                if written && self.newest[run.job] != Some(run.lease) {
+                    self.broken.get_or_insert("a stale checkpoint was accepted");
+                }
+            }
             Step::Acknowledge { worker, run, said, answered } => {
                 self.acknowledge(run, said, planted);
                 if answered {
@@ -215,9 +228,12 @@ impl State {
             }
             Step::Cancel { job } => {
                 self.asked[job] = true;
-                match self.ready[job].take() {
-                    Some(attempt) => self.finish(job, attempt, Said::Cancelled),
-                    None => self.requests[job] |= self.history[job].is_none(),
+                if let Some(attempt) = self.ready[job].take() {
+                    self.finish(job, attempt, Said::Cancelled);
+                } else {
+                    // What its handler's transaction completed has ended for an operator.
+                    let mut places = self.leases.values().filter_map(|lease| lease.places.get(&job));
+                    self.requests[job] |= places.any(|place| place.mark == Mark::Running);
                 }
             }
             Step::Request { job } => (self.asked[job], self.requests[job]) = (true, true),
@@ -257,7 +273,12 @@ impl State {
         }
     }
 
-    /// Whether the queue takes it.
+    fn runs_still(&self, run: Run) -> bool {
+        let place = self.leases.get(&run.lease).and_then(|lease| lease.places.get(&run.job));
+        place.is_some_and(|place| place.mark == Mark::Running)
+    }
+
+    /// Whether the queue takes an acknowledgement.
     fn accepts(&self, run: Run, planted: Planted) -> bool {
         let place = self.leases.get(&run.lease).and_then(|lease| lease.places.get(&run.job));
         planted.unfenced || place.is_some_and(|place| place.mark != Mark::Recorded)

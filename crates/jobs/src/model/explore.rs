@@ -141,6 +141,7 @@ fn each_planted_fault_is_found() {
     for (planted, told) in [
         // By a repetition whose first answer was lost: the shortest way to what a fence is for.
         (Planted { unfenced: true, ..Planted::default() }, "a job ended twice"),
+        (Planted { unfenced_checkpoint: true, ..Planted::default() }, "a stale checkpoint was accepted"),
         (Planted { beats_by_name: true, ..Planted::default() }, "a job never ends"),
         (
             Planted { settles_old_readings: true, ..Planted::default() },

@@ -72,6 +72,10 @@ impl<'a> Real<'a> {
                     tx.commit().await.unwrap();
                 }
             }
+            Step::Checkpoint { run } => {
+                let written = self.job(run).save_checkpoint(store, &"so far").await.is_ok();
+                assert_eq!(written, before.runs_still(run), "{step:?} on {before:#?}");
+            }
             Step::Acknowledge { run, said, .. } => {
                 let ended = [Ended { job: self.job(run).clone(), outcome: self.outcome(run, said) }];
                 let lost = lease::acknowledge(store, &ended, &|_| true, now).await.unwrap();
