@@ -4,5 +4,9 @@
 //! which takes longer to begin than most copies of a server take. The allocator is mimalloc everywhere; in static
 //! binaries for `x86_64`, `copy.c` takes the place of musl's `memcpy`, `memmove`, `memcmp` and `bcmp`.
 
+mod allocator;
+
+use self::allocator::Allocator;
+
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
