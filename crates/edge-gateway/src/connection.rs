@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -32,6 +31,7 @@ pub(crate) use self::http2::{CONNECTION_WINDOW, STREAM_WINDOW};
 use crate::client_auth::{ClientCertificate, Verified};
 use crate::client_io::{ClientIo, IoState, Stream};
 use crate::config::Limits;
+use crate::handler::Host;
 use crate::limits::{Account, Share};
 use crate::ticks::Tick;
 use crate::worker::Worker;
@@ -61,8 +61,8 @@ pub(crate) struct ConnectionState {
     /// What the client's certificate was verified by, where its host asks for one.
     pub(crate) verified: OnceCell<Verified>,
     pub(crate) http1: Cell<bool>,
-    /// The last `Host` and the `Forwarded` value made for it: requests of a connection share a host.
-    pub(crate) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    /// That the last request asked for.
+    pub(crate) host: RefCell<Option<Rc<Host>>>,
     exchanges: Cell<u32>,
     /// Requests so far, and those that the client cancelled before their answer.
     begun: Cell<u32>,
@@ -90,7 +90,7 @@ impl ConnectionState {
             sni: RefCell::default(),
             verified: OnceCell::new(),
             http1: Cell::new(true),
-            forwarded: RefCell::default(),
+            host: RefCell::default(),
             exchanges: Cell::new(0),
             begun: Cell::new(0),
             cancelled: Cell::new(0),

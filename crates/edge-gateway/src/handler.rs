@@ -29,7 +29,7 @@ use quintet_http::problem::Problem;
 use self::caching::{Question, Verdict};
 use self::finish::{Extra, finish, stream};
 use self::host::Asked;
-pub(crate) use self::host::host_name;
+pub(crate) use self::host::{Host, host_name};
 use self::limits::{RETRY_AFTER, check_access, no_room, quota_client, take_quota};
 pub(crate) use self::refuse::refuse;
 use self::rewrite::rewrite;
@@ -54,9 +54,11 @@ use crate::{answer, path, trace};
 const GLOBAL_BUCKET: u32 = 0;
 
 /// Answers one request; an upstream's answers before the final one go to `interim`.
+///
+/// The request is in a box because every future on its way would have room for it, twice.
 pub(crate) async fn handle(
     state: Rc<ConnectionState>,
-    request: Request<ClientBody>,
+    request: Box<Request<ClientBody>>,
     interim: Interim,
 ) -> Response<ResponseBody> {
     let started = Instant::now();
@@ -116,7 +118,7 @@ enum Outcome {
 
 async fn process(
     state: &Rc<ConnectionState>,
-    request: Request<ClientBody>,
+    request: Box<Request<ClientBody>>,
     exchange: &mut Exchange,
     extra: &mut Extra,
 ) -> Result<Outcome, Problem> {
@@ -259,7 +261,7 @@ async fn process(
     if let (Some(protocol), Some(client)) = (upgrade, client_upgrade) {
         return Box::pin(upgraded(state, target, request, protocol, client, exchange, extra)).await;
     }
-    let forwarded = forward(worker, &target, request, upload.clone())
+    let forwarded = forward(worker, &target, Box::new(request), upload.clone())
         .await
         .and_then(|forwarded| framing::check_answer(&forwarded.response).map(|()| forwarded));
     extra.read = upload.is_none_or(|upload| upload.phase() == UploadPhase::Complete);

@@ -20,7 +20,6 @@ pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwar
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(crate) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(crate) const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -64,8 +63,8 @@ fn hop_by_hop(name: &str) -> Option<usize> {
     })
 }
 
-/// Removes what belongs to the client's connection, and every inbound claim about who the client is. Returns the
-/// protocol asked for by `Upgrade`.
+/// Removes what belongs to the client's connection, its trace context, and every inbound claim about who the client is.
+/// Returns the protocol asked for by `Upgrade`.
 pub(crate) fn strip_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
     let mut ending = 0u8;
     let mut claims = false;
@@ -82,6 +81,8 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Option<HeaderValue> {
             } else if text.starts_with(IDENTITY_PREFIX) {
                 dropped.push(name.clone());
             }
+        } else if matches!(text, "traceparent" | "tracestate") {
+            dropped.push(name.clone());
         } else if matches!(
             text,
             "forwarded" | "expect" | "proxy-authorization" | "client-cert" | "client-cert-chain"
@@ -124,6 +125,10 @@ fn poses_as_another(name: &str) -> bool {
 
 /// Removes those of [`HOP_BY_HOP`] whose bits are set, and what `Connection` names.
 fn remove_hop_by_hop(headers: &mut HeaderMap, ending: u8) -> Option<HeaderValue> {
+    if ending == 1 && names_nothing(headers) {
+        headers.remove(CONNECTION);
+        return None;
+    }
     let mut wants_upgrade = false;
     if ending & 1 != 0 {
         let mut named: Vec<HeaderName> = Vec::new();
@@ -147,6 +152,16 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, ending: u8) -> Option<HeaderValue>
         }
     }
     upgrade
+}
+
+/// Whether `Connection` says no more than nearly every one does.
+fn names_nothing(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONNECTION).iter();
+    let usual = |value: &HeaderValue| {
+        value.as_bytes().eq_ignore_ascii_case(b"keep-alive")
+            || value.as_bytes().eq_ignore_ascii_case(b"close")
+    };
+    values.next().is_some_and(usual) && values.next().is_none()
 }
 
 /// The protocol asked for, unless it is HTTP again: an upstream that switches to cleartext HTTP/2 would take requests
@@ -257,6 +272,13 @@ mod tests {
         ]);
         strip_request(&mut headers);
         assert_eq!(names(&headers), ["x-other"]);
+    }
+
+    #[test]
+    fn the_trace_context_of_the_client_ends_here() {
+        let mut headers = map(&[("traceparent", "00-1-2-01"), ("tracestate", "a=b"), ("tracer", "stays")]);
+        strip_request(&mut headers);
+        assert_eq!(names(&headers), ["tracer"]);
     }
 
     #[test]

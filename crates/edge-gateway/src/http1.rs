@@ -8,7 +8,7 @@ mod scratch;
 
 pub(crate) use self::chunked::{Chunked, Piece};
 pub(crate) use self::fields::{
-    decimal, has_option, header_map, keeps, write_field, write_fields, write_length,
+    Noticed, decimal, has_option, header_map, keeps, write_field, write_fields, write_length,
 };
 pub(crate) use self::outgoing::{Framing, Outgoing, OutgoingError};
 pub(crate) use self::scratch::{Input, output};

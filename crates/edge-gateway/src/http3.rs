@@ -72,7 +72,8 @@ pub(crate) async fn answer(session: Rc<Session>, send: SendStream, receive: Recv
     let bodiless = request.method() == Method::HEAD;
     let request = request.map(|()| ClientBody::Http3(Box::new(stream)));
     let interim = Interim::queued();
-    let mut handling = pin!(crate::handler::handle(Rc::clone(&session.state), request, interim.clone()));
+    let mut handling =
+        pin!(crate::handler::handle(Rc::clone(&session.state), Box::new(request), interim.clone()));
     let mut handled = None;
     let response = loop {
         let said = poll_fn(|cx| {

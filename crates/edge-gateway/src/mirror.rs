@@ -121,7 +121,7 @@ impl Pending {
             client: self.client,
             interim: Interim::none(),
         };
-        match forward(&self.worker, &target, request, None).await {
+        match forward(&self.worker, &target, Box::new(request), None).await {
             Ok(forwarded) => {
                 metrics.mirror_sent.increment(1);
                 // An answer that takes longer only costs its connection.

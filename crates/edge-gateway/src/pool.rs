@@ -105,14 +105,14 @@ impl Pool {
     }
 
     /// Takes back a connection whose answer has been read, if another request can use it.
-    pub(crate) fn give(&self, address: usize, generation: u32, mut connection: Box<Http1>) {
+    pub(crate) fn give(&self, address: usize, generation: u32, connection: Box<Http1>) {
         let Some(idle) = self.addresses.get(address) else { return };
         let mut idle = idle.borrow_mut();
         // A client's own connections give way to those of clients that came later, which are more likely to be used.
         if connection.client().is_some() && !idle.is_empty() && idle.len() >= self.upstream.max_idle {
             idle.remove(0);
         }
-        if idle.len() < self.upstream.max_idle && connection.is_reusable() {
+        if idle.len() < self.upstream.max_idle && connection.is_done() {
             idle.push(Idle { connection, since: self.ticks.now(), generation });
         }
     }

@@ -76,13 +76,12 @@ impl Forwarded {
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
     target: &Target,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     upload: Option<Rc<Upload>>,
 ) -> Result<Forwarded, Failure> {
-    // In a box: its future has a place for it in each of its parts.
     let request = match &target.pool.upstream.transport {
-        transport if transport.is_http2() => Box::new(http2::request(request, transport.is_secure())?),
-        _ => Box::new(request),
+        transport if transport.is_http2() => http2::request(request, transport.is_secure())?,
+        _ => request,
     };
     match target.retries.hedge_after {
         Some(after) if hedge::can_hedge(&request) => {
@@ -114,7 +113,7 @@ async fn attempts(
         let replay = Replay::of(&request, upload, retries, upstream.transport.is_http2());
         let asked = Instant::now();
         let may_resend = || sends < retries.sends && upstream.may_retry();
-        match send(wire, &mut request, target, upload, &mut deadline).await {
+        match send(wire, &mut request, target, upload, &mut deadline, asked).await {
             Some(Ok(mut response)) => {
                 let waited = asked.elapsed();
                 upstream.answered(endpoint, response.status(), waited, asked);
@@ -177,9 +176,8 @@ async fn attempts(
 struct Deadline(Option<Instant>);
 
 impl Deadline {
-    fn left(&mut self, timeout: Duration) -> Duration {
-        let now = Instant::now();
-        self.0.get_or_insert(now + timeout).saturating_duration_since(now)
+    fn at(&mut self, now: Instant, timeout: Duration) -> Instant {
+        *self.0.get_or_insert(now + timeout)
     }
 
     fn is_over(&self) -> bool {
@@ -260,24 +258,25 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Sends within the time limits. None: no answer in time, or the client paused too long in its upload.
+/// Sends within the time limits, from `now` on. None: no answer in time, or the client paused too long in its upload.
 async fn send(
     wire: Wire,
     request: &mut Request<RequestBody>,
     target: &Target,
     upload: Option<&Upload>,
     deadline: &mut Deadline,
+    now: Instant,
 ) -> Option<Result<Response<AnswerBody>, WireError>> {
     let mut sending = pin!(wire.send(request, &target.interim));
     let running = || upload.is_some_and(|upload| upload.phase() == UploadPhase::Running);
     let received = || upload.map(Upload::received);
-    let mut answer_limit = || {
-        let left = deadline.left(target.timeout);
-        target.retries.per_try.map_or(left, |per_try| per_try.min(left))
+    let mut answer_limit = |now: Instant| {
+        let last = deadline.at(now, target.timeout);
+        target.retries.per_try.map_or(last, |per_try| last.min(now + per_try)).into()
     };
     let (mut was_running, mut seen) = (running(), received());
-    let first = if was_running { target.body_idle } else { answer_limit() };
-    let mut timer = pin!(tokio::time::sleep(first));
+    let first = if was_running { (now + target.body_idle).into() } else { answer_limit(now) };
+    let mut timer = pin!(tokio::time::sleep_until(first));
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = sending.as_mut().poll(cx) {
             return Poll::Ready(Some(outcome));
@@ -285,7 +284,7 @@ async fn send(
         // The upload ends in the poll above: from here on the upstream's time runs.
         if was_running && !running() {
             was_running = false;
-            timer.as_mut().reset(tokio::time::Instant::now() + answer_limit());
+            timer.as_mut().reset(answer_limit(Instant::now()));
         }
         while timer.as_mut().poll(cx).is_ready() {
             if !was_running || received() == seen {

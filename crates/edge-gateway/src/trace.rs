@@ -11,7 +11,7 @@ use tracing::field::Empty;
 use tracing::{Span, info_span};
 
 use crate::gateway::Snapshot;
-use crate::headers::{TRACEPARENT, TRACESTATE};
+use crate::headers::TRACEPARENT;
 use crate::router::Route;
 use crate::worker::Worker;
 
@@ -92,20 +92,15 @@ fn method_name(parts: &Parts) -> &'static str {
     }
 }
 
-/// Replaces the trace context in a request's headers by that of `span`, or by an unsampled one.
+/// Adds the trace context of `span` to a request's headers, or an unsampled one; the client's own has gone from them, whether
+/// it was continued or not.
 pub(crate) fn inject(span: &Span, snapshot: &Snapshot, headers: &mut HeaderMap, worker: &Worker) {
     if span.is_disabled() {
-        // A client's context that arrives here was not continued, so it must not pass either.
-        headers.remove(TRACESTATE);
         if snapshot.traces() {
             headers.insert(TRACEPARENT, unsampled(worker));
-        } else {
-            headers.remove(TRACEPARENT);
         }
         return;
     }
-    headers.remove(TRACEPARENT);
-    headers.remove(TRACESTATE);
     span.in_scope(|| quintet_telemetry::trace::inject(headers));
 }
 

@@ -26,6 +26,9 @@ pub(crate) struct Fields {
     limit: usize,
 }
 
+/// As many headers as most requests have, with those that a proxy adds: a map that grows is built anew.
+const COMMON_HEADERS: usize = 12;
+
 /// A request without its body.
 #[derive(Debug)]
 pub(crate) struct Head {
@@ -40,7 +43,7 @@ impl Fields {
             scheme: None,
             authority: None,
             path: None,
-            headers: HeaderMap::new(),
+            headers: HeaderMap::with_capacity(COMMON_HEADERS),
             any_header: false,
             malformed: false,
             size: 0,

@@ -44,7 +44,7 @@ pub(super) async fn serve(state: &Rc<ConnectionState>, io: ClientIo<Stream>) -> 
         match idle.next(state, &link.0).await {
             Next::Request(head) => {
                 // In a box, which a connection without a request does not hold.
-                match Box::pin(exchange(state, &link.0, *head, interim.clone())).await? {
+                match Box::pin(exchange(state, &link.0, head, interim.clone())).await? {
                     After::Next => {}
                     After::Close => break false,
                     After::Gone => return Ok(()),
@@ -125,7 +125,7 @@ enum After {
 async fn exchange(
     state: &Rc<ConnectionState>,
     link: &Rc<RefCell<Link>>,
-    head: head::Head,
+    head: Box<head::Head>,
     interim: Interim,
 ) -> io::Result<After> {
     let asked = Asked::of(&head);
@@ -133,7 +133,7 @@ async fn exchange(
     let interim = if asked.is_11 { interim } else { Interim::none() };
     interim.renew();
     link.borrow_mut().begin(head.extent, head.expects);
-    let request = head.request.map(|()| ClientBody::Http1(Http1Body::new(Rc::clone(link))));
+    let request = Box::new(head.request.map(|()| ClientBody::Http1(Http1Body::new(Rc::clone(link)))));
     let response = {
         let mut handling = pin!(handler::handle(Rc::clone(state), request, interim.clone()));
         poll_fn(|cx| {

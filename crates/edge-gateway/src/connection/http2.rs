@@ -58,7 +58,8 @@ async fn answer(
 ) -> Response<ResponseBody> {
     let interim = Interim::queued();
     let worker = Rc::clone(&state.worker);
-    let mut answer = pin!(crate::handler::handle(state, request.map(ClientBody::Http2), interim.clone()));
+    let request = Box::new(request.map(ClientBody::Http2));
+    let mut answer = pin!(crate::handler::handle(state, request, interim.clone()));
     let mut answer = poll_fn(|cx| {
         let answered = answer.as_mut().poll(cx);
         while let Some(interim) = interim.take() {

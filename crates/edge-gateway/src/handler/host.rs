@@ -1,7 +1,9 @@
 //! Which host a request is for: exactly one, in one spelling, and the one its TLS connection was made for.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::net::Ipv6Addr;
+use std::rc::Rc;
 
 use http::StatusCode;
 use http::header::{HOST, HeaderValue};
@@ -12,31 +14,66 @@ use quintet_http::problem::Problem;
 use crate::connection::ConnectionState;
 use crate::worker::View;
 
-/// The value of `Host` or `:authority`, which must agree where there are two.
-fn host_of(parts: &Parts) -> Result<HeaderValue, Problem> {
+/// A host that a client asks for. The requests of a connection nearly all ask for the same, so that it is read and
+/// checked once.
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// As the client wrote it. A copy: a request's value is a part of its whole read buffer, which must not stay with the
+    /// connection.
+    value: HeaderValue,
+    text: Box<str>,
+    /// In lower case, without port.
+    name: Box<str>,
+    /// What upstreams are told by `Forwarded` of requests for it.
+    forwarded: OnceCell<HeaderValue>,
+}
+
+impl Host {
+    fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        let value = HeaderValue::from_bytes(bytes).map_err(|_| bad_host())?;
+        let text: Box<str> =
+            value.to_str().ok().filter(|text| is_authority(text)).ok_or_else(bad_host)?.into();
+        let name = host_name(&text).into();
+        Ok(Self { value, text, name, forwarded: OnceCell::new() })
+    }
+
+    pub(super) fn value(&self) -> &HeaderValue {
+        &self.value
+    }
+
+    /// The value of `Forwarded`, which `make` makes of the host once.
+    pub(super) fn forwarded(&self, make: impl FnOnce(&str) -> HeaderValue) -> HeaderValue {
+        self.forwarded.get_or_init(|| make(&self.text)).clone()
+    }
+}
+
+/// The host by `Host` or `:authority`, which must agree where there are two.
+fn host_of(state: &ConnectionState, parts: &Parts) -> Result<Rc<Host>, Problem> {
     let mut headers = parts.headers.get_all(HOST).iter();
     let header = headers.next();
     if headers.next().is_some() {
         return Err(bad_host());
     }
-    match (parts.uri.authority(), header) {
-        (None, Some(header)) => Ok(header.clone()),
-        (Some(authority), None) => HeaderValue::from_str(authority.as_str()).map_err(|_| bad_host()),
+    let bytes = match (parts.uri.authority(), header) {
+        (None, Some(header)) => header.as_bytes(),
+        (Some(authority), None) => authority.as_str().as_bytes(),
         (Some(authority), Some(header))
             if header.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
         {
-            Ok(header.clone())
+            header.as_bytes()
         }
-        _ => Err(bad_host()),
+        _ => return Err(bad_host()),
+    };
+    let mut last = state.host.borrow_mut();
+    match &*last {
+        Some(last) if last.value.as_bytes() == bytes => Ok(Rc::clone(last)),
+        _ => Ok(Rc::clone(last.insert(Rc::new(Host::read(bytes)?)))),
     }
 }
 
 /// What a request asks for, in one spelling.
 pub(super) struct Asked {
-    /// As the client wrote it.
-    pub(super) host: HeaderValue,
-    /// In lower case, without port.
-    pub(super) name: String,
+    pub(super) host: Rc<Host>,
     /// Canonical.
     pub(super) path: String,
 }
@@ -46,18 +83,22 @@ impl Asked {
         if parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP) {
             return Err(Problem::bad_request("scheme_invalid", "the request is for neither https nor http"));
         }
-        let host = host_of(parts)?;
-        let text = host.to_str().ok().filter(|host| is_authority(host)).ok_or_else(bad_host)?;
-        let name = host_name(text).into_owned();
-        check_server_name(state, view, &name)?;
+        let host = host_of(state, parts)?;
+        check_server_name(state, view, &host.name)?;
         let path = crate::path::canonical(parts.uri.path())
             .map_err(|error| Problem::bad_request("path_not_canonical", error.to_string()))?
             .into_owned();
-        Ok(Self { host, name, path })
+        Ok(Self { host, path })
     }
 
+    /// As the client wrote it.
     pub(super) fn host_text(&self) -> &str {
-        self.host.to_str().unwrap_or_default()
+        &self.host.text
+    }
+
+    /// In lower case, without port.
+    pub(super) fn host_name(&self) -> &str {
+        &self.host.name
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn answer(
     }
     let Some(method) = preflight_method(parts) else { return Ok(None) };
     let head = Head {
-        host: &asked.name,
+        host: asked.host_name(),
         path: &asked.path,
         query: parts.uri.query(),
         method: &method,

@@ -41,17 +41,17 @@ pub(super) fn rewrite(
     let headers = &mut parts.headers;
     let upgrade = strip_request(headers);
     strip_cookies(headers, &OWN_COOKIES);
-    if let Some(theirs) = headers.remove(X_REQUEST_ID)
+    // First, because it is nearly always there: a full map would grow for it.
+    headers.insert(HOST, asked.host.value().clone());
+    if let Some(theirs) = headers.insert(X_REQUEST_ID, exchange.request_id().clone())
         && quintet_http::RequestId::parse(theirs.to_str().unwrap_or_default()).is_some()
     {
         headers.insert(X_CLIENT_REQUEST_ID, theirs);
     }
-    headers.insert(X_REQUEST_ID, exchange.request_id().clone());
     headers.insert(X_FORWARDED_FOR, state.client.forwarded_for.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme(state)));
-    headers.insert(FORWARDED, forwarded(state, &asked.host));
-    headers.insert(X_FORWARDED_HOST, asked.host.clone());
-    headers.insert(HOST, asked.host);
+    headers.insert(FORWARDED, asked.host.forwarded(|host| forwarded(state, host)));
+    headers.insert(X_FORWARDED_HOST, asked.host.value().clone());
     if let Some(certificate) = state.client_certificate() {
         certificate.write(headers);
     }
@@ -130,24 +130,15 @@ const fn scheme(state: &ConnectionState) -> &'static str {
     if state.secure { "https" } else { "http" }
 }
 
-/// RFC 7239, made once per connection and host.
-fn forwarded(state: &ConnectionState, host: &HeaderValue) -> HeaderValue {
-    let mut last = state.forwarded.borrow_mut();
-    if let Some((of, value)) = last.as_ref()
-        && of == host
-    {
-        return value.clone();
-    }
+/// RFC 7239.
+fn forwarded(state: &ConnectionState, host: &str) -> HeaderValue {
     let text = format!(
         "for={};host=\"{}\";proto={}",
         state.client.forwarded_node,
-        host.to_str().unwrap_or_default().replace(['"', '\\'], ""),
+        host.replace(['"', '\\'], ""),
         scheme(state)
     );
-    let value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("proto=https"));
-    // A copy: the value of the request is a part of its whole read buffer, which must not stay with the connection.
-    *last = HeaderValue::from_bytes(host.as_bytes()).ok().map(|host| (host, value.clone()));
-    value
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("proto=https"))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(super) fn find<'v>(
     extra: &mut Extra,
 ) -> Result<(usize, &'v Route), Problem> {
     let head = Head {
-        host: &asked.name,
+        host: asked.host_name(),
         path: &asked.path,
         query: parts.uri.query(),
         method: &parts.method,

@@ -2,22 +2,54 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONNECTION, HeaderName, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, TE, TRANSFER_ENCODING};
 
 use super::Malformed;
 
-/// The fields that were found in `input`, whose bytes their values share.
-pub(crate) fn header_map(fields: &[httparse::Header<'_>], input: &Bytes) -> Result<HeaderMap, Malformed> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+/// Which fields a head has that say something of its connection or its end. Most have one or two of them; to look for each in
+/// the map would cost more than to notice them as they come.
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each field")]
+pub(crate) struct Noticed {
+    pub(crate) connection: bool,
+    pub(crate) content_length: bool,
+    pub(crate) transfer_encoding: bool,
+    pub(crate) te: bool,
+    pub(crate) expect: bool,
+}
+
+impl Noticed {
+    fn notice(&mut self, name: &HeaderName) {
+        match *name {
+            CONNECTION => self.connection = true,
+            CONTENT_LENGTH => self.content_length = true,
+            TRANSFER_ENCODING => self.transfer_encoding = true,
+            TE => self.te = true,
+            EXPECT => self.expect = true,
+            _ => {}
+        }
+    }
+}
+
+/// The fields that were found in `input`, whose bytes their values share. `added`: as many as the gateway adds; a map that
+/// grows is built anew, twice for a small request.
+pub(crate) fn header_map(
+    fields: &[httparse::Header<'_>],
+    input: &Bytes,
+    added: usize,
+) -> Result<(HeaderMap, Noticed), Malformed> {
+    let mut headers = HeaderMap::with_capacity(fields.len() + added);
+    let mut noticed = Noticed::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_maybe_shared(input.slice_ref(field.value));
         let (Ok(name), Ok(value)) = (name, value) else {
             return Err(Malformed("one of its headers is malformed"));
         };
+        noticed.notice(&name);
         headers.append(name, value);
     }
-    Ok(headers)
+    Ok((headers, noticed))
 }
 
 /// Only digits: a sign or a blank means something else to others.
@@ -35,8 +67,8 @@ pub(crate) fn has_option(headers: &HeaderMap, name: &HeaderName, option: &str) -
 }
 
 /// Whether the sender of a message keeps the connection open behind it (RFC 9112 section 9.3).
-pub(crate) fn keeps(headers: &HeaderMap, is_11: bool) -> bool {
-    if !headers.contains_key(CONNECTION) {
+pub(crate) fn keeps(headers: &HeaderMap, noticed: Noticed, is_11: bool) -> bool {
+    if !noticed.connection {
         return is_11;
     }
     !has_option(headers, &CONNECTION, "close") && (is_11 || has_option(headers, &CONNECTION, "keep-alive"))

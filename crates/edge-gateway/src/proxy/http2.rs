@@ -10,9 +10,9 @@ use crate::body::RequestBody;
 /// Moves `Host` to `:authority`. gRPC servers want to be told that trailers arrive (`TE`), which ended with the
 /// client's connection.
 pub(super) fn request(
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     secure: bool,
-) -> Result<Request<RequestBody>, Failure> {
+) -> Result<Box<Request<RequestBody>>, Failure> {
     let host = request.headers_mut().remove(HOST);
     let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let mut uri = http::uri::Parts::default();

@@ -90,14 +90,19 @@ impl Http1 {
         self.client.as_deref()
     }
 
-    /// Whether another request can be sent, after looking for a close by the peer.
-    pub(crate) fn is_reusable(&mut self) -> bool {
+    /// Whether another request may follow as far as is known.
+    pub(crate) fn is_done(&self) -> bool {
         let idle = match self.answer {
             Answer::None => true,
             Answer::Complete => self.keeps,
             _ => false,
         };
-        idle && self.sending.is_complete() && self.input.bytes.is_empty() && self.is_silent()
+        idle && self.sending.is_complete() && self.input.bytes.is_empty()
+    }
+
+    /// Whether another request can be sent, after looking for a close by the peer.
+    pub(crate) fn is_reusable(&mut self) -> bool {
+        self.is_done() && self.is_silent()
     }
 
     /// Whether there is nothing to read, not even the end.

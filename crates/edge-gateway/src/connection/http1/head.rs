@@ -11,10 +11,12 @@ use http::{Method, Request, Uri, Version};
 use httparse::{Error, Header, ParserConfig, Status};
 
 use crate::config::Limits;
-use crate::http1::{decimal, has_option, header_map, keeps};
+use crate::http1::{Noticed, decimal, has_option, header_map, keeps};
 
 /// Headers whose places are on the stack.
 const PLACES: usize = 100;
+/// `X-Request-Id`, `Forwarded` and three of `X-Forwarded-…`.
+const ADDED: usize = 5;
 /// Empty lines before a request that are passed over (RFC 9112 section 2.2).
 const MAX_BLANK: u8 = 8;
 /// Bytes of the longest target that a [`Uri`] holds.
@@ -175,11 +177,12 @@ fn read(input: &Bytes, length: usize, parsed: &httparse::Request<'_, '_>) -> Res
     if !ends_in_crlf(input, length, parsed.headers) {
         return Err(refused(&request, Refusal::BareLineFeed));
     }
-    let headers = header_map(parsed.headers, input);
-    let mut headers = headers.map_err(|error| refused(&request, Refusal::Malformed(error.0)))?;
-    let extent = extent(&mut headers, is_11).map_err(|refusal| refused(&request, refusal))?;
-    let (keeps, expects) = (keeps(&headers, is_11), is_11 && expects(&headers));
-    let trailers = is_11 && headers.contains_key(TE) && has_option(&headers, &TE, "trailers");
+    let headers = header_map(parsed.headers, input, ADDED);
+    let (mut headers, noticed) = headers.map_err(|error| refused(&request, Refusal::Malformed(error.0)))?;
+    let extent = extent(&mut headers, noticed, is_11).map_err(|refusal| refused(&request, refusal))?;
+    let keeps = keeps(&headers, noticed, is_11);
+    let expects = is_11 && noticed.expect && expects(&headers);
+    let trailers = is_11 && noticed.te && has_option(&headers, &TE, "trailers");
     *request.headers_mut() = headers;
     Ok(Head { request, length, extent, keeps, expects, trailers })
 }
@@ -203,7 +206,10 @@ fn ends_in_crlf(input: &[u8], length: usize, headers: &[Header<'_>]) -> bool {
     before(length, b"\r\n\r\n") && headers.iter().all(|header| before(place(header.name), b"\r\n"))
 }
 
-fn extent(headers: &mut HeaderMap, is_11: bool) -> Result<Extent, Refusal> {
+fn extent(headers: &mut HeaderMap, noticed: Noticed, is_11: bool) -> Result<Extent, Refusal> {
+    if !noticed.content_length && !noticed.transfer_encoding {
+        return Ok(Extent::None);
+    }
     let lengths = headers.get_all(CONTENT_LENGTH);
     let mut length = None;
     let mut lines = 0;
@@ -216,7 +222,7 @@ fn extent(headers: &mut HeaderMap, is_11: bool) -> Result<Extent, Refusal> {
         }
         length = Some(number);
     }
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if noticed.transfer_encoding {
         // A likely attempt to smuggle a request (RFC 9112 section 6.1).
         if length.is_some() {
             return Err(Refusal::TwoFramings);

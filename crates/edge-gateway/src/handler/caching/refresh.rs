@@ -30,7 +30,7 @@ pub(in crate::handler) fn refresh(
 }
 
 async fn fetch(worker: &Rc<Worker>, target: Target, request: Request<RequestBody>, mut way: Box<Way>) {
-    let forwarded = match forward(worker, &target, request, None).await {
+    let forwarded = match forward(worker, &target, Box::new(request), None).await {
         Ok(forwarded) => forwarded,
         Err(failure) => {
             let upstream = &target.pool.upstream.name;

@@ -8,10 +8,12 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as _;
 
 use crate::body::RequestBody;
-use crate::http1::{Framing, Malformed, decimal, header_map, keeps, write_field, write_length};
+use crate::http1::{Framing, Malformed, Noticed, decimal, header_map, keeps, write_field, write_length};
 
 /// As many headers as an answer may have.
 const MAX_HEADERS: usize = 100;
+/// `X-Request-Id` on the way to the client, and `Strict-Transport-Security` in the place of `Connection`.
+const ADDED: usize = 1;
 
 /// An answer's head.
 #[derive(Debug)]
@@ -78,9 +80,10 @@ pub(super) fn parse(input: &Bytes, bodiless: bool) -> Result<Option<Head>, Malfo
     };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(Malformed("its status is no number of three digits"))?;
-    let headers = header_map(parsed.headers, input)?;
-    let extent = extent(status, &headers, bodiless, parsed.version == Some(1))?;
-    let keeps = keeps(&headers, parsed.version == Some(1))
+    let is_11 = parsed.version == Some(1);
+    let (headers, noticed) = header_map(parsed.headers, input, ADDED)?;
+    let extent = extent(status, &headers, noticed, bodiless, is_11)?;
+    let keeps = keeps(&headers, noticed, is_11)
         && extent != Extent::UntilClose
         && status != StatusCode::SWITCHING_PROTOCOLS;
     let mut response = Response::new(());
@@ -89,18 +92,26 @@ pub(super) fn parse(input: &Bytes, bodiless: bool) -> Result<Option<Head>, Malfo
     Ok(Some(Head { response, length, extent, keeps }))
 }
 
-fn extent(status: StatusCode, headers: &HeaderMap, bodiless: bool, is_11: bool) -> Result<Extent, Malformed> {
+fn extent(
+    status: StatusCode,
+    headers: &HeaderMap,
+    noticed: Noticed,
+    bodiless: bool,
+    is_11: bool,
+) -> Result<Extent, Malformed> {
     let without = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || bodiless;
     if without {
         return Ok(Extent::None);
     }
-    if let Some(encoding) = headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+    if noticed.transfer_encoding {
+        let encoding = headers.get_all(TRANSFER_ENCODING).iter().next_back();
         if !is_11 {
             return Err(Malformed("Transfer-Encoding in an answer of HTTP/1.0"));
         }
-        let last = encoding.as_bytes().rsplit(|byte| *byte == b',').next().unwrap_or_default();
+        let last = encoding.and_then(|encoding| encoding.as_bytes().rsplit(|byte| *byte == b',').next());
+        let last = last.unwrap_or_default();
         let chunked = last.trim_ascii().eq_ignore_ascii_case(b"chunked");
         return Ok(if chunked { Extent::Chunked } else { Extent::UntilClose });
     }
