@@ -34,6 +34,8 @@ pkgsStatic.rustPlatform.buildRustPackage {
     "--package"
     binary
   ]) binaries;
+  # As `cargo xtask dist` builds it.
+  buildFeatures = [ "edge-gateway/http3" ];
 
   # The tests need PostgreSQL, Chromium and a network of their own: `cargo xtask test` runs them.
   doCheck = false;

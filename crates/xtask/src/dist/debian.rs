@@ -13,7 +13,7 @@ use super::Build;
 use crate::{process, workspace};
 
 const SUITE: &str = "forky";
-const PACKAGES: &str = "rustc,cargo,rust-src,musl-tools,musl-dev,ca-certificates,gcc,g++,make,pkg-config";
+const PACKAGES: &str = "rustc,cargo,rust-src,musl-tools,musl-dev,lld,ca-certificates,gcc,g++,make,pkg-config";
 const UNWINDER: &str = "/usr/local/lib/quintet-musl";
 const ENTER: &str = include_str!("enter.sh");
 const MAKE_UNWINDER: &str = include_str!("unwinder.sh");
@@ -34,7 +34,7 @@ impl Root {
         if !process::is_root() {
             bail!(
                 "the static build needs either a musl target (`rustup target add {}-unknown-linux-musl` and the \
-                 package musl-tools) or root, to make a Debian root with its own compiler",
+                 packages musl-tools and lld) or root, to make a Debian root with its own compiler",
                 std::env::consts::ARCH
             );
         }
@@ -80,7 +80,7 @@ impl Root {
         let flags = format!(
             "-Ctarget-feature=+crt-static -Clink-self-contained=no {} -L{UNWINDER} \
              --remap-path-prefix=/build=/quintet",
-            super::RELATIVE_RELOCATIONS
+            super::LINK_ARGUMENTS
         );
         std::fs::create_dir_all(&build.target)
             .with_context(|| format!("create {}", build.target.display()))?;
