@@ -6,9 +6,12 @@
 //! Everything between them is bounded: a queue claims no more than its free slots, and ended runs
 //! wait in a bounded channel.
 
+mod acknowledge;
 mod control;
 mod gauges;
 mod held;
+mod pace;
+mod queue;
 mod run;
 mod upkeep;
 
@@ -18,24 +21,20 @@ use std::time::Duration;
 
 use quintet_store::Store;
 use quintet_types::SharedClock;
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::acknowledge::{ACKNOWLEDGERS, Ends, MOST_UNACKNOWLEDGED};
 use crate::claim::{self, Claimant};
 use crate::cron::Schedule;
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::lease::{self, CHANNEL, Ended, Outcome};
+use crate::lease::{self, CHANNEL, Ended};
 use crate::policy::{Policies, Policy};
 
 pub(crate) use run::finished;
 
-/// Ended runs acknowledged in one transaction.
-const ACKNOWLEDGE_BATCH: usize = 1_000;
-/// Acknowledgements under way at the same time: while one waits for the disk the next is written.
-const ACKNOWLEDGERS: usize = 2;
 /// Jobs claimed in one transaction, however many slots are free.
 const CLAIM_BATCH: usize = 1_000;
 
@@ -98,6 +97,8 @@ pub struct Worker {
     instance: String,
     handlers: HashMap<&'static str, Arc<dyn Handler>>,
     kinds: Vec<String>,
+    /// Whether any of its kinds has limits.
+    limited: bool,
     running: control::Running,
     held: held::Held,
     policies: Arc<Policies>,
@@ -123,7 +124,7 @@ impl Worker {
     ) -> Self {
         let random = quintet_types::id::encode(quintet_types::id::draw_from_system());
         let instance = format!("{}.{random}", settings.name);
-        let kinds = handlers.iter().map(|handler| handler.kind().to_owned()).collect();
+        let kinds: Vec<String> = handlers.iter().map(|handler| handler.kind().to_owned()).collect();
         for handler in &handlers {
             for queue in &settings.queues {
                 // A counter that first appears at one hides its first event from `rate`.
@@ -132,6 +133,7 @@ impl Worker {
         }
         let policies = Arc::new(Policies::new(&handlers, &settings.policies));
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
+        let limited = kinds.iter().any(|kind| policies.limits(kind).is_some());
         Self {
             store,
             clock,
@@ -139,6 +141,7 @@ impl Worker {
             instance,
             handlers,
             kinds,
+            limited,
             running: control::Running::default(),
             held: held::Held::default(),
             policies,
@@ -149,7 +152,7 @@ impl Worker {
     /// Runs jobs until `shutdown`, then lets running ones end (up to the drain time) and puts the
     /// rest back.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) -> Result<(), Error> {
-        let (ended, to_acknowledge) = mpsc::channel(2 * ACKNOWLEDGERS * ACKNOWLEDGE_BATCH);
+        let (ended, to_acknowledge) = mpsc::channel(MOST_UNACKNOWLEDGED);
         let announced = self.announce.subscribe();
         // Upkeep outlives the queues: leases are kept alive until the last run is acknowledged.
         let upkeep_stop = CancellationToken::new();
@@ -162,7 +165,7 @@ impl Worker {
         upkeep.spawn(Arc::clone(&self).prune_history(upkeep_stop.clone()));
         upkeep.spawn(Arc::clone(&self).show_depth(shutdown.clone()));
         let acknowledger = TaskTracker::new();
-        let to_acknowledge = Arc::new(Mutex::new(to_acknowledge));
+        let to_acknowledge = Arc::new(Mutex::new(Ends::new(to_acknowledge)));
         for _ in 0..ACKNOWLEDGERS {
             acknowledger.spawn(Arc::clone(&self).acknowledge_all(Arc::clone(&to_acknowledge)));
         }
@@ -228,116 +231,9 @@ impl Worker {
         claim::claim(claimant, &self.policies, &self.kinds, limit).await
     }
 
-    async fn serve_queue(
-        self: Arc<Self>,
-        queue: QueueSettings,
-        ended: mpsc::Sender<Ended>,
-        mut announced: watch::Receiver<()>,
-        shutdown: CancellationToken,
-    ) {
-        let slots = Arc::new(Semaphore::new(queue.concurrency.max(1)));
-        let busy = gauges::slots(&queue.name, queue.concurrency.max(1));
-        let mut runs = JoinSet::new();
-        while !shutdown.is_cancelled() {
-            while runs.try_join_next().is_some() {}
-            // Marked as seen before the claim: a job enqueued during it wakes the next turn.
-            announced.borrow_and_update();
-            let claimed = tokio::select! {
-                claimed = self.claim_into_free_slots(&queue.name, &slots) => claimed,
-                () = shutdown.cancelled() => break,
-            };
-            match claimed {
-                Ok(jobs) if jobs.is_empty() => {
-                    tokio::select! {
-                        _ = tokio::time::timeout(self.settings.poll, announced.changed()) => {}
-                        () = shutdown.cancelled() => {}
-                    }
-                }
-                Ok(jobs) => {
-                    for (job, slot) in jobs {
-                        let (worker, ended) = (Arc::clone(&self), ended.clone());
-                        let busy = gauges::Busy::enter(&busy);
-                        runs.spawn(async move { worker.run_and_report(job, ended, (slot, busy)).await });
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        queue = queue.name,
-                        error = &error as &dyn std::error::Error,
-                        "cannot claim jobs"
-                    );
-                    tokio::select! {
-                        () = tokio::time::sleep(self.settings.poll) => {}
-                        () = shutdown.cancelled() => {}
-                    }
-                }
-            }
-        }
-        // Runs that do not end in time give their job back themselves when they see their deadline.
-        let _ =
-            tokio::time::timeout(self.settings.drain, async { while runs.join_next().await.is_some() {} })
-                .await;
-        runs.shutdown().await;
-    }
-
-    /// Waits for a free slot and claims as many jobs as there are free slots.
-    async fn claim_into_free_slots(
-        &self,
-        queue: &str,
-        slots: &Arc<Semaphore>,
-    ) -> Result<Vec<(crate::Job, tokio::sync::OwnedSemaphorePermit)>, Error> {
-        // The semaphore is never closed.
-        let Ok(first) = Arc::clone(slots).acquire_owned().await else { return Ok(Vec::new()) };
-        let mut permits = vec![first];
-        while permits.len() < CLAIM_BATCH
-            && let Ok(permit) = Arc::clone(slots).try_acquire_owned()
-        {
-            permits.push(permit);
-        }
-        let jobs = self.claim(queue, permits.len()).await?;
-        self.held.begin(&jobs);
-        Ok(jobs.into_iter().zip(permits).collect())
-    }
-
-    async fn acknowledge_all(self: Arc<Self>, ended: Arc<Mutex<mpsc::Receiver<Ended>>>) {
-        let mut batch = Vec::with_capacity(ACKNOWLEDGE_BATCH);
-        while ended.lock().await.recv_many(&mut batch, ACKNOWLEDGE_BATCH).await > 0 {
-            self.acknowledge(&batch).await;
-            batch.clear();
-        }
-    }
-
     /// Whether the history keeps completed jobs of this kind at all.
     fn keeps_completed(&self, kind: &str) -> bool {
         !self.policies.keep_completed(kind).unwrap_or(self.settings.keep_completed).is_zero()
-    }
-
-    /// Writes a batch down, trying until it succeeds: giving up would run the jobs again.
-    async fn acknowledge(&self, batch: &[Ended]) {
-        let mut delay = Duration::from_millis(50);
-        loop {
-            match lease::acknowledge(&self.store, batch, &|kind| self.keeps_completed(kind), self.clock.now())
-                .await
-            {
-                Ok(lost) => {
-                    self.held.end(batch);
-                    for job in lost {
-                        tracing::warn!(job.id = %job, "a job ended after its lease was lost; it runs again elsewhere");
-                        metrics::counter!("quintet_jobs_lost_leases_total").increment(1);
-                    }
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        jobs = batch.len(),
-                        error = &error as &dyn std::error::Error,
-                        "cannot acknowledge jobs, trying again"
-                    );
-                    tokio::time::sleep(delay).await;
-                    delay = (delay * 2).min(Duration::from_secs(2));
-                }
-            }
-        }
     }
 
     async fn follow_writes(self: Arc<Self>, stop: CancellationToken) {
@@ -362,38 +258,5 @@ impl Worker {
                 () = stop.cancelled() => {}
             }
         }
-    }
-}
-
-/// Sends a job back when its run is dropped before it ended (the drain deadline passed).
-struct GiveBack {
-    job: Option<crate::Job>,
-    ended: mpsc::Sender<Ended>,
-}
-
-impl Drop for GiveBack {
-    fn drop(&mut self) {
-        if let Some(job) = self.job.take() {
-            let at = quintet_types::time::from_micros(job.record.run_at);
-            let outcome = Outcome::Again { at, error: None, counts: false };
-            // A full channel only means that the lease runs out instead.
-            let _ = self.ended.try_send(Ended { job, outcome });
-        }
-    }
-}
-
-impl Worker {
-    async fn run_and_report(
-        &self,
-        job: crate::Job,
-        ended: mpsc::Sender<Ended>,
-        slot: (tokio::sync::OwnedSemaphorePermit, gauges::Busy),
-    ) {
-        let mut guard = GiveBack { job: Some(job.clone()), ended: ended.clone() };
-        let outcome = self.run_job(&job).await;
-        guard.job = None;
-        drop(slot);
-        // The receiver lives until every sender is gone.
-        let _ = ended.send(Ended { job, outcome }).await;
     }
 }
