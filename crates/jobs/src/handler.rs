@@ -41,6 +41,10 @@ pub enum HandlerError {
     /// It can never succeed: make it a dead letter now.
     #[error("{0:#}")]
     Discard(BoxError),
+    /// The database was out of reach or its disk full, which is not the job's doing: try again later; the attempt does not
+    /// count.
+    #[error("{0:#}")]
+    Unavailable(BoxError),
     /// Not yet: come back after this time; the attempt does not count.
     #[error("snoozed")]
     Snooze(Duration),
@@ -66,7 +70,11 @@ impl HandlerError {
 
     /// The error with its causes, for the job's record.
     pub(crate) fn describe(&self) -> String {
-        let (Self::Retry(error) | Self::RetryAfter(error, _) | Self::Discard(error)) = self else {
+        let (Self::Retry(error)
+        | Self::RetryAfter(error, _)
+        | Self::Discard(error)
+        | Self::Unavailable(error)) = self
+        else {
             return self.to_string();
         };
         let mut text = error.to_string();
@@ -83,7 +91,12 @@ impl HandlerError {
 /// A failing database is of the moment.
 impl From<quintet_store::Error> for HandlerError {
     fn from(error: quintet_store::Error) -> Self {
-        Self::retry(error)
+        match error {
+            quintet_store::Error::Unavailable(_) | quintet_store::Error::Full(_) => {
+                Self::Unavailable(error.into())
+            }
+            _ => Self::retry(error),
+        }
     }
 }
 
@@ -99,6 +112,7 @@ impl From<crate::Error> for HandlerError {
     fn from(error: crate::Error) -> Self {
         match error {
             crate::Error::NoteTooLarge { .. } | crate::Error::ArgsTooLarge { .. } => Self::discard(error),
+            crate::Error::Store(error) => error.into(),
             _ => Self::retry(error),
         }
     }

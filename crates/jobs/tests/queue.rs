@@ -73,6 +73,7 @@ impl Handler for Scripted {
             "discard" => Err(HandlerError::discard("the address does not exist")),
             "panic" => panic!("a bug"),
             "hang" => std::future::pending().await,
+            "no database" => Err(quintet_store::Error::Unavailable("too many clients already".into()).into()),
             "snooze once" if self.0.runs().len() == 1 => Err(HandlerError::Snooze(Duration::from_mins(5))),
             _ => Ok(()),
         }
@@ -109,6 +110,26 @@ async fn a_job_exists_only_if_its_transaction_commits() {
         assert_eq!(ledger.runs(), [(kept, 1)]);
         let view = lookup(&database.store, kept).await.unwrap().unwrap();
         assert_eq!(view.state, State::Completed);
+    }
+}
+
+#[tokio::test]
+async fn a_database_out_of_reach_uses_up_no_attempt() {
+    for database in databases().await {
+        database.store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
+        let (fake, ledger) = (FakeClock::default(), Ledger::default());
+        let clock = fake.shared();
+        let id = put(&database.store, &clock, NewJob::new("scripted", &"no database").max_attempts(2)).await;
+        let worker = worker(&database.store, clock, &ledger);
+        for run in 1..=4 {
+            assert_eq!(worker.run_until_idle().await.unwrap(), 1, "{}: run {run}", database.name);
+            let view = lookup(&database.store, id).await.unwrap().unwrap();
+            assert_eq!(view.state, State::Ready, "{}: run {run}", database.name);
+            let error = view.last_error.unwrap();
+            assert!(error.contains("too many clients already"), "{error}");
+            fake.advance(Duration::from_hours(7));
+        }
+        assert!(ledger.runs().iter().all(|run| *run == (id, 1)), "{:?}", ledger.runs());
     }
 }
 

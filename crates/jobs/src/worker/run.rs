@@ -94,6 +94,10 @@ impl Worker {
                 let delay = self.policies.backoff(job.kind()).delay(job.attempt(), &SystemEntropy);
                 Outcome::Again { at: later(now, delay), error: Some(text), counts: true }
             }
+            HandlerError::Unavailable(_) => {
+                let delay = self.policies.backoff(job.kind()).delay(job.attempt(), &SystemEntropy);
+                Outcome::Again { at: later(now, delay), error: Some(text), counts: false }
+            }
             HandlerError::RetryAfter(_, delay) => {
                 Outcome::Again { at: later(now, delay), error: Some(text), counts: true }
             }
