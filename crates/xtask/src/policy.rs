@@ -64,15 +64,34 @@ fn host_triple() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
+/// Crates that may say where they need `unsafe`; why is in each.
+const UNSAFE: [&str; 1] = ["quintet-memory"];
+
+/// The workspace's lints for such a crate: what is forbidden cannot be allowed in one place, what is denied can.
+fn lints_with_unsafe(workspace: &toml::Table) -> anyhow::Result<toml::Table> {
+    let lints = workspace.get("workspace").and_then(|workspace| workspace.get("lints"));
+    let mut lints = lints.and_then(toml::Value::as_table).context("the workspace has no lints")?.clone();
+    let rust = lints.get_mut("rust").and_then(toml::Value::as_table_mut).context("it has none for rust")?;
+    rust.insert("unsafe_code".to_owned(), "deny".into());
+    Ok(lints)
+}
+
 /// Every member takes the workspace's lints and the workspace's versions.
 fn manifests(metadata: &Metadata) -> anyhow::Result<Vec<String>> {
     let mut broken = Vec::new();
+    let workspace: toml::Table = read_toml(metadata.workspace_root.join("Cargo.toml").as_std_path())?;
     for package in metadata.workspace_packages() {
         let manifest: toml::Table = read_toml(package.manifest_path.as_std_path())?;
         let inherits = |table: Option<&toml::Value>| {
             table.and_then(|table| table.get("workspace")).and_then(toml::Value::as_bool) == Some(true)
         };
-        if !inherits(manifest.get("lints")) {
+        let lints = manifest.get("lints");
+        if UNSAFE.contains(&package.name.as_str()) {
+            if lints != Some(&toml::Value::Table(lints_with_unsafe(&workspace)?)) {
+                let rule = "`[lints]` must be the workspace's, but for `unsafe_code = \"deny\"`";
+                broken.push(format!("{}: {rule}", package.name));
+            }
+        } else if !inherits(lints) {
             broken.push(format!("{}: `[lints] workspace = true` is missing", package.name));
         }
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
