@@ -3,6 +3,7 @@
 
 mod batches;
 mod count;
+mod creation;
 mod enqueue;
 mod failures;
 mod jobs;
@@ -23,12 +24,12 @@ use quintet_http::extract::Path;
 use quintet_jobs::{Policies, Schedule};
 use quintet_store::Store;
 use quintet_types::SharedClock;
-use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::mail::{Delivered, Maildir};
+use crate::page::List;
 
 const READ: &str = "jobs:read";
 const WRITE: &str = "jobs:write";
@@ -98,12 +99,6 @@ pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
         .route("/jobs/v1/mail/{id}", get(mail))
         .layer(quintet_auth::layer(verifier))
         .with_state(api)
-}
-
-/// A list in an envelope, so that fields can be added.
-#[derive(Debug, Serialize)]
-struct List<T> {
-    data: Vec<T>,
 }
 
 async fn mails(principal: Principal, State(api): State<Api>) -> Result<axum::Json<List<Delivered>>, Problem> {

@@ -9,6 +9,7 @@ mod api;
 mod calls;
 mod config;
 mod mail;
+mod page;
 mod start;
 mod webhook;
 

@@ -3,20 +3,19 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
-use http::StatusCode;
 use quintet_auth::Principal;
 use quintet_http::Problem;
 use quintet_http::extract::{Json, Path, Query};
 use quintet_jobs::{BatchId, BatchView, NewBatch};
 use quintet_module::Allowed;
-use quintet_module::idempotency::{self, Answer, Key, Outcome};
+use quintet_module::idempotency::{self, Key, Outcome};
 use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
 
+use super::creation::{self, Begun};
 use super::enqueue::{Described, MAX_NAME_BYTES, MOST_JOBS};
 use super::{Api, Enqueue, READ, failed};
-
-const DEFAULT_LIMIT: u32 = 50;
+use crate::page::{self, Listing, Page};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -76,12 +75,11 @@ async fn open(
 ) -> Result<Outcome, Problem> {
     opened.check(&api)?;
     let request = idempotency::Request::new(key, &allowed.principal, "POST /jobs/v1/batches", &opened)?;
-    let stored = |error: quintet_store::Error| failed(error.into());
-    let mut tx = api.store.begin().await.map_err(stored)?;
-    if let Some(answer) = idempotency::find(&mut tx, &request).await.map_err(|error| Problem::from(&error))? {
-        return Ok(Outcome::Replayed(answer));
-    }
-    let clock = api.clock.as_ref();
+    let mut creation = match creation::begin(&api, request).await? {
+        Begun::New(creation) => creation,
+        Begun::Known(outcome) => return Ok(outcome),
+    };
+    let (tx, clock) = (&mut creation.tx, api.clock.as_ref());
     let mut batch = NewBatch::new(clock, opened.name);
     let id = batch.id();
     for (callback, with) in [
@@ -93,21 +91,14 @@ async fn open(
             batch = with(batch, callback.job());
         }
     }
-    quintet_jobs::open_batch(&mut tx, clock, batch).await.map_err(failed)?;
+    quintet_jobs::open_batch(tx, clock, batch).await.map_err(failed)?;
     let jobs = opened.jobs.into_iter().map(|job| job.job().batch(id)).collect();
-    let jobs = quintet_jobs::enqueue_many(&mut tx, clock, jobs).await.map_err(failed)?;
+    let jobs = quintet_jobs::enqueue_many(tx, clock, jobs).await.map_err(failed)?;
     if opened.seal {
-        quintet_jobs::seal_batch(&mut tx, clock, id).await.map_err(failed)?;
+        quintet_jobs::seal_batch(tx, clock, id).await.map_err(failed)?;
     }
     let answered = Answered { id, jobs: jobs.iter().map(|job| job.id).collect() };
-    let body = serde_json::to_string(&answered).map_err(|error| Problem::internal(&error))?;
-    let location = Some(format!("/jobs/v1/batches/{id}"));
-    let answer = Answer { status: StatusCode::CREATED.as_u16(), location, body };
-    idempotency::keep(&mut tx, &request, &answer, api.clock.now())
-        .await
-        .map_err(|error| Problem::from(&error))?;
-    tx.commit().await.map_err(stored)?;
-    Ok(Outcome::Done(answer))
+    creation.finish(&api, Some(format!("/jobs/v1/batches/{id}")), &answered).await
 }
 
 /// Lets no more jobs in; the same again changes nothing.
@@ -140,27 +131,13 @@ async fn shown(api: &Api, id: BatchId) -> Result<axum::Json<BatchView>, Problem>
     view.map(axum::Json).ok_or_else(|| Problem::not_found("batch"))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    cursor: Option<BatchId>,
-    limit: Option<u32>,
-}
-
-#[derive(Debug, Serialize)]
-struct Page {
-    data: Vec<BatchView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<BatchId>,
-}
-
 async fn list(
     principal: Principal,
     State(api): State<Api>,
-    Query(query): Query<Listing>,
-) -> Result<axum::Json<Page>, Problem> {
+    Query(query): Query<Listing<BatchId>>,
+) -> Result<axum::Json<Page<BatchView>>, Problem> {
     principal.require(READ)?;
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = page::limit(query.limit)?;
     let page = quintet_jobs::batches(&api.store, query.cursor, limit).await.map_err(failed)?;
-    Ok(axum::Json(Page { data: page.batches, next_cursor: page.next }))
+    Ok(axum::Json(Page::new(page.batches, page.next)))
 }

@@ -10,11 +10,13 @@ use quintet_http::Problem;
 use quintet_http::extract::Json;
 use quintet_jobs::{BatchId, Conflict, NewJob, Unique, UniqueStates};
 use quintet_module::Allowed;
-use quintet_module::idempotency::{self, Answer, Key, Outcome};
+use quintet_module::idempotency::{self, Key, Outcome};
 use quintet_types::{JobId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::creation::{self, Begun};
 use super::{Api, Enqueue, failed};
+use crate::page::List;
 
 /// Jobs enqueued by one request: one transaction.
 pub(super) const MOST_JOBS: usize = 1_000;
@@ -181,11 +183,6 @@ struct Enqueued {
     replaced: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Many {
-    data: Vec<Enqueued>,
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Jobs {
@@ -199,7 +196,7 @@ async fn one(
     Json(job): Json<Described>,
 ) -> Result<Outcome, Problem> {
     let request = idempotency::Request::new(key, &allowed.principal, "POST /jobs/v1/jobs", &job)?;
-    enqueue(&api, &request, vec![job], |mut enqueued| serde_json::to_string(&enqueued.pop())).await
+    enqueue(&api, request, vec![job], |mut enqueued| enqueued.pop()).await
 }
 
 async fn many(
@@ -213,34 +210,28 @@ async fn many(
         return Err(Problem::unprocessable("too_many", detail));
     }
     let request = idempotency::Request::new(key, &allowed.principal, "POST /jobs/v1/jobs/bulk", &jobs)?;
-    enqueue(&api, &request, jobs.jobs, |data| serde_json::to_string(&Many { data })).await
+    enqueue(&api, request, jobs.jobs, |data| List { data }).await
 }
 
-/// Enqueues all or none, and keeps the answer under the request's key in the same transaction.
-async fn enqueue(
+/// Enqueues all or none, once for the request's key.
+async fn enqueue<D: Serialize>(
     api: &Api,
-    request: &idempotency::Request,
+    request: idempotency::Request,
     jobs: Vec<Described>,
-    document: impl FnOnce(Vec<Enqueued>) -> serde_json::Result<String>,
+    document: impl FnOnce(Vec<Enqueued>) -> D,
 ) -> Result<Outcome, Problem> {
     for job in &jobs {
         job.check(api)?;
     }
-    let stored = |error: quintet_store::Error| failed(error.into());
-    let mut tx = api.store.begin().await.map_err(stored)?;
-    if let Some(answer) = idempotency::find(&mut tx, request).await.map_err(|error| Problem::from(&error))? {
-        return Ok(Outcome::Replayed(answer));
-    }
+    let mut creation = match creation::begin(api, request).await? {
+        Begun::New(creation) => creation,
+        Begun::Known(outcome) => return Ok(outcome),
+    };
     let jobs = jobs.into_iter().map(Described::job).collect();
-    let done = quintet_jobs::enqueue_many(&mut tx, api.clock.as_ref(), jobs).await.map_err(failed)?;
+    let (tx, clock) = (&mut creation.tx, api.clock.as_ref());
+    let done = quintet_jobs::enqueue_many(tx, clock, jobs).await.map_err(failed)?;
     let enqueued =
         done.iter().map(|job| Enqueued { id: job.id, duplicate: job.duplicate, replaced: job.replaced });
-    let enqueued = enqueued.collect();
-    let body = document(enqueued).map_err(|error| Problem::internal(&error))?;
-    let answer = Answer { status: StatusCode::CREATED.as_u16(), location: None, body };
-    idempotency::keep(&mut tx, request, &answer, api.clock.now())
-        .await
-        .map_err(|error| Problem::from(&error))?;
-    tx.commit().await.map_err(stored)?;
-    Ok(Outcome::Done(answer))
+    let document = document(enqueued.collect());
+    creation.finish(api, None, &document).await
 }

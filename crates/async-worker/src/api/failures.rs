@@ -9,7 +9,8 @@ use quintet_http::extract::Path;
 use quintet_jobs::Failure;
 use quintet_types::JobId;
 
-use super::{Api, List, READ, failed};
+use super::{Api, READ, failed};
+use crate::page::List;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/jobs/v1/jobs/{id}/failures", get(list))

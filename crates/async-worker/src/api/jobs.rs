@@ -12,8 +12,8 @@ use quintet_types::{JobId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Api, READ, WRITE, Write, audit, failed};
+use crate::page::{self, Page};
 
-const DEFAULT_LIMIT: u32 = 50;
 const DEFAULT_BULK_LIMIT: u32 = 1_000;
 
 pub(super) fn routes() -> Router<Api> {
@@ -42,19 +42,12 @@ struct Search {
     limit: Option<u32>,
 }
 
-/// A page of jobs. A search looks at a bounded number of jobs, so a page may be short and still have a next one.
-#[derive(Debug, Serialize)]
-struct Page {
-    data: Vec<JobView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<JobId>,
-}
-
+/// A search looks at a bounded number of jobs, so a page may be short and still have a next one.
 async fn search(
     principal: Principal,
     State(api): State<Api>,
     Query(query): Query<Search>,
-) -> Result<axum::Json<Page>, Problem> {
+) -> Result<axum::Json<Page<JobView>>, Problem> {
     principal.require(READ)?;
     let filter = Filter {
         state: query.state,
@@ -66,9 +59,9 @@ async fn search(
         ids: Vec::new(),
         member_of: query.member_of,
     };
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = page::limit(query.limit)?;
     let page = quintet_jobs::search(&api.store, &filter, query.cursor, limit).await.map_err(failed)?;
-    Ok(axum::Json(Page { data: page.jobs, next_cursor: page.next }))
+    Ok(axum::Json(Page::new(page.jobs, page.next)))
 }
 
 async fn job(

@@ -7,7 +7,8 @@ use quintet_auth::Principal;
 use quintet_http::Problem;
 use quintet_jobs::LimitView;
 
-use super::{Api, List, READ, failed};
+use super::{Api, READ, failed};
+use crate::page::List;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/jobs/v1/limits", get(list))

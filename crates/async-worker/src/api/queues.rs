@@ -9,7 +9,8 @@ use quintet_http::extract::Path;
 use quintet_jobs::QueueView;
 use serde::Serialize;
 
-use super::{Api, List, READ, WRITE, audit, failed};
+use super::{Api, READ, WRITE, audit, failed};
+use crate::page::List;
 
 /// A name longer than this is no queue's.
 const MAX_NAME_BYTES: usize = 200;

@@ -10,7 +10,8 @@ use quintet_jobs::ScheduleView;
 use quintet_types::JobId;
 use serde::Serialize;
 
-use super::{Api, List, READ, WRITE, audit, failed};
+use super::{Api, READ, WRITE, audit, failed};
+use crate::page::List;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/jobs/v1/schedules", get(list)).route("/jobs/v1/schedules/{name}/run", post(run))

@@ -14,7 +14,8 @@ use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Api, List, Work, failed};
+use super::{Api, Work, failed};
+use crate::page::List;
 
 /// Jobs of one claim or acknowledgement.
 const MOST_JOBS: usize = 100;

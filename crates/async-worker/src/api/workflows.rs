@@ -3,20 +3,19 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::{get, post};
-use http::StatusCode;
 use quintet_auth::Principal;
 use quintet_http::Problem;
 use quintet_http::extract::{Json, Path, Query};
 use quintet_jobs::{After, NewWorkflow, WorkflowCancelled, WorkflowId, WorkflowView};
 use quintet_module::Allowed;
-use quintet_module::idempotency::{self, Answer, Key, Outcome};
+use quintet_module::idempotency::{self, Key, Outcome};
 use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
 
+use super::creation::{self, Begun};
 use super::enqueue::{Described, MAX_NAME_BYTES};
 use super::{Api, Enqueue, READ, Write, audit, failed};
-
-const DEFAULT_LIMIT: u32 = 50;
+use crate::page::{self, Listing, Page};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new()
@@ -109,22 +108,14 @@ async fn enqueue(
 ) -> Result<Outcome, Problem> {
     described.check(&api)?;
     let request = idempotency::Request::new(key, &allowed.principal, "POST /jobs/v1/workflows", &described)?;
-    let stored = |error: quintet_store::Error| failed(error.into());
-    let mut tx = api.store.begin().await.map_err(stored)?;
-    if let Some(answer) = idempotency::find(&mut tx, &request).await.map_err(|error| Problem::from(&error))? {
-        return Ok(Outcome::Replayed(answer));
-    }
-    let enqueued = quintet_jobs::enqueue_workflow(&mut tx, api.clock.as_ref(), described.workflow()).await;
-    let enqueued = enqueued.map_err(failed)?;
-    let location = Some(format!("/jobs/v1/workflows/{}", enqueued.id));
-    let body = serde_json::to_string(&Enqueued { id: enqueued.id, jobs: enqueued.jobs })
-        .map_err(|error| Problem::internal(&error))?;
-    let answer = Answer { status: StatusCode::CREATED.as_u16(), location, body };
-    idempotency::keep(&mut tx, &request, &answer, api.clock.now())
-        .await
-        .map_err(|error| Problem::from(&error))?;
-    tx.commit().await.map_err(stored)?;
-    Ok(Outcome::Done(answer))
+    let mut creation = match creation::begin(&api, request).await? {
+        Begun::New(creation) => creation,
+        Begun::Known(outcome) => return Ok(outcome),
+    };
+    let (tx, clock) = (&mut creation.tx, api.clock.as_ref());
+    let enqueued = quintet_jobs::enqueue_workflow(tx, clock, described.workflow()).await.map_err(failed)?;
+    let location = format!("/jobs/v1/workflows/{}", enqueued.id);
+    creation.finish(&api, Some(location), &Enqueued { id: enqueued.id, jobs: enqueued.jobs }).await
 }
 
 async fn one(
@@ -148,27 +139,13 @@ async fn cancel(
     Ok(axum::Json(done))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Listing {
-    cursor: Option<WorkflowId>,
-    limit: Option<u32>,
-}
-
-#[derive(Debug, Serialize)]
-struct Page {
-    data: Vec<WorkflowView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<WorkflowId>,
-}
-
 async fn list(
     principal: Principal,
     State(api): State<Api>,
-    Query(query): Query<Listing>,
-) -> Result<axum::Json<Page>, Problem> {
+    Query(query): Query<Listing<WorkflowId>>,
+) -> Result<axum::Json<Page<WorkflowView>>, Problem> {
     principal.require(READ)?;
-    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = page::limit(query.limit)?;
     let page = quintet_jobs::workflows(&api.store, query.cursor, limit).await.map_err(failed)?;
-    Ok(axum::Json(Page { data: page.workflows, next_cursor: page.next }))
+    Ok(axum::Json(Page::new(page.workflows, page.next)))
 }

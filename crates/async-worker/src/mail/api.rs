@@ -11,13 +11,12 @@ use lettre::Address;
 use quintet_auth::{Principal, Verifier};
 use quintet_http::Problem;
 use quintet_http::extract::{Json, Path, Query};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::suppressions::{Reason, Suppression, Suppressions};
+use crate::page::{self, Listing, Page};
 
 const WRITE: &str = "jobs:write";
-const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 200;
 
 pub(crate) fn router(suppressions: Suppressions, verifier: Arc<Verifier>) -> Router {
     Router::new()
@@ -27,36 +26,16 @@ pub(crate) fn router(suppressions: Suppressions, verifier: Arc<Verifier>) -> Rou
         .with_state(suppressions)
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    limit: Option<u32>,
-    cursor: Option<String>,
-}
-
-/// A page in an envelope; `cursor` takes `next_cursor` to go on.
-#[derive(Debug, Serialize)]
-struct List {
-    data: Vec<Suppression>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
-}
-
 async fn list(
     principal: Principal,
     State(suppressions): State<Suppressions>,
-    Query(page): Query<Page>,
-) -> Result<axum::Json<List>, Problem> {
+    Query(query): Query<Listing<String>>,
+) -> Result<axum::Json<Page<Suppression>>, Problem> {
     principal.require(WRITE)?;
-    let limit = page.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::bad_request("invalid_limit", format!("limit is from 1 to {MAX_LIMIT}")));
-    }
-    let after = page.cursor.unwrap_or_default();
+    let limit = page::limit(query.limit)?;
+    let after = query.cursor.unwrap_or_default();
     let data = suppressions.list(&after, limit).await.map_err(failed)?;
-    let full = u32::try_from(data.len()).is_ok_and(|length| length == limit);
-    let next_cursor = data.last().filter(|_| full).map(|last| last.address.clone());
-    Ok(axum::Json(List { data, next_cursor }))
+    Ok(axum::Json(Page::of(data, limit, |suppression| suppression.address.clone())))
 }
 
 #[derive(Debug, Deserialize)]

@@ -19,13 +19,12 @@ use super::publish::{body, is_event_type};
 use super::schema::{DeliveryId, EndpointId, MessageId};
 use super::send::Sender;
 use super::{Args, Deliver};
+use crate::page::{self, List, Listing, Page};
 
 const READ: &str = "jobs:read";
 const WRITE: &str = "jobs:write";
 const MAX_EVENT_TYPES: usize = 50;
 const MAX_DESCRIPTION: usize = 500;
-const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 200;
 /// How long a replaced secret goes on signing unless the request says otherwise.
 const DEFAULT_OVERLAP_HOURS: u64 = 24;
 const MAX_OVERLAP_HOURS: u64 = 24 * 30;
@@ -49,17 +48,10 @@ pub(crate) fn router(endpoints: Endpoints, sender: Arc<Sender>, verifier: Arc<Ve
         .with_state(Api { endpoints, sender })
 }
 
-#[derive(Debug, Serialize)]
-struct List<T> {
-    data: Vec<T>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
-}
-
 async fn list(principal: Principal, State(api): State<Api>) -> Result<axum::Json<List<Endpoint>>, Problem> {
     principal.require(READ)?;
     let data = api.endpoints.list().await.map_err(problem)?;
-    Ok(axum::Json(List { data, next_cursor: None }))
+    Ok(axum::Json(List { data }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -216,28 +208,16 @@ async fn enqueue(api: &Api, args: &Args) -> Result<JobId, quintet_jobs::Error> {
     Ok(enqueued.id)
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    limit: Option<u32>,
-    cursor: Option<DeliveryId>,
-}
-
 async fn deliveries(
     principal: Principal,
     State(api): State<Api>,
     Path(id): Path<EndpointId>,
-    Query(page): Query<Page>,
-) -> Result<axum::Json<List<Delivery>>, Problem> {
+    Query(query): Query<Listing<DeliveryId>>,
+) -> Result<axum::Json<Page<Delivery>>, Problem> {
     principal.require(READ)?;
-    let limit = page.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::bad_request("invalid_limit", format!("limit is from 1 to {MAX_LIMIT}")));
-    }
-    let data = api.endpoints.deliveries(id, page.cursor, limit).await.map_err(problem)?;
-    let full = u32::try_from(data.len()).is_ok_and(|length| length == limit);
-    let next_cursor = data.last().filter(|_| full).map(|last| last.id.to_string());
-    Ok(axum::Json(List { data, next_cursor }))
+    let limit = page::limit(query.limit)?;
+    let data = api.endpoints.deliveries(id, query.cursor, limit).await.map_err(problem)?;
+    Ok(axum::Json(Page::of(data, limit, |delivery| delivery.id)))
 }
 
 fn problem(error: EndpointError) -> Problem {

@@ -10,9 +10,8 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal};
 
 use crate::process;
-use crate::test::postgres;
+use crate::test::postgres::{self, USER};
 
-const USER: &str = "quintet";
 const NAME: &str = "quintet";
 /// Small enough to be filled at once, large enough for a cluster and its log.
 const VOLUME: &str = "size=400m,mode=755";
@@ -81,17 +80,7 @@ impl Cluster {
         let programs =
             postgres::programs().context("PostgreSQL is not installed: `apt-get install postgresql`")?;
         postgres::give_to_server(directory)?;
-        let mut initdb = postgres::as_server(&programs.join("initdb"))?;
-        initdb.arg("--pgdata").arg(directory.join("cluster"));
-        process::output(initdb.args([
-            "--username",
-            USER,
-            "--auth",
-            "trust",
-            "--encoding",
-            "UTF8",
-            "--no-locale",
-        ]))?;
+        postgres::init(&programs, &directory.join("cluster"))?;
         let port = postgres::free_port()?;
         let mut cluster = Self { programs, directory: directory.to_owned(), port, child: None };
         cluster.start()?;

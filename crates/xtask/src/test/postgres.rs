@@ -14,7 +14,8 @@ use rustix::process::{Pid, Signal};
 
 use crate::process;
 
-const USER: &str = "quintet";
+/// Whose the clusters made here are.
+pub(crate) const USER: &str = "quintet";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -37,15 +38,7 @@ impl Server {
             tempfile::Builder::new().prefix("quintet-postgres-").tempdir().context("make a directory")?;
         let cluster = directory.path().join("cluster");
         give_to_server(directory.path())?;
-        process::output(as_server(&programs.join("initdb"))?.arg("--pgdata").arg(&cluster).args([
-            "--username",
-            USER,
-            "--auth",
-            "trust",
-            "--encoding",
-            "UTF8",
-            "--no-locale",
-        ]))?;
+        init(&programs, &cluster)?;
         let (certificate, key) = certificate(directory.path())?;
         let port = free_port()?;
         let log = std::fs::File::create(directory.path().join("log")).context("create the server's log")?;
@@ -121,6 +114,13 @@ pub(crate) fn programs() -> Option<PathBuf> {
 /// Whether a server is installed.
 pub(crate) fn is_installed() -> bool {
     programs().is_some()
+}
+
+/// Makes the files of a server that lets everybody in, in a directory of its user's.
+pub(crate) fn init(programs: &Path, cluster: &Path) -> anyhow::Result<()> {
+    let mut initdb = as_server(&programs.join("initdb"))?;
+    initdb.arg("--pgdata").arg(cluster).args(["--username", USER, "--auth", "trust"]);
+    process::output(initdb.args(["--encoding", "UTF8", "--no-locale"])).map(|_| ())
 }
 
 pub(crate) fn as_server(program: &Path) -> anyhow::Result<Command> {

@@ -77,6 +77,25 @@ async fn each_failed_run_of_a_job_is_listed_with_its_error_and_its_worker() {
     }
 }
 
+#[tokio::test]
+async fn a_page_has_one_to_five_hundred_entries() {
+    for database in databases().await {
+        let (store, clock) = (&database.store, FakeClock::default());
+        store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
+        let issuer = TestIssuer::new();
+        let router = router(api(store, &clock), issuer.verifier());
+        let bearer = issuer.bearer("operator", &[READ]);
+        for list in ["jobs", "batches", "workflows"] {
+            for (limit, expected) in [(0, 400), (1, 200), (500, 200), (501, 400)] {
+                let path = format!("/jobs/v1/{list}?limit={limit}");
+                let (status, answer) = call(&router, "GET", &path, Some(&bearer)).await;
+                assert_eq!(status, expected, "{}: {path}", database.name);
+                assert_eq!(answer["code"] == "invalid_limit", expected == 400, "{path}: {answer}");
+            }
+        }
+    }
+}
+
 fn api(store: &Store, clock: &FakeClock) -> Api {
     Api {
         store: store.clone(),
