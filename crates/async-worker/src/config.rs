@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quintet_http::Limits;
-use quintet_jobs::QueueSettings;
+use quintet_jobs::{QueueLimits, QueueSettings};
 use quintet_service::{Invalid, ListenSection, ServiceSection};
 use serde::Deserialize;
 
@@ -88,6 +88,23 @@ pub(crate) struct Queue {
     name: String,
     /// Jobs of it that run at the same time in this process.
     concurrency: usize,
+    /// Jobs of it that run at the same time in all processes together.
+    global_concurrency: Option<u32>,
+    /// How often runs of its jobs may begin, in all processes together.
+    rate: Option<jobs::Rate>,
+}
+
+impl Queue {
+    fn settings(&self) -> Result<QueueSettings, Invalid> {
+        if self.concurrency == 0 || self.global_concurrency == Some(0) {
+            let text = format!("{}: a concurrency is at least 1; to stop a queue, pause it", self.name);
+            return Err(Invalid::new("queues", text));
+        }
+        let rate = jobs::Rate::build_optional(self.rate)
+            .map_err(|text| Invalid::new("queues", format!("{}: {text}", self.name)))?;
+        let limits = QueueLimits { global: self.global_concurrency, rate };
+        Ok(QueueSettings { limits, ..QueueSettings::new(&self.name, self.concurrency) })
+    }
 }
 
 /// What programs may do over HTTP with a token for it; nothing unless named here.
@@ -101,7 +118,7 @@ pub(crate) struct Remote {
 }
 
 fn default_queues() -> Vec<Queue> {
-    vec![Queue { name: "default".to_owned(), concurrency: 16 }]
+    vec![Queue { name: "default".to_owned(), concurrency: 16, global_concurrency: None, rate: None }]
 }
 
 impl Config {
@@ -111,9 +128,7 @@ impl Config {
         if self.queues.is_empty() {
             return Err(Invalid::new("queues", "name at least one queue, such as default"));
         }
-        if self.queues.iter().any(|queue| queue.concurrency == 0) {
-            return Err(Invalid::new("queues", "a queue's concurrency is at least 1"));
-        }
+        self.queues.iter().try_for_each(|queue| queue.settings().map(|_| ()))?;
         jobs::policies(&self.kinds)?;
         jobs::schedules(&self.schedules)?;
         if self.worker.lease_ms < 1_000 {
@@ -125,11 +140,7 @@ impl Config {
     pub(crate) fn worker_settings(&self) -> Result<quintet_jobs::Settings, Invalid> {
         Ok(quintet_jobs::Settings {
             name: self.worker.name.clone(),
-            queues: self
-                .queues
-                .iter()
-                .map(|queue| QueueSettings { name: queue.name.clone(), concurrency: queue.concurrency })
-                .collect(),
+            queues: self.queues.iter().map(Queue::settings).collect::<Result<_, _>>()?,
             lease: Duration::from_millis(self.worker.lease_ms),
             poll: Duration::from_millis(self.worker.poll_ms.max(10)),
             // Within the process's own drain deadline, so that unfinished jobs are given back.

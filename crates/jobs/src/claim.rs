@@ -1,7 +1,7 @@
 //! Taking jobs out of the queue, into a lease.
 //!
 //! Jobs of kinds without limits are taken in one statement, which is a transaction. Those of a limited kind are chosen
-//! first, with the kind locked ([`limits`](mod@crate::limits)). Which of the two comes first is drawn by lot for each
+//! first, with the kind locked, and a limited queue is locked before either ([`limits`](mod@crate::limits)). Which of the two comes first is drawn by lot for each
 //! claim, so that neither a busy limited kind nor the others can keep all slots for themselves.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use quintet_types::{Timestamp, id};
 
 use crate::error::Error;
 use crate::job::{Job, Record};
-use crate::limits;
+use crate::limits::{self, QueueLimits, Room};
 use crate::policy::Policies;
 
 /// Who claims, and from where.
@@ -33,16 +33,17 @@ pub(crate) async fn claim(
 ) -> Result<Vec<Job>, Error> {
     let limited: Vec<_> =
         kinds.iter().filter_map(|kind| policies.limits(kind).map(|limits| (kind, limits))).collect();
+    let queue_limits = policies.queue_limits(claimant.queue);
     if limited.is_empty() {
-        return claim_unlimited(claimant, kinds.to_vec(), limit).await;
+        return claim_others(claimant, queue_limits, kinds.to_vec(), limit).await;
     }
     let others: Vec<String> = kinds.iter().filter(|kind| policies.limits(kind).is_none()).cloned().collect();
     let ways = limited.len() + usize::from(!others.is_empty());
     let lot = usize::try_from(id::draw_from_system() % u128::from(u32::MAX)).unwrap_or_default();
     for turn in 0..ways {
         let jobs = match limited.get((lot + turn) % ways) {
-            Some((kind, limits)) => limits::claim(claimant, kind, limits, limit).await?,
-            None => claim_unlimited(claimant, others.clone(), limit).await?,
+            Some((kind, limits)) => limits::claim(claimant, kind, limits, queue_limits, limit).await?,
+            None => claim_others(claimant, queue_limits, others.clone(), limit).await?,
         };
         if !jobs.is_empty() {
             return Ok(jobs);
@@ -116,6 +117,19 @@ const CLAIM: Sql = Sql::per_dialect(
     take_on_postgres!("", "", "queue = $1 AND run_at <= $2 AND kind = ANY($3)", "LIMIT $4"),
 );
 
+/// Jobs of kinds without limits.
+async fn claim_others(
+    claimant: Claimant<'_>,
+    queue_limits: Option<&QueueLimits>,
+    kinds: Vec<String>,
+    limit: usize,
+) -> Result<Vec<Job>, Error> {
+    match queue_limits {
+        Some(limits) => claim_in_limited_queue(claimant, limits, kinds, limit).await,
+        None => claim_unlimited(claimant, kinds, limit).await,
+    }
+}
+
 async fn claim_unlimited(
     claimant: Claimant<'_>,
     kinds: Vec<String>,
@@ -126,6 +140,51 @@ async fn claim_unlimited(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let taken = store.write_one(&CLAIM, args![queue, now, kinds, limit, &lease, worker]).await?;
     read(taken.first(), lease)
+}
+
+/// The lease names no kind, but whoever ends its jobs learns that a place came free that others may wait for.
+const CLAIM_IN_LIMITED_QUEUE: Sql = Sql::per_dialect(
+    take_on_sqlite!(
+        ", limited",
+        ", ''",
+        "queue = $1 AND run_at <= $2 AND kind IN (SELECT value FROM json_each($3))",
+        "LIMIT $4"
+    ),
+    take_on_postgres!(", limited", ", ''", "queue = $1 AND run_at <= $2 AND kind = ANY($3)", "LIMIT $4"),
+);
+
+const ANY_DUE: Sql = Sql::per_dialect(
+    "SELECT 1 AS due WHERE EXISTS (SELECT 1 FROM jobs_ready WHERE queue = $1 AND run_at <= $2
+         AND kind IN (SELECT value FROM json_each($3)))",
+    "SELECT 1 AS due WHERE EXISTS (SELECT 1 FROM jobs_ready WHERE queue = $1 AND run_at <= $2 AND kind = ANY($3))",
+);
+
+async fn claim_in_limited_queue(
+    claimant: Claimant<'_>,
+    limits: &QueueLimits,
+    kinds: Vec<String>,
+    limit: usize,
+) -> Result<Vec<Job>, Error> {
+    let Claimant { store, worker, queue, now } = claimant;
+    // An idle queue costs one read, and neither a lock nor a transaction.
+    if store.fetch_optional(&ANY_DUE, args![queue, now, kinds.clone()]).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut tx = store.begin().await?;
+    let room = Room::lock(&mut tx, claimant, Some(limits)).await?;
+    let free = i64::try_from(limit).unwrap_or(i64::MAX).min(room.free);
+    if free <= 0 {
+        return Ok(Vec::new());
+    }
+    let lease = new_lease(worker);
+    let arguments = args![queue, now, kinds, free, &lease, worker];
+    let taken = tx.fetch_optional(&CLAIM_IN_LIMITED_QUEUE, arguments).await?;
+    let jobs = read(taken.as_ref(), lease)?;
+    if !jobs.is_empty() {
+        room.spend(&mut tx, jobs.len()).await?;
+        tx.commit().await?;
+    }
+    Ok(jobs)
 }
 
 const CLAIM_CHOSEN: Sql = Sql::per_dialect(

@@ -20,6 +20,7 @@
 //! - `jobs_blocked`: jobs that wait for others, as they go into `ready` afterwards.
 //! - `jobs_notes`: what the runs of jobs wrote down: results, checkpoints, progress.
 //! - `jobs_limits`: when the next run of a limited kind, or of a partition key of it, is on time.
+//! - `jobs_queue_limits`: the same for a limited queue, and its lock.
 //! - `jobs_figures`: the last count of the jobs in each queue, for metrics.
 //! - `jobs_cancel`: requests to stop jobs that run, each until its job has ended.
 //!
@@ -76,7 +77,7 @@ pub use error::Error;
 pub use failures::{Failure, failures};
 pub use handler::{Handler, HandlerError};
 pub use job::Job;
-pub use limits::{KeyRuns, LimitView, Limits, Rate, limits};
+pub use limits::{KeyRuns, LimitView, Limits, QueueLimitView, QueueLimits, Rate, limits, queue_limits};
 pub use notes::{MOST_NOTE_BYTES, Notes, Progress};
 pub use pause::{Pause, pause, paused, resume};
 pub use policy::{Policies, Policy};

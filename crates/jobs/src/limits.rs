@@ -1,4 +1,4 @@
-//! Limits of a kind: how many of its jobs run at once, in all processes, in one, for one partition key, and how often
+//! Limits of a kind, and of a whole queue ([`queue`]): how many of its jobs run at once, in all processes, in one, for one partition key, and how often
 //! runs may begin. And fairness: among the keys of a limited kind the one with the fewest runs is next.
 //!
 //! What runs is counted in the leases themselves. There is no counter that a killed worker could leave behind: its
@@ -10,6 +10,7 @@
 //! other kinds know nothing of this. Nodes must agree on a kind's limits: each keeps those of its configuration.
 
 mod candidates;
+mod queue;
 mod view;
 
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ use crate::error::Error;
 use crate::job::Job;
 use crate::lease;
 
+pub(crate) use queue::Room;
+pub use queue::{QueueLimitView, QueueLimits, queue_limits};
 pub use view::{KeyRuns, LimitView, limits};
 
 /// What a kind may use; what is not set is not limited.
@@ -99,11 +102,12 @@ impl Rate {
     }
 }
 
-/// Takes up to `most` due jobs of one limited kind.
+/// Takes up to `most` due jobs of one limited kind, from a queue that may have limits too.
 pub(crate) async fn claim(
     claimant: Claimant<'_>,
     kind: &str,
     limits: &Limits,
+    queue_limits: Option<&QueueLimits>,
     most: usize,
 ) -> Result<Vec<Job>, Error> {
     let Claimant { store, worker, queue, now } = claimant;
@@ -112,9 +116,11 @@ pub(crate) async fn claim(
         return Ok(Vec::new());
     }
     let mut tx = store.begin().await?;
+    let room = Room::lock(&mut tx, claimant, queue_limits).await?;
     let due = lock(&mut tx, kind).await?;
     let runs = Runs::read(&mut tx, kind, worker).await?;
-    let free = runs.free(limits, due, micros(now)).min(i64::try_from(most).unwrap_or(i64::MAX));
+    let most = i64::try_from(most).unwrap_or(i64::MAX).min(room.free);
+    let free = runs.free(limits, due, micros(now)).min(most);
     if free <= 0 {
         return Ok(Vec::new());
     }
@@ -127,6 +133,7 @@ pub(crate) async fn claim(
         return Ok(Vec::new());
     }
     spend(&mut tx, kind, limits, due, &jobs, micros(now)).await?;
+    room.spend(&mut tx, jobs.len()).await?;
     tx.commit().await?;
     Ok(jobs)
 }

@@ -25,6 +25,7 @@ pub static MODULE: Module = Module {
         Migration { version: 12, name: "batches", sql: Sql::one(BATCHES), oldest_reader: 1 },
         Migration { version: 13, name: "workflows", sql: Sql::one(WORKFLOWS), oldest_reader: 1 },
         Migration { version: 14, name: "ended_batches", sql: Sql::one(ENDED_BATCHES), oldest_reader: 1 },
+        Migration { version: 15, name: "queue_limits", sql: Sql::one(QUEUE_LIMITS), oldest_reader: 1 },
     ],
 };
 
@@ -233,6 +234,14 @@ CREATE TABLE jobs_batch_additions (
 /// For forgetting them. A batch that runs is in no index that its counters would have to change.
 const ENDED_BATCHES: &str =
     "CREATE INDEX jobs_batches_ended ON jobs_batches (ended_at) WHERE ended_at IS NOT NULL";
+
+/// A queue's lease is marked as of the limited kind without a name: releases that know no limits of queues tell the others
+/// when its jobs end, all the same.
+const QUEUE_LIMITS: &str = "
+CREATE TABLE jobs_queue_limits (
+    queue TEXT NOT NULL PRIMARY KEY,
+    next_at BIGINT NOT NULL
+)";
 
 /// A blocked job has the columns of one that is ready, in a table that no claim reads.
 const WORKFLOWS: &str = "

@@ -31,6 +31,7 @@ use crate::cron::Schedule;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::lease::{self, CHANNEL, Ended};
+use crate::limits::QueueLimits;
 use crate::policy::{Policies, Policy};
 
 pub(crate) use run::finished;
@@ -45,6 +46,15 @@ pub struct QueueSettings {
     pub name: String,
     /// Jobs that run at the same time in this process.
     pub concurrency: usize,
+    /// What all processes may use together.
+    pub limits: QueueLimits,
+}
+
+impl QueueSettings {
+    /// A queue that all processes together may use as much as they can.
+    pub fn new(name: impl Into<String>, concurrency: usize) -> Self {
+        Self { name: name.into(), concurrency, limits: QueueLimits::default() }
+    }
 }
 
 /// How a worker behaves.
@@ -76,7 +86,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             name: "worker".to_owned(),
-            queues: vec![QueueSettings { name: "default".to_owned(), concurrency: 16 }],
+            queues: vec![QueueSettings::new("default", 16)],
             lease: Duration::from_secs(10),
             poll: Duration::from_millis(500),
             drain: Duration::from_secs(8),
@@ -131,7 +141,7 @@ impl Worker {
                 run::finished(&queue.name, handler.kind(), "completed").increment(0);
             }
         }
-        let policies = Arc::new(Policies::new(&handlers, &settings.policies));
+        let policies = Arc::new(Policies::new(&handlers, &settings.policies, &settings.queues));
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
         let limited = kinds.iter().any(|kind| policies.limits(kind).is_some());
         Self {

@@ -16,6 +16,8 @@ mod notes;
 mod operate;
 #[path = "queue/policies.rs"]
 mod policies;
+#[path = "queue/queue_limits.rs"]
+mod queue_limits;
 #[path = "queue/remote.rs"]
 mod remote;
 #[path = "queue/schedules.rs"]
@@ -302,7 +304,7 @@ impl Handler for HangsOnce {
 fn quick(name: &str) -> Settings {
     Settings {
         name: name.to_owned(),
-        queues: vec![QueueSettings { name: "default".to_owned(), concurrency: 4 }],
+        queues: vec![QueueSettings::new("default", 4)],
         poll: Duration::from_millis(50),
         drain: Duration::from_millis(100),
         ..Settings::default()

@@ -59,6 +59,14 @@ impl Rate {
         let rate = quintet_jobs::Rate::new(self.runs, Duration::from_millis(self.per_ms));
         Some(self.burst.map_or(rate, |burst| rate.burst(burst)))
     }
+
+    /// The rate, if there is one; what is wrong with it otherwise.
+    pub(super) fn build_optional(rate: Option<Self>) -> Result<Option<quintet_jobs::Rate>, &'static str> {
+        match rate.map(Self::build) {
+            Some(None) => Err("runs, per_ms and burst of a rate are at least 1"),
+            built => Ok(built.flatten()),
+        }
+    }
 }
 
 const DEFAULT_CAP: Duration = Duration::from_hours(6);
@@ -83,12 +91,8 @@ impl Kind {
 
     fn limits(&self) -> Result<Limits, Invalid> {
         let most = [self.concurrency, self.global_concurrency, self.concurrency_per_key];
-        let rate = |rate: Option<Rate>| match rate.map(Rate::build) {
-            Some(None) => {
-                let text = format!("{}: runs, per_ms and burst of a rate are at least 1", self.name);
-                Err(Invalid::new("kinds", text))
-            }
-            built => Ok(built.flatten()),
+        let rate = |rate| {
+            Rate::build_optional(rate).map_err(|text| Invalid::new("kinds", format!("{}: {text}", self.name)))
         };
         if most.contains(&Some(0)) {
             let text = format!("{}: a concurrency is at least 1; to stop a queue, pause it", self.name);

@@ -95,7 +95,7 @@ async fn lose_the_lease_and_say(late: Late, store: &Store, url: &str) {
     // a second time; a drain that waits for its run.
     let stale = Settings {
         lease: Duration::from_hours(1),
-        queues: vec![QueueSettings { name: "default".to_owned(), concurrency: 1 }],
+        queues: vec![QueueSettings::new("default", 1)],
         drain: Duration::from_mins(1),
         ..quick("stale")
     };

@@ -302,7 +302,7 @@ async fn processes_that_claim_at_once_never_exceed_the_limit_and_run_everything(
         let mut running = JoinSet::new();
         for _ in 0..3 {
             let store = Store::connect(&Database::for_url(&database.url)).await.unwrap();
-            let queues = vec![QueueSettings { name: "default".to_owned(), concurrency: 8 }];
+            let queues = vec![QueueSettings::new("default", 8)];
             let settings = Settings { queues, ..settings(Limits { global: Some(2), ..Limits::default() }) };
             let handlers: Vec<Arc<dyn Handler>> = vec![Arc::new(crowd.clone())];
             running.spawn(Arc::new(Worker::new(store, clock.clone(), settings, handlers)).run(stop.clone()));

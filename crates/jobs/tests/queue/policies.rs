@@ -88,9 +88,7 @@ async fn a_paused_queue_waits_on_every_node_until_it_is_resumed_and_others_go_on
         store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
         let (clock, ledger) = (FakeClock::default().shared(), Ledger::default());
         let settings = Settings {
-            queues: ["default", "slow"]
-                .map(|name| quintet_jobs::QueueSettings { name: name.to_owned(), concurrency: 1 })
-                .to_vec(),
+            queues: ["default", "slow"].map(|name| quintet_jobs::QueueSettings::new(name, 1)).to_vec(),
             ..Settings::default()
         };
         let handler = Arc::new(super::Scripted(ledger.clone()));
