@@ -229,7 +229,7 @@ impl Driver {
     fn work(&self) -> Working {
         let keep = if self.load.history { Settings::default().keep_completed } else { Duration::ZERO };
         let settings = Settings {
-            queues: vec![QueueSettings { name: "default".to_owned(), concurrency: self.load.concurrency }],
+            queues: vec![QueueSettings::new("default", self.load.concurrency)],
             keep_completed: keep,
             ..Settings::default()
         };
