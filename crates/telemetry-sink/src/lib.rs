@@ -18,6 +18,13 @@ mod promql;
 mod scrape;
 mod storage;
 
+/// What `cargo xtask promql` runs.
+#[cfg(feature = "conformance")]
+#[doc(hidden)]
+pub mod conformance {
+    pub use crate::promql::script::{Tally, run_directory};
+}
+
 #[cfg(test)]
 mod tests;
 

@@ -4,12 +4,17 @@
 //! ([`value::Value`]), so that labels are matched and grouped once and not per step. An instant query
 //! is a range query of one step.
 //!
-//! What is missing answers [`Error::Unsupported`] with its name and never a wrong number: subqueries,
-//! `@`, many-to-one matching, native histograms and the functions not in [`functions`].
+//! What is missing answers [`Error::Unsupported`] with its name and never a wrong number: native histograms are not stored,
+//! and what Prometheus has behind a flag is not there except for some functions ([`functions`]).
+//!
+//! One thing differs from Prometheus' defaults: an operation that changes what a value means takes the metric's name off at
+//! the end of the query and not at once, as Prometheus does with `promql-delayed-name-removal`. It matters only where the
+//! name is used on the way.
 //!
 //! Invariants: parsing and evaluation never panic and are bounded in depth, samples, points and time.
 
 mod aggregate;
+mod annotations;
 pub(crate) mod ast;
 mod binary;
 mod eval;
@@ -18,15 +23,22 @@ mod histogram;
 mod lexer;
 mod over_time;
 mod parser;
+mod rate;
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) mod script;
+mod statistics;
 pub(crate) mod value;
 
 use thiserror::Error;
 
+pub(crate) use annotations::Annotations;
 pub(crate) use ast::{Expr, Type};
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) use eval::Answer;
 pub(crate) use eval::{Limits, Query, Source, evaluate};
 pub(crate) use lexer::parse_duration;
 pub(crate) use parser::{parse, parse_selector};
-pub(crate) use value::{Series, Value};
+pub(crate) use value::{Series, Value, format_float};
 
 /// How long a sample stays the current one (Prometheus' default look-back).
 pub(crate) const LOOKBACK_MILLIS: i64 = 5 * 60 * 1000;

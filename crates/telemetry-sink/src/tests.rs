@@ -382,7 +382,7 @@ async fn prometheus_takes_forms_and_reports_errors_in_its_own_shape() {
     assert_eq!((status, body["data"]["result"].as_array().unwrap().len()), (StatusCode::OK, 1));
     for (path, status, kind, message) in [
         ("query?query=sum(", 400, "bad_data", "parse error"),
-        ("query?query=up%5B5m:1m%5D", 400, "bad_data", "not supported"),
+        ("query?query=limitk(1,up)", 400, "bad_data", "not supported"),
         ("query?query=up&time=x", 400, "bad_data", "time"),
         ("query_range?query=up&start=0&end=10&step=0", 400, "bad_data", "step"),
         ("query_range?query=up&start=10&end=0&step=1", 400, "bad_data", "end"),
@@ -399,6 +399,23 @@ async fn prometheus_takes_forms_and_reports_errors_in_its_own_shape() {
         );
         assert!(body["error"].as_str().unwrap().contains(message), "{path}: {body}");
     }
+}
+
+#[tokio::test]
+async fn prometheus_answers_say_what_may_not_be_meant_so() {
+    let sink = sink();
+    sink.sample(&[("__name__", "depth")], 60, 1.0);
+    sink.sample(&[("__name__", "depth")], 1, 2.0);
+    let api = "/telemetry/prometheus/api/v1";
+    let (_, plain) = sink.get(&format!("{api}/query?query=depth")).await;
+    assert_eq!((plain.get("warnings"), plain.get("infos")), (None, None));
+    let (status, body) = sink.get(&format!("{api}/query?query=quantile(2,%20rate(depth%5B5m%5D))")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        body["warnings"],
+        json!(["PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)"])
+    );
+    assert!(body["infos"][0].as_str().unwrap().ends_with(": \"depth\" (1:18)"), "{body}");
 }
 
 #[tokio::test]

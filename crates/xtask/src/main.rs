@@ -16,6 +16,7 @@ mod fuzz;
 mod node;
 mod policy;
 mod process;
+mod promql;
 mod test;
 mod up;
 mod workspace;
@@ -46,6 +47,8 @@ enum Task {
     Docs(docs::Options),
     /// Run the fuzz targets, from their seeds, for some seconds each.
     Fuzz(fuzz::Options),
+    /// Run scripts of Prometheus' own PromQL tests against the telemetry sink.
+    Promql(promql::Options),
     /// Run a program that dies with its parent.
     #[command(hide = true)]
     Child(process::ChildOptions),
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Task::Chaos(options) => chaos::run(&options),
         Task::Docs(options) => docs::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Promql(options) => promql::run(&options),
         Task::Child(options) => process::become_child(&options),
     };
     match outcome {

@@ -164,7 +164,8 @@ fn scaled(values: Option<&Vec<Option<f64>>>, scale: f64) -> Vec<Option<f64>> {
 /// this module and covered by its test, so a failure can only be a limit, and then figures are missing.
 fn evaluate(api: &Api, expr: &str, query: Query) -> ByJob {
     let value = promql::parse(expr)
-        .and_then(|expr| promql::evaluate(&expr, query, api.storage.as_ref(), api.limits()));
+        .and_then(|expr| promql::evaluate(&expr, query, api.storage.as_ref(), api.limits()))
+        .map(|answer| answer.value);
     match value {
         Ok(Value::Vector(series)) => series
             .into_iter()
@@ -180,7 +181,8 @@ fn evaluate(api: &Api, expr: &str, query: Query) -> ByJob {
 
 fn versions(api: &Api, now: i64) -> HashMap<String, String> {
     let value = promql::parse(VERSION)
-        .and_then(|expr| promql::evaluate(&expr, Query::instant(now), api.storage.as_ref(), api.limits()));
+        .and_then(|expr| promql::evaluate(&expr, Query::instant(now), api.storage.as_ref(), api.limits()))
+        .map(|answer| answer.value);
     let Ok(Value::Vector(series)) = value else { return HashMap::new() };
     series
         .iter()

@@ -138,10 +138,10 @@ impl Source for NoSeries {
 
 fn constant(text: &str, millis: i64, limits: promql::Limits) -> Answer {
     let expr = promql::parse(text).map_err(|error| Failure::bad(error.to_string()))?;
-    let value = promql::evaluate(&expr, Query::instant(millis), &NoSeries, limits)
+    let answer = promql::evaluate(&expr, Query::instant(millis), &NoSeries, limits)
         .map_err(|error| Failure::bad(error.to_string()))?;
-    let point = |value: f64| json!([millis / 1000, super::prometheus::number(value)]);
-    Ok(success(match value {
+    let point = |value: f64| json!([millis / 1000, promql::format_float(value)]);
+    Ok(success(match answer.value {
         Value::Scalar(values) => {
             json!({ "resultType": "scalar", "result": point(values.first().copied().unwrap_or(f64::NAN)) })
         }

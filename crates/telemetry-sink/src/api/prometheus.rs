@@ -15,7 +15,7 @@ use super::{Api, NotRun};
 use crate::head::MetricsHead;
 use crate::head::metrics::{Selected, TooManySamples};
 use crate::model::{Labels, Matcher};
-use crate::promql::{self, Error, Query, Series, Source, Value};
+use crate::promql::{self, Error, Query, Series, Source, Value, format_float as number};
 use crate::storage::Storage;
 
 /// Prometheus refuses more points per series; dashboards rely on the message.
@@ -75,8 +75,31 @@ impl IntoResponse for Failure {
 
 type Answer = Result<Json<JsonValue>, Failure>;
 
+/// Messages of each kind that an answer shows; Prometheus shows as many.
+const MOST_MESSAGES: usize = 10;
+
 fn success(data: impl serde::Serialize) -> Json<JsonValue> {
     Json(json!({ "status": "success", "data": data }))
+}
+
+/// A successful answer with the warnings and hints that the query caused.
+fn annotated(annotations: &promql::Annotations, query: &str, data: JsonValue) -> Json<JsonValue> {
+    let mut body = json!({ "status": "success", "data": data });
+    for (kind, mut messages) in
+        [("warnings", annotations.warnings(query)), ("infos", annotations.infos(query))]
+    {
+        let more = messages.len().saturating_sub(MOST_MESSAGES);
+        if more > 0 {
+            messages.truncate(MOST_MESSAGES);
+            messages.push(format!("{more} more {kind} omitted"));
+        }
+        if !messages.is_empty()
+            && let Some(body) = body.as_object_mut()
+        {
+            body.insert(kind.to_owned(), json!(messages));
+        }
+    }
+    Json(body)
 }
 
 impl Source for Storage {
@@ -107,10 +130,11 @@ async fn query(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let time = params.parsed("time", time_millis).map_err(Failure::bad_data)?;
     let time = time.unwrap_or_else(|| api.now_millis());
     let limit = limit(&params)?;
-    let value = api
+    let answer = api
         .run(move |api| promql::evaluate(&expr, Query::instant(time), api.storage.as_ref(), api.limits()))
         .await??;
-    Ok(success(instant_result(value, time, limit)))
+    let text = params.get("query").unwrap_or("");
+    Ok(annotated(&answer.annotations, text, instant_result(answer.value, time, limit)))
 }
 
 async fn query_range(State(api): State<Arc<Api>>, params: Params) -> Answer {
@@ -145,9 +169,10 @@ async fn query_range(State(api): State<Arc<Api>>, params: Params) -> Answer {
     }
     let limit = limit(&params)?;
     let range = Query { start, end, step };
-    let value =
+    let answer =
         api.run(move |api| promql::evaluate(&expr, range, api.storage.as_ref(), api.limits())).await??;
-    Ok(success(range_result(value, range, limit)))
+    let text = params.get("query").unwrap_or("");
+    Ok(annotated(&answer.annotations, text, range_result(answer.value, range, limit)))
 }
 
 fn limit(params: &Params) -> Result<usize, Failure> {
@@ -164,17 +189,6 @@ fn label_map(labels: &Labels) -> BTreeMap<&str, &str> {
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
 fn seconds(millis: i64) -> f64 {
     millis as f64 / 1000.0
-}
-
-/// A float as Go's `strconv.FormatFloat(f, 'f', -1, 64)` writes it.
-pub(super) fn number(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
-    } else {
-        value.to_string()
-    }
 }
 
 fn instant_result(value: Value, time: i64, limit: usize) -> JsonValue {
@@ -212,7 +226,11 @@ fn range_result(value: Value, range: Query, limit: usize) -> JsonValue {
     let series = match value {
         Value::Vector(series) => series,
         Value::Scalar(values) => {
-            vec![Series { labels: Labels::empty(), values: values.into_iter().map(Some).collect() }]
+            vec![Series {
+                labels: Labels::empty(),
+                drops_name: false,
+                values: values.into_iter().map(Some).collect(),
+            }]
         }
         Value::Matrix(_) | Value::Text(_) => Vec::new(),
     };
@@ -340,23 +358,4 @@ async fn build_info() -> Json<JsonValue> {
         "buildDate": "",
         "goVersion": "",
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::number;
-
-    #[test]
-    fn numbers_are_written_as_prometheus_writes_them() {
-        for (value, text) in [
-            (1.0, "1"),
-            (0.1, "0.1"),
-            (f64::NAN, "NaN"),
-            (f64::INFINITY, "+Inf"),
-            (f64::NEG_INFINITY, "-Inf"),
-            (1e21, "1000000000000000000000"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-    }
 }

@@ -2,14 +2,23 @@
 
 use crate::model::Matcher;
 
+/// A node and where it stands in the text, for messages.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Expr {
+pub(crate) struct Expr {
+    pub(crate) node: Node,
+    /// Where the expression starts, in bytes.
+    pub(crate) at: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Node {
     Number(f64),
     Text(String),
     Selector(Selector),
+    Subquery(Subquery),
     Call { function: &'static super::functions::Function, args: Vec<Expr> },
-    Aggregate { op: AggregateOp, grouping: Grouping, param: Option<Box<Expr>>, expr: Box<Expr> },
-    Binary { op: BinaryOp, matching: Matching, returns_bool: bool, left: Box<Expr>, right: Box<Expr> },
+    Aggregate(Box<Aggregate>),
+    Binary(Box<Binary>),
     Negate(Box<Expr>),
 }
 
@@ -19,8 +28,54 @@ pub(crate) struct Selector {
     pub(crate) matchers: Vec<Matcher>,
     /// Milliseconds; none for an instant vector.
     pub(crate) range: Option<i64>,
+    pub(crate) shift: Shift,
+}
+
+/// An expression evaluated at regular times of a range, as a range vector.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Subquery {
+    pub(crate) expr: Box<Expr>,
+    /// Milliseconds.
+    pub(crate) range: i64,
+    /// Milliseconds; none for the server's own.
+    pub(crate) step: Option<i64>,
+    pub(crate) shift: Shift,
+}
+
+/// When a selector or a subquery looks, other than at the step itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Shift {
     /// Milliseconds into the past.
     pub(crate) offset: i64,
+    pub(crate) at: Option<At>,
+}
+
+/// A fixed time instead of each step's: the `@` modifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    /// The first step of the whole query.
+    Start,
+    /// Its last one.
+    End,
+    /// Milliseconds since the epoch.
+    Time(i64),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Aggregate {
+    pub(crate) op: AggregateOp,
+    pub(crate) grouping: Grouping,
+    pub(crate) param: Option<Expr>,
+    pub(crate) expr: Expr,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Binary {
+    pub(crate) op: BinaryOp,
+    pub(crate) matching: Matching,
+    pub(crate) returns_bool: bool,
+    pub(crate) left: Expr,
+    pub(crate) right: Expr,
 }
 
 /// What an expression yields.
@@ -45,15 +100,16 @@ impl Type {
 
 impl Expr {
     pub(crate) fn kind(&self) -> Type {
-        match self {
-            Self::Number(_) => Type::Scalar,
-            Self::Text(_) => Type::Text,
-            Self::Selector(selector) if selector.range.is_some() => Type::Matrix,
-            Self::Selector(_) | Self::Aggregate { .. } => Type::Vector,
-            Self::Call { function, .. } => function.returns,
-            Self::Negate(expr) => expr.kind(),
-            Self::Binary { left, right, .. } => {
-                if left.kind() == Type::Scalar && right.kind() == Type::Scalar {
+        match &self.node {
+            Node::Number(_) => Type::Scalar,
+            Node::Text(_) => Type::Text,
+            Node::Selector(selector) if selector.range.is_some() => Type::Matrix,
+            Node::Selector(_) | Node::Aggregate(_) => Type::Vector,
+            Node::Subquery(_) => Type::Matrix,
+            Node::Call { function, .. } => function.returns,
+            Node::Negate(expr) => expr.kind(),
+            Node::Binary(binary) => {
+                if binary.left.kind() == Type::Scalar && binary.right.kind() == Type::Scalar {
                     Type::Scalar
                 } else {
                     Type::Vector
@@ -70,6 +126,7 @@ pub(crate) enum AggregateOp {
     Min,
     Max,
     Count,
+    CountValues,
     Group,
     Stddev,
     Stdvar,
@@ -86,6 +143,7 @@ impl AggregateOp {
             "min" => Self::Min,
             "max" => Self::Max,
             "count" => Self::Count,
+            "count_values" => Self::CountValues,
             "group" => Self::Group,
             "stddev" => Self::Stddev,
             "stdvar" => Self::Stdvar,
@@ -96,8 +154,13 @@ impl AggregateOp {
         })
     }
 
-    pub(crate) fn takes_param(self) -> bool {
-        matches!(self, Self::Topk | Self::Bottomk | Self::Quantile)
+    /// The type of the argument before the vector.
+    pub(crate) fn param(self) -> Option<Type> {
+        match self {
+            Self::Topk | Self::Bottomk | Self::Quantile => Some(Type::Scalar),
+            Self::CountValues => Some(Type::Text),
+            _ => None,
+        }
     }
 }
 
@@ -108,11 +171,42 @@ pub(crate) enum Grouping {
     Without(Vec<String>),
 }
 
+/// How the series of two sides find each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Matching {
+    pub(crate) labels: MatchLabels,
+    pub(crate) cardinality: Cardinality,
+}
+
+impl Default for Matching {
+    fn default() -> Self {
+        Self { labels: MatchLabels::Ignoring(Vec::new()), cardinality: Cardinality::OneToOne }
+    }
+}
+
 /// Which labels decide that two series belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Matching {
+pub(crate) enum MatchLabels {
     On(Vec<String>),
     Ignoring(Vec<String>),
+}
+
+impl MatchLabels {
+    pub(crate) fn names(&self) -> &[String] {
+        match self {
+            Self::On(names) | Self::Ignoring(names) => names,
+        }
+    }
+}
+
+/// On which side one series may belong to many, and the labels that its partner lends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cardinality {
+    OneToOne,
+    /// `group_left`
+    ManyToOne(Vec<String>),
+    /// `group_right`
+    OneToMany(Vec<String>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,12 +1,21 @@
 //! Evaluation: selectors are read once for all steps, then every node works on whole matrices.
 
+mod windows;
+
+use std::cell::RefCell;
 use std::time::Instant;
 
-use super::ast::{Expr, Selector, Type};
-use super::value::{Series, Value, merge, without_empty};
-use super::{Error, LOOKBACK_MILLIS, aggregate, binary, functions};
+use super::annotations::Annotations;
+use super::ast::{Expr, Node, Shift, Type};
+use super::value::{Series, Value, finish};
+use super::{Error, aggregate, binary, functions};
 use crate::head::metrics::{Selected, TooManySamples};
-use crate::model::{Matcher, is_stale};
+use crate::model::{Labels, Matcher};
+
+pub(super) use windows::Window;
+
+/// How far apart a subquery that names no step looks: Prometheus' default evaluation interval.
+const SUBQUERY_STEP_MILLIS: i64 = 60_000;
 
 /// Where samples come from.
 pub(crate) trait Source {
@@ -29,7 +38,7 @@ pub(crate) struct Limits {
 }
 
 /// The steps at which an expression is evaluated, in milliseconds; one for an instant query.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Query {
     pub(crate) start: i64,
     pub(crate) end: i64,
@@ -51,66 +60,72 @@ impl Query {
     }
 }
 
-/// Evaluates an expression. A range selector alone has a value only in an instant query.
+/// A query's value and what is to be said about it.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) value: Value,
+    pub(crate) annotations: Annotations,
+}
+
+/// Evaluates an expression. A range vector alone has a value only in an instant query.
 pub(crate) fn evaluate(
     expr: &Expr,
     query: Query,
     source: &dyn Source,
     limits: Limits,
-) -> Result<Value, Error> {
-    let evaluator = Evaluator { query, source, limits };
-    if let Expr::Selector(selector) = expr
-        && let Some(range) = selector.range
-    {
-        if query.count() != 1 {
-            let message =
-                "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector";
-            return Err(Error::Parse { position: 1, message: message.to_owned() });
-        }
-        return evaluator.raw(selector, range);
-    }
-    match evaluator.eval(expr)? {
-        Value::Vector(series) => Ok(Value::Vector(without_empty(series))),
-        other => Ok(other),
-    }
+) -> Result<Answer, Error> {
+    let annotations = RefCell::default();
+    let evaluator = Evaluator { query, whole: query, source, limits, annotations: &annotations };
+    let value = evaluator.answer(expr)?;
+    Ok(Answer { value, annotations: annotations.into_inner() })
 }
 
 pub(super) struct Evaluator<'a> {
     pub(super) query: Query,
+    /// The steps of the query that a subquery is part of; the same as `query` outside of one.
+    pub(super) whole: Query,
     source: &'a dyn Source,
     limits: Limits,
-}
-
-/// The samples a range function sees at one step.
-pub(super) struct Window<'a> {
-    pub(super) samples: &'a [(i64, f64)],
-    /// Exclusive.
-    pub(super) start: i64,
-    /// Inclusive.
-    pub(super) end: i64,
+    annotations: &'a RefCell<Annotations>,
 }
 
 impl Evaluator<'_> {
+    fn answer(&self, expr: &Expr) -> Result<Value, Error> {
+        if expr.kind() == Type::Matrix {
+            if self.query.count() != 1 {
+                let message = "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector";
+                return Err(Error::Parse { position: 1, message: message.to_owned() });
+            }
+            return self.samples(expr);
+        }
+        match self.eval(expr)? {
+            Value::Vector(series) => finish(series).map(Value::Vector),
+            other => Ok(other),
+        }
+    }
+
     pub(super) fn eval(&self, expr: &Expr) -> Result<Value, Error> {
         self.check_deadline()?;
-        match expr {
-            Expr::Number(number) => Ok(Value::Scalar(vec![*number; self.query.count()])),
-            Expr::Text(text) => Ok(Value::Text(text.clone())),
-            Expr::Selector(selector) => self.instant(selector, |_, value| value).map(Value::Vector),
-            Expr::Negate(inner) => self.negate(inner),
-            Expr::Call { function, args } => functions::call(self, function, args),
-            Expr::Aggregate { op, grouping, param, expr } => {
-                let param = param.as_ref().map(|param| self.scalar(param)).transpose()?;
-                Ok(Value::Vector(aggregate::aggregate(*op, grouping, param.as_deref(), self.vector(expr)?)))
-            }
-            Expr::Binary { op, matching, returns_bool, left, right } => {
-                binary::apply(*op, matching, *returns_bool, self.eval(left)?, self.eval(right)?)
+        match &expr.node {
+            Node::Number(number) => Ok(Value::Scalar(vec![*number; self.query.count()])),
+            Node::Text(text) => Ok(Value::Text(text.clone())),
+            Node::Selector(selector) => self.instant(selector, |_, value| value).map(Value::Vector),
+            Node::Subquery(_) => Err(Error::Execution("a range vector has no value at one step".to_owned())),
+            Node::Negate(inner) => self.negate(inner),
+            Node::Call { function, args } => functions::call(self, function, args, expr.at),
+            Node::Aggregate(aggregate) => aggregate::aggregate(self, aggregate).map(Value::Vector),
+            Node::Binary(binary) => {
+                binary::apply(binary, self.eval(&binary.left)?, self.eval(&binary.right)?)
             }
         }
     }
 
     pub(super) fn check_deadline(&self) -> Result<(), Error> {
         if Instant::now() > self.limits.deadline { Err(Error::Timeout) } else { Ok(()) }
+    }
+
+    pub(super) fn annotate(&self, note: impl FnOnce(&mut Annotations)) {
+        note(&mut self.annotations.borrow_mut());
     }
 
     pub(super) fn vector(&self, expr: &Expr) -> Result<Vec<Series>, Error> {
@@ -130,109 +145,60 @@ impl Evaluator<'_> {
     fn negate(&self, expr: &Expr) -> Result<Value, Error> {
         Ok(match self.eval(expr)? {
             Value::Scalar(values) => Value::Scalar(values.into_iter().map(|value| -value).collect()),
-            Value::Vector(series) => Value::Vector(merge(
+            Value::Vector(series) => Value::Vector(
                 series
                     .into_iter()
                     .map(|series| Series {
-                        labels: series.labels.without_name(),
+                        labels: series.labels,
+                        drops_name: true,
                         values: series.values.into_iter().map(|value| value.map(|value| -value)).collect(),
                     })
                     .collect(),
-            )?),
+            ),
             other => other,
         })
     }
 
-    fn select(&self, selector: &Selector, reach: i64) -> Result<Vec<Selected>, Error> {
-        let from = self.query.start.saturating_sub(selector.offset).saturating_sub(reach);
-        let to = self.query.end.saturating_sub(selector.offset);
+    /// The same expressions, evaluated at other steps.
+    fn at_steps(&self, query: Query) -> Evaluator<'_> {
+        Evaluator { query, ..*self }
+    }
+
+    /// Where the windows of the first and the last step end.
+    fn span(&self, shift: Shift) -> (i64, i64) {
+        (self.window_end(shift, self.query.start), self.window_end(shift, self.query.end))
+    }
+
+    /// Where a step's window ends.
+    fn window_end(&self, shift: Shift, step: i64) -> i64 {
+        use super::ast::At;
+        let base = match shift.at {
+            None => step,
+            Some(At::Start) => self.whole.start,
+            Some(At::End) => self.whole.end,
+            Some(At::Time(time)) => time,
+        };
+        base.saturating_sub(shift.offset)
+    }
+
+    fn select(&self, matchers: &[Matcher], shift: Shift, reach: i64) -> Result<Vec<Selected>, Error> {
+        let (first, last) = self.span(shift);
         let selected = self
             .source
-            .select(&selector.matchers, from, to, self.limits.max_samples)
+            .select(matchers, first.saturating_sub(reach), last, self.limits.max_samples)
             .map_err(|TooManySamples| Error::TooManySamples)?;
-        if selected.len().saturating_mul(self.query.count()) > self.limits.max_samples {
-            return Err(Error::TooManySamples);
-        }
+        self.check_points(selected.len())?;
         Ok(selected)
     }
 
-    /// The newest sample of each step's look-back window, unless it is the staleness marker.
-    pub(super) fn instant(
-        &self,
-        selector: &Selector,
-        pick: impl Fn(i64, f64) -> f64,
-    ) -> Result<Vec<Series>, Error> {
-        let selected = self.select(selector, LOOKBACK_MILLIS)?;
-        let newest = |window: &Window<'_>| {
-            window
-                .samples
-                .last()
-                .filter(|(_, value)| !is_stale(*value))
-                .map(|(time, value)| pick(*time, *value))
-        };
-        self.windows(selector.offset, LOOKBACK_MILLIS, selected, false, newest)
-    }
-
-    /// Applies `each` to the window of every step of every series that a range selector names.
-    pub(super) fn ranges(
-        &self,
-        expr: &Expr,
-        keep_name: bool,
-        each: impl FnMut(&Window<'_>) -> Option<f64>,
-    ) -> Result<Vec<Series>, Error> {
-        let Expr::Selector(selector @ Selector { range: Some(range), .. }) = expr else {
-            return Err(Error::Unsupported("a range vector that is no selector".to_owned()));
-        };
-        let mut selected = self.select(selector, *range)?;
-        for series in &mut selected {
-            series.samples.retain(|(_, value)| !is_stale(*value));
+    /// Refuses a matrix of that many series at all steps before there is one.
+    fn check_points(&self, series: usize) -> Result<(), Error> {
+        if series.saturating_mul(self.query.count()) > self.limits.max_samples {
+            return Err(Error::TooManySamples);
         }
-        let series = self.windows(selector.offset, *range, selected, !keep_name, each)?;
-        if keep_name { Ok(series) } else { merge(series) }
-    }
-
-    fn windows(
-        &self,
-        offset: i64,
-        reach: i64,
-        selected: Vec<Selected>,
-        drop_name: bool,
-        mut each: impl FnMut(&Window<'_>) -> Option<f64>,
-    ) -> Result<Vec<Series>, Error> {
-        let mut result = Vec::with_capacity(selected.len());
-        for Selected { labels, samples } in selected {
-            self.check_deadline()?;
-            let (mut low, mut high) = (0, 0);
-            let values = self
-                .query
-                .steps()
-                .map(|step| {
-                    let (start, end) = (step - offset - reach, step - offset);
-                    // Both ends only move forward, so a series is walked once for all steps.
-                    low += count_while(&samples, low, |time| time <= start);
-                    high = high.max(low);
-                    high += count_while(&samples, high, |time| time <= end);
-                    each(&Window { samples: samples.get(low..high).unwrap_or_default(), start, end })
-                })
-                .collect();
-            let labels = if drop_name { labels.without_name() } else { labels };
-            result.push(Series { labels, values });
-        }
-        Ok(without_empty(result))
-    }
-
-    fn raw(&self, selector: &Selector, range: i64) -> Result<Value, Error> {
-        let mut found = Vec::new();
-        for mut series in self.select(selector, range)? {
-            series.samples.retain(|(_, value)| !is_stale(*value));
-            if !series.samples.is_empty() {
-                found.push((series.labels, series.samples));
-            }
-        }
-        Ok(Value::Matrix(found))
+        Ok(())
     }
 }
 
-fn count_while(samples: &[(i64, f64)], from: usize, holds: impl Fn(i64) -> bool) -> usize {
-    samples.iter().skip(from).take_while(|(time, _)| holds(*time)).count()
-}
+/// Labels of a range vector's series and its samples.
+pub(super) type Samples = (Labels, Vec<(i64, f64)>);

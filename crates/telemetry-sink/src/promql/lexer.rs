@@ -162,40 +162,49 @@ pub(crate) fn parse_duration(text: &str) -> Option<i64> {
 }
 
 fn text(rest: &str, quote: char) -> Result<(Token, usize), String> {
-    let mut value = String::new();
+    let mut value = Vec::new();
+    let push = |value: &mut Vec<u8>, letter: char| {
+        value.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+    };
     let mut letters = rest.char_indices().skip(1);
     while let Some((at, letter)) = letters.next() {
         if letter == quote {
+            let value = String::from_utf8(value).map_err(|_| "a string must be UTF-8".to_owned())?;
             return Ok((Token::Text(value), at + 1));
         }
         if letter == '\n' && quote != '`' {
             return Err("unterminated quoted string".to_owned());
         }
         if letter != '\\' || quote == '`' {
-            value.push(letter);
+            push(&mut value, letter);
             continue;
         }
         let Some((_, escaped)) = letters.next() else { break };
         match escaped {
-            'n' => value.push('\n'),
-            't' => value.push('\t'),
-            'r' => value.push('\r'),
-            'a' => value.push('\u{7}'),
-            'b' => value.push('\u{8}'),
-            'f' => value.push('\u{c}'),
-            'v' => value.push('\u{b}'),
-            '\\' | '"' | '\'' => value.push(escaped),
-            'x' => value.push(code(&mut letters, 2)?),
-            'u' => value.push(code(&mut letters, 4)?),
-            'U' => value.push(code(&mut letters, 8)?),
+            'n' => push(&mut value, '\n'),
+            't' => push(&mut value, '\t'),
+            'r' => push(&mut value, '\r'),
+            'a' => push(&mut value, '\u{7}'),
+            'b' => push(&mut value, '\u{8}'),
+            'f' => push(&mut value, '\u{c}'),
+            'v' => push(&mut value, '\u{b}'),
+            '\\' | '"' | '\'' => push(&mut value, escaped),
+            // A byte and no character: `\xc3\xa9` is one letter.
+            'x' => value.push(u8::try_from(code(&mut letters, 2)?).unwrap_or_default()),
+            'u' => push(&mut value, character(code(&mut letters, 4)?)?),
+            'U' => push(&mut value, character(code(&mut letters, 8)?)?),
             other => return Err(format!("unknown escape sequence: \\{other}")),
         }
     }
     Err("unterminated quoted string".to_owned())
 }
 
-fn code(letters: &mut impl Iterator<Item = (usize, char)>, digits: usize) -> Result<char, String> {
+fn code(letters: &mut impl Iterator<Item = (usize, char)>, digits: usize) -> Result<u32, String> {
     let number: String = letters.take(digits).map(|(_, letter)| letter).collect();
     let code = u32::from_str_radix(&number, 16).ok().filter(|_| number.len() == digits);
-    code.and_then(char::from_u32).ok_or_else(|| "invalid escape sequence".to_owned())
+    code.ok_or_else(|| "invalid escape sequence".to_owned())
+}
+
+fn character(code: u32) -> Result<char, String> {
+    char::from_u32(code).ok_or_else(|| "invalid escape sequence".to_owned())
 }

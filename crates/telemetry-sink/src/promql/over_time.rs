@@ -1,7 +1,8 @@
-//! Functions over the samples of a range: rates and `*_over_time`.
+//! Functions over the samples of a range, one value for each window.
 
-use super::aggregate::{sum, variance};
 use super::eval::Window;
+use super::rate::{extrapolated, last_two};
+use super::statistics::{mean, quantile, regression, sum, variance};
 
 /// What a range function computes from one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,47 +20,88 @@ pub(super) enum RangeOp {
     Min,
     Max,
     Count,
+    First,
     Last,
+    Mad,
     Present,
     Stddev,
     Stdvar,
+    TimeOfFirst,
+    TimeOfLast,
+    TimeOfMin,
+    TimeOfMax,
+}
+
+impl RangeOp {
+    /// Whether the result is still a sample of the metric.
+    pub(super) fn keeps_name(self) -> bool {
+        matches!(self, Self::First | Self::Last)
+    }
+
+    /// Whether the range should hold a counter.
+    pub(super) fn wants_counter(self) -> bool {
+        matches!(self, Self::Rate | Self::Increase)
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 pub(super) fn apply(op: RangeOp, window: &Window<'_>) -> Option<f64> {
     let samples = window.samples;
-    let values = || samples.iter().map(|(_, value)| *value).collect::<Vec<f64>>();
-    let (_, last) = samples.last()?;
+    let values = || samples.iter().map(|(_, value)| *value);
+    let (first_time, first) = samples.first()?;
+    let (last_time, last) = samples.last()?;
     match op {
         RangeOp::Rate => extrapolated(window, true, true),
         RangeOp::Increase => extrapolated(window, true, false),
         RangeOp::Delta => extrapolated(window, false, false),
         RangeOp::Irate => last_two(samples, true),
         RangeOp::Idelta => last_two(samples, false),
-        RangeOp::Deriv => slope(samples),
+        // Near the values, which keeps the digits that a time since 1970 would cost.
+        RangeOp::Deriv => regression(samples, *first_time).map(|(slope, _)| slope),
         RangeOp::Changes => Some(pairs(samples, |before, after| !same(before, after))),
         RangeOp::Resets => Some(pairs(samples, |before, after| after < before)),
-        RangeOp::Avg => Some(sum(&values()) / samples.len() as f64),
-        RangeOp::Sum => Some(sum(&values())),
-        RangeOp::Min => values().into_iter().reduce(f64::min),
-        RangeOp::Max => values().into_iter().reduce(f64::max),
+        RangeOp::Avg => mean(values()),
+        RangeOp::Sum => Some(sum(values())),
+        RangeOp::Min => values().reduce(f64::min),
+        RangeOp::Max => values().reduce(f64::max),
         RangeOp::Count => Some(samples.len() as f64),
+        RangeOp::First => Some(*first),
         RangeOp::Last => Some(*last),
+        RangeOp::Mad => {
+            // Nothing is known of how far values are from one that is none.
+            if values().any(f64::is_nan) {
+                return Some(f64::NAN);
+            }
+            let mut all: Vec<f64> = values().collect();
+            let median = quantile(0.5, &mut all);
+            let mut apart: Vec<f64> = all.iter().map(|value| (value - median).abs()).collect();
+            Some(quantile(0.5, &mut apart))
+        }
         RangeOp::Present => Some(1.0),
-        RangeOp::Stddev => Some(variance(&values()).sqrt()),
-        RangeOp::Stdvar => Some(variance(&values())),
+        RangeOp::Stddev => Some(variance(values()).sqrt()),
+        RangeOp::Stdvar => Some(variance(values())),
+        RangeOp::TimeOfFirst => Some(*first_time as f64 / 1000.0),
+        RangeOp::TimeOfLast => Some(*last_time as f64 / 1000.0),
+        RangeOp::TimeOfMin => extreme_time(samples, |best, value| value <= best),
+        RangeOp::TimeOfMax => extreme_time(samples, |best, value| value >= best),
     }
 }
 
-fn same(left: f64, right: f64) -> bool {
-    left.to_bits() == right.to_bits()
-        || left.total_cmp(&right).is_eq()
-        || (left.is_nan() && right.is_nan())
-        || {
-            #[expect(clippy::float_cmp, reason = "positive and negative zero are the same value")]
-            let equal = left == right;
-            equal
+/// The time of the extreme that comes last; a number beats NaN.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
+fn extreme_time(samples: &[(i64, f64)], beats: impl Fn(f64, f64) -> bool) -> Option<f64> {
+    let mut best = *samples.first()?;
+    for (time, value) in samples {
+        if beats(best.1, *value) || best.1.is_nan() {
+            best = (*time, *value);
         }
+    }
+    Some(best.0 as f64 / 1000.0)
+}
+
+#[expect(clippy::float_cmp, reason = "a change is any change; positive and negative zero are the same value")]
+fn same(left: f64, right: f64) -> bool {
+    left == right || (left.is_nan() && right.is_nan())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -70,86 +112,17 @@ fn pairs(samples: &[(i64, f64)], counts: impl Fn(f64, f64) -> bool) -> f64 {
         .count() as f64
 }
 
-#[expect(clippy::cast_precision_loss, reason = "milliseconds between samples are far below 2^53")]
-fn seconds(millis: i64) -> f64 {
-    millis as f64 / 1000.0
-}
-
-/// `rate`, `increase` and `delta`: the change between the first and the last sample, extended to the
-/// window's edges when samples come close to them, never below zero for a counter. The rule is
-/// Prometheus' `extrapolatedRate`.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn extrapolated(window: &Window<'_>, is_counter: bool, is_rate: bool) -> Option<f64> {
-    let [(first_time, first), .., (last_time, last)] = window.samples else { return None };
-    let mut change = last - first;
-    if is_counter {
-        let resets = window.samples.windows(2).filter_map(|pair| match pair {
-            [(_, before), (_, after)] if after < before => Some(*before),
-            _ => None,
-        });
-        change += resets.sum::<f64>();
+/// Holt's double exponential smoothing: `level` weighs new values, `trend` new slopes, both between 0 and 1.
+pub(super) fn smoothed(samples: &[(i64, f64)], level: f64, trend: f64) -> Option<f64> {
+    let [(_, first), rest @ ..] = samples else { return None };
+    let (_, second) = rest.first()?;
+    let (mut before, mut value, mut slope) = (*first, *first, second - first);
+    for (index, (_, next)) in rest.iter().enumerate() {
+        if index > 0 {
+            slope = trend * (value - before) + (1.0 - trend) * slope;
+        }
+        before = value;
+        value = level * next + (1.0 - level) * (value + slope);
     }
-    let sampled = seconds(last_time - first_time);
-    let average = sampled / (window.samples.len() - 1) as f64;
-    let threshold = average * 1.1;
-    let mut to_start = seconds(first_time - window.start);
-    let mut to_end = seconds(window.end - last_time);
-    if to_start >= threshold {
-        to_start = average / 2.0;
-    }
-    if is_counter && change > 0.0 && *first >= 0.0 {
-        to_start = to_start.min(sampled * (first / change));
-    }
-    if to_end >= threshold {
-        to_end = average / 2.0;
-    }
-    let extended = change * ((sampled + to_start + to_end) / sampled);
-    Some(if is_rate { extended / seconds(window.end - window.start) } else { extended })
-}
-
-fn last_two(samples: &[(i64, f64)], is_rate: bool) -> Option<f64> {
-    let [.., (before_time, before), (time, value)] = samples else { return None };
-    let change = if is_rate && value < before { *value } else { value - before };
-    Some(if is_rate { change / seconds(time - before_time) } else { change })
-}
-
-/// Least squares, against the first sample's time to keep precision.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn slope(samples: &[(i64, f64)]) -> Option<f64> {
-    let [(origin, _), _, ..] = samples else { return None };
-    let count = samples.len() as f64;
-    let mean_x = samples.iter().map(|(time, _)| seconds(time - origin)).sum::<f64>() / count;
-    let mean_y = samples.iter().map(|(_, value)| value).sum::<f64>() / count;
-    let (mut covariance, mut spread) = (0.0, 0.0);
-    for (time, value) in samples {
-        let x = seconds(time - origin) - mean_x;
-        covariance += x * (value - mean_y);
-        spread += x * x;
-    }
-    Some(covariance / spread)
-}
-
-/// The φ-quantile by linear interpolation between the two nearest ranks.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "ranks lie within the slice"
-)]
-pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
-    if values.is_empty() || q.is_nan() {
-        return f64::NAN;
-    }
-    if q < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if q > 1.0 {
-        return f64::INFINITY;
-    }
-    values.sort_by(f64::total_cmp);
-    let rank = q * (values.len() - 1) as f64;
-    let low = rank.floor() as usize;
-    let at = |index: usize| values.get(index).or(values.last()).copied().unwrap_or(f64::NAN);
-    let weight = rank - rank.floor();
-    at(low) * (1.0 - weight) + at(low + 1) * weight
+    Some(value)
 }

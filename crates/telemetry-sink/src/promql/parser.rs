@@ -1,16 +1,19 @@
 //! From tokens to the syntax tree, with Prometheus' type rules.
+//!
+//! Here are operators and their precedence; [`terms`] has what stands between them, [`selector`] selectors and what may
+//! follow one.
+
+mod selector;
+mod terms;
 
 use super::Error;
-use super::ast::{AggregateOp, BinaryOp, Expr, Grouping, Matching, Selector, Type};
-use super::functions;
+use super::ast::{Binary, BinaryOp, Cardinality, Expr, MatchLabels, Matching, Node, Selector, Shift, Type};
 use super::lexer::{Spanned, Token, lex};
-use crate::model::{METRIC_NAME, MatchOp, Matcher};
+use crate::model::Matcher;
 
 /// Deep nesting would overflow the stack of a recursive parser and evaluator.
 const MAX_DEPTH: usize = 64;
 const MAX_LENGTH: usize = 64 * 1024;
-/// 292 years, as in Prometheus, which counts nanoseconds in 64 bits. Times plus durations then never overflow.
-const MAX_DURATION_MILLIS: i64 = i64::MAX / 1_000_000;
 
 /// Parses a whole expression.
 pub(crate) fn parse(input: &str) -> Result<Expr, Error> {
@@ -22,15 +25,17 @@ pub(crate) fn parse(input: &str) -> Result<Expr, Error> {
 
 /// Parses what `match[]` parameters hold: one instant selector.
 pub(crate) fn parse_selector(input: &str) -> Result<Vec<Matcher>, Error> {
-    match parse(input)? {
-        Expr::Selector(Selector { matchers, range: None, offset: 0 }) => Ok(matchers),
+    match parse(input)?.node {
+        Node::Selector(Selector { matchers, range: None, shift }) if shift == Shift::default() => {
+            Ok(matchers)
+        }
         _ => Err(Error::Parse { position: 1, message: "expected a series selector".to_owned() }),
     }
 }
 
 struct Parser {
     tokens: Vec<Spanned>,
-    at: usize,
+    next: usize,
     depth: usize,
 }
 
@@ -42,26 +47,30 @@ impl Parser {
         if input.trim().is_empty() {
             return Err(Error::Parse { position: 1, message: "no expression found in input".to_owned() });
         }
-        Ok(Self { tokens: lex(input)?, at: 0, depth: 0 })
+        Ok(Self { tokens: lex(input)?, next: 0, depth: 0 })
     }
 
     fn peek(&self) -> &Token {
-        self.tokens.get(self.at).map_or(&Token::End, |spanned| &spanned.token)
+        self.tokens.get(self.next).map_or(&Token::End, |spanned| &spanned.token)
     }
 
     fn peek_after(&self) -> &Token {
-        self.tokens.get(self.at + 1).map_or(&Token::End, |spanned| &spanned.token)
+        self.tokens.get(self.next + 1).map_or(&Token::End, |spanned| &spanned.token)
+    }
+
+    /// Where the next token starts, in bytes.
+    fn at(&self) -> usize {
+        self.tokens.get(self.next).or(self.tokens.last()).map_or(0, |spanned| spanned.at)
     }
 
     fn advance(&mut self) -> Token {
         let token = self.peek().clone();
-        self.at += 1;
+        self.next += 1;
         token
     }
 
     fn fail<T>(&self, message: impl Into<String>) -> Result<T, Error> {
-        let position = self.tokens.get(self.at).or(self.tokens.last()).map_or(0, |spanned| spanned.at) + 1;
-        Err(Error::Parse { position, message: message.into() })
+        Err(Error::Parse { position: self.at() + 1, message: message.into() })
     }
 
     fn unexpected<T>(&self, wanted: &str) -> Result<T, Error> {
@@ -79,7 +88,7 @@ impl Parser {
     fn eat(&mut self, symbol: &str) -> bool {
         let hit = matches!(self.peek(), Token::Symbol(found) if *found == symbol);
         if hit {
-            self.at += 1;
+            self.next += 1;
         }
         hit
     }
@@ -99,7 +108,7 @@ impl Parser {
     fn eat_word(&mut self, keyword: &str) -> bool {
         let hit = self.word_is(keyword);
         if hit {
-            self.at += 1;
+            self.next += 1;
         }
         hit
     }
@@ -127,24 +136,21 @@ impl Parser {
     }
 
     fn binary(&mut self, op: BinaryOp, left: Expr) -> Result<Expr, Error> {
-        self.at += 1;
+        self.next += 1;
         let returns_bool = self.eat_word("bool");
         if returns_bool && !op.is_comparison() {
             return self.fail("bool modifier can only be used on comparison operators");
         }
-        let matching = self.matching()?;
-        if self.word_is("group_left") || self.word_is("group_right") {
-            return Err(Error::Unsupported("many-to-one matching (group_left, group_right)".to_owned()));
-        }
+        let matching = self.matching(op)?;
         let next = if op == BinaryOp::Pow { op.precedence() } else { op.precedence() + 1 };
         let right = self.expr(next)?;
         self.check_operands(op, returns_bool, &left, &right)?;
-        let matching_given = matching.is_some();
-        if matching_given && (left.kind() == Type::Scalar || right.kind() == Type::Scalar) {
+        if matching.is_some() && (left.kind() == Type::Scalar || right.kind() == Type::Scalar) {
             return self.fail("vector matching only allowed between instant vectors");
         }
-        let matching = matching.unwrap_or(Matching::Ignoring(Vec::new()));
-        Ok(Expr::Binary { op, matching, returns_bool, left: left.into(), right: right.into() })
+        let at = left.at;
+        let matching = matching.unwrap_or_default();
+        Ok(Expr { node: Node::Binary(Binary { op, matching, returns_bool, left, right }.into()), at })
     }
 
     fn check_operands(
@@ -192,14 +198,31 @@ impl Parser {
         })
     }
 
-    fn matching(&mut self) -> Result<Option<Matching>, Error> {
-        if self.eat_word("on") {
-            return self.names().map(Matching::On).map(Some);
+    /// `on (a, b) group_left (c)` and its like, if any is given.
+    fn matching(&mut self, op: BinaryOp) -> Result<Option<Matching>, Error> {
+        let labels = if self.eat_word("on") {
+            MatchLabels::On(self.names()?)
+        } else if self.eat_word("ignoring") {
+            MatchLabels::Ignoring(self.names()?)
+        } else {
+            return Ok(None);
+        };
+        let is_left = self.word_is("group_left");
+        if !is_left && !self.word_is("group_right") {
+            return Ok(Some(Matching { labels, cardinality: Cardinality::OneToOne }));
         }
-        if self.eat_word("ignoring") {
-            return self.names().map(Matching::Ignoring).map(Some);
+        if op.is_set() {
+            return self.fail("no grouping allowed for set operations");
         }
-        Ok(None)
+        self.next += 1;
+        let lent = if matches!(self.peek(), Token::Symbol("(")) { self.names()? } else { Vec::new() };
+        if let MatchLabels::On(names) = &labels
+            && let Some(both) = lent.iter().find(|name| names.contains(name))
+        {
+            return self.fail(format!("label {both:?} must not occur in ON and GROUP clause at once"));
+        }
+        let cardinality = if is_left { Cardinality::ManyToOne(lent) } else { Cardinality::OneToMany(lent) };
+        Ok(Some(Matching { labels, cardinality }))
     }
 
     /// `(a, b)`, possibly empty, with an optional last comma.
@@ -210,7 +233,7 @@ impl Parser {
             match self.advance() {
                 Token::Word(name) | Token::Text(name) => names.push(name),
                 _ => {
-                    self.at -= 1;
+                    self.next -= 1;
                     return self.unexpected("label");
                 }
             }
@@ -222,255 +245,23 @@ impl Parser {
     }
 
     fn unary(&mut self) -> Result<Expr, Error> {
+        let at = self.at();
         let negative = match self.peek() {
             Token::Symbol("-") => true,
             Token::Symbol("+") => false,
             _ => return self.postfix(),
         };
-        self.at += 1;
+        self.next += 1;
         // A sign binds looser than `^` and tighter than `*`.
         let expr = self.expr(BinaryOp::Pow.precedence())?;
         if !matches!(expr.kind(), Type::Scalar | Type::Vector) {
             return self
                 .fail("unary expression only allowed on expressions of type scalar or instant vector");
         }
-        Ok(match expr {
-            Expr::Number(number) if negative => Expr::Number(-number),
-            expr if negative => Expr::Negate(expr.into()),
-            expr => expr,
+        Ok(match expr.node {
+            Node::Number(number) if negative => Expr { node: Node::Number(-number), at },
+            _ if negative => Expr { node: Node::Negate(expr.into()), at },
+            node => Expr { node, at },
         })
     }
-
-    fn postfix(&mut self) -> Result<Expr, Error> {
-        let mut expr = self.primary()?;
-        loop {
-            if self.eat("[") {
-                expr = self.range(expr)?;
-            } else if self.word_is("offset") {
-                self.at += 1;
-                expr = self.offset(expr)?;
-            } else if matches!(self.peek(), Token::Symbol("@")) {
-                return Err(Error::Unsupported("the @ modifier".to_owned()));
-            } else {
-                return Ok(expr);
-            }
-        }
-    }
-
-    fn range(&mut self, expr: Expr) -> Result<Expr, Error> {
-        let range = self.duration()?;
-        if matches!(self.peek(), Token::Symbol(":")) {
-            return Err(Error::Unsupported("a subquery".to_owned()));
-        }
-        self.expect("]")?;
-        match expr {
-            Expr::Selector(selector) if selector.range.is_none() && selector.offset == 0 => {
-                if range <= 0 {
-                    return self.fail("duration must be greater than 0");
-                }
-                Ok(Expr::Selector(Selector { range: Some(range), ..selector }))
-            }
-            _ => self.fail("ranges only allowed for vector selectors"),
-        }
-    }
-
-    fn offset(&mut self, expr: Expr) -> Result<Expr, Error> {
-        let negative = self.eat("-");
-        let offset = self.duration()?;
-        match expr {
-            Expr::Selector(selector) if selector.offset == 0 => {
-                Ok(Expr::Selector(Selector { offset: if negative { -offset } else { offset }, ..selector }))
-            }
-            _ => self.fail(
-                "offset modifier must be preceded by an instant vector selector or range vector selector",
-            ),
-        }
-    }
-
-    /// A duration, or a number of seconds.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the cast saturates and the range is checked after it"
-    )]
-    fn duration(&mut self) -> Result<i64, Error> {
-        let millis = match self.peek() {
-            Token::Duration(millis) => *millis,
-            Token::Number(seconds) if seconds.is_finite() => (*seconds * 1000.0) as i64,
-            _ => return self.unexpected("duration"),
-        };
-        if millis > MAX_DURATION_MILLIS {
-            return self.fail("duration out of range");
-        }
-        self.at += 1;
-        Ok(millis)
-    }
-
-    fn primary(&mut self) -> Result<Expr, Error> {
-        match self.peek().clone() {
-            Token::Number(number) => {
-                self.at += 1;
-                Ok(Expr::Number(number))
-            }
-            Token::Duration(millis) => {
-                self.at += 1;
-                #[expect(clippy::cast_precision_loss, reason = "durations are far below 2^53 ms")]
-                Ok(Expr::Number(millis as f64 / 1000.0))
-            }
-            Token::Text(text) => {
-                self.at += 1;
-                Ok(Expr::Text(text))
-            }
-            Token::Symbol("(") => {
-                self.at += 1;
-                let expr = self.expr(0)?;
-                self.expect(")")?;
-                Ok(expr)
-            }
-            Token::Symbol("{") => self.selector(None),
-            Token::Word(word) => self.word(&word),
-            _ => self.unexpected("an expression"),
-        }
-    }
-
-    fn word(&mut self, word: &str) -> Result<Expr, Error> {
-        let calls = matches!(self.peek_after(), Token::Symbol("("));
-        let groups = matches!(self.peek_after(), Token::Word(next) if is_grouping(next));
-        if let Some(op) = AggregateOp::from_word(word)
-            && (calls || groups)
-        {
-            self.at += 1;
-            return self.aggregate(op);
-        }
-        self.at += 1;
-        if calls {
-            return self.call(word);
-        }
-        self.selector(Some(word))
-    }
-
-    fn aggregate(&mut self, op: AggregateOp) -> Result<Expr, Error> {
-        let before = self.grouping()?;
-        self.expect("(")?;
-        let mut args = self.args()?;
-        let grouping = match before {
-            Some(grouping) => grouping,
-            None => self.grouping()?.unwrap_or(Grouping::By(Vec::new())),
-        };
-        let wanted = if op.takes_param() { 2 } else { 1 };
-        if args.len() != wanted {
-            let found = args.len();
-            return self.fail(format!(
-                "wrong number of arguments for aggregate expression provided, expected {wanted}, got {found}"
-            ));
-        }
-        let Some(expr) = args.pop() else { return self.unexpected("an expression") };
-        let param = args.pop();
-        if expr.kind() != Type::Vector {
-            let found = expr.kind().as_str();
-            return self.fail(format!("expected type instant vector in aggregation expression, got {found}"));
-        }
-        if param.as_ref().is_some_and(|param| param.kind() != Type::Scalar) {
-            return self.fail("expected type scalar in aggregation parameter");
-        }
-        Ok(Expr::Aggregate { op, grouping, param: param.map(Box::new), expr: expr.into() })
-    }
-
-    fn grouping(&mut self) -> Result<Option<Grouping>, Error> {
-        if self.eat_word("by") {
-            return self.names().map(Grouping::By).map(Some);
-        }
-        if self.eat_word("without") {
-            return self.names().map(Grouping::Without).map(Some);
-        }
-        Ok(None)
-    }
-
-    /// The rest of an argument list whose opening parenthesis is read.
-    fn args(&mut self) -> Result<Vec<Expr>, Error> {
-        let mut args = Vec::new();
-        while !self.eat(")") {
-            args.push(self.expr(0)?);
-            if !self.eat(",") && !matches!(self.peek(), Token::Symbol(")")) {
-                return self.unexpected("\",\" or \")\"");
-            }
-        }
-        Ok(args)
-    }
-
-    fn call(&mut self, name: &str) -> Result<Expr, Error> {
-        let Some(function) = functions::find(name) else {
-            if functions::KNOWN_ELSEWHERE.contains(&name) {
-                return Err(Error::Unsupported(format!("the function {name}()")));
-            }
-            self.at -= 1;
-            return self.fail(format!("unknown function with name {name:?}"));
-        };
-        self.expect("(")?;
-        let args = self.args()?;
-        let (least, most) = (function.required, function.args.len());
-        if args.len() < least || args.len() > most {
-            let found = args.len();
-            let expected = if least == most { least.to_string() } else { format!("{least} to {most}") };
-            return self.fail(format!("expected {expected} argument(s) in call to {name:?}, got {found}"));
-        }
-        for (arg, wanted) in args.iter().zip(function.args) {
-            if arg.kind() != *wanted {
-                let (wanted, found) = (wanted.as_str(), arg.kind().as_str());
-                return self
-                    .fail(format!("expected type {wanted} in call to function {name:?}, got {found}"));
-            }
-        }
-        Ok(Expr::Call { function, args })
-    }
-
-    fn selector(&mut self, name: Option<&str>) -> Result<Expr, Error> {
-        let mut matchers: Vec<Matcher> =
-            name.map(|name| Matcher::equal(METRIC_NAME, name)).into_iter().collect();
-        if self.eat("{") {
-            while !self.eat("}") {
-                let matcher = self.matcher()?;
-                matchers.push(matcher);
-                if !self.eat(",") && !matches!(self.peek(), Token::Symbol("}")) {
-                    return self.unexpected("\",\" or \"}\"");
-                }
-            }
-        }
-        if !matchers.iter().any(Matcher::needs_presence) {
-            return self.fail("vector selector must contain at least one non-empty matcher");
-        }
-        Ok(Expr::Selector(Selector { matchers, range: None, offset: 0 }))
-    }
-
-    fn matcher(&mut self) -> Result<Matcher, Error> {
-        let name = match self.advance() {
-            Token::Word(name) => name,
-            // `{"metric.name"}` and `{"label.name"="x"}`, Prometheus 3's quoted names.
-            Token::Text(name) => {
-                if matches!(self.peek(), Token::Symbol("," | "}")) {
-                    return Ok(Matcher::equal(METRIC_NAME, &name));
-                }
-                name
-            }
-            _ => {
-                self.at -= 1;
-                return self.unexpected("label name or \"}\"");
-            }
-        };
-        let op = match self.peek() {
-            Token::Symbol("=") => MatchOp::Equal,
-            Token::Symbol("!=") => MatchOp::NotEqual,
-            Token::Symbol("=~") => MatchOp::Regex,
-            Token::Symbol("!~") => MatchOp::NotRegex,
-            _ => return self.unexpected("label matching operator"),
-        };
-        self.at += 1;
-        let Token::Text(value) = self.peek().clone() else { return self.unexpected("string") };
-        let matcher = Matcher::new(&name, op, &value).or_else(|message| self.fail(message))?;
-        self.at += 1;
-        Ok(matcher)
-    }
-}
-
-fn is_grouping(word: &str) -> bool {
-    word.eq_ignore_ascii_case("by") || word.eq_ignore_ascii_case("without")
 }

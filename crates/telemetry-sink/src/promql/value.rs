@@ -9,7 +9,16 @@ use crate::model::Labels;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Series {
     pub(crate) labels: Labels,
+    /// The value means something else than its metric's name says. The name goes at the very end, so that a grouping or
+    /// `label_replace` on the way may still use it.
+    pub(crate) drops_name: bool,
     pub(crate) values: Vec<Option<f64>>,
+}
+
+impl Series {
+    pub(super) fn at(&self, step: usize) -> Option<f64> {
+        self.values.get(step).copied().flatten()
+    }
 }
 
 /// The result of an expression for every step.
@@ -17,7 +26,7 @@ pub(crate) struct Series {
 pub(crate) enum Value {
     Scalar(Vec<f64>),
     Vector(Vec<Series>),
-    /// The raw samples of a range selector, for an instant query that asks for nothing else.
+    /// The samples of a range vector, for an instant query that asks for nothing else.
     Matrix(Vec<(Labels, Vec<(i64, f64)>)>),
     Text(String),
 }
@@ -45,7 +54,42 @@ pub(super) fn merge(series: Vec<Series>) -> Result<Vec<Series>, Error> {
     Ok(merged)
 }
 
-/// Drops series that have no value at any step.
-pub(super) fn without_empty(series: Vec<Series>) -> Vec<Series> {
-    series.into_iter().filter(|series| series.values.iter().any(Option::is_some)).collect()
+/// Takes the names off the series that lost theirs on the way, and drops series without a value at any step.
+pub(super) fn finish(series: Vec<Series>) -> Result<Vec<Series>, Error> {
+    let present = series.into_iter().filter(|series| series.values.iter().any(Option::is_some));
+    let named = present.map(|series| {
+        let labels = if series.drops_name { series.labels.without_name() } else { series.labels };
+        Series { labels, drops_name: false, values: series.values }
+    });
+    merge(named.collect())
+}
+
+/// A float as Go's `strconv.FormatFloat(f, 'f', -1, 64)` writes it.
+pub(crate) fn format_float(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
+    } else {
+        value.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::format_float;
+
+    #[test]
+    fn numbers_are_written_as_prometheus_writes_them() {
+        for (value, text) in [
+            (1.0, "1"),
+            (0.1, "0.1"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (1e21, "1000000000000000000000"),
+        ] {
+            assert_eq!(format_float(value), text);
+        }
+    }
 }
