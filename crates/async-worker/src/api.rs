@@ -15,32 +15,23 @@ mod workflows;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
-use quintet_auth::{Principal, Verifier};
+use quintet_auth::Principal;
 use quintet_http::Problem;
 use quintet_http::extract::Path;
 use quintet_jobs::{Policies, Schedule};
+use quintet_module::Allowed;
 use quintet_store::Store;
 use quintet_types::SharedClock;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::config;
 use crate::mail::{Delivered, Maildir};
 use crate::page::List;
-
-const READ: &str = "jobs:read";
-const WRITE: &str = "jobs:write";
-quintet_module::permissions! {
-    /// Enqueue jobs of allowed kinds.
-    Enqueue = "jobs:enqueue";
-    /// Claim and run jobs of allowed kinds.
-    Work = "jobs:work";
-    /// Change the queue.
-    Write = "jobs:write";
-}
+use crate::permissions::Read;
 
 /// Claims that wait at the same time.
 const MOST_POLLS: usize = 64;
@@ -83,8 +74,9 @@ impl Remote {
     }
 }
 
-pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
-    Router::new()
+/// The routes, for who has a token.
+pub(crate) fn routes(api: Api) -> OpenApiRouter {
+    OpenApiRouter::new()
         .merge(jobs::routes())
         .merge(count::routes())
         .merge(failures::routes())
@@ -95,24 +87,40 @@ pub(crate) fn router(api: Api, verifier: Arc<Verifier>) -> Router {
         .merge(batches::routes())
         .merge(workflows::routes())
         .merge(work::routes())
-        .route("/jobs/v1/mail", get(mails))
-        .route("/jobs/v1/mail/{id}", get(mail))
-        .layer(quintet_auth::layer(verifier))
+        .routes(routes!(mails))
+        .routes(routes!(mail))
         .with_state(api)
 }
 
-async fn mails(principal: Principal, State(api): State<Api>) -> Result<axum::Json<List<Delivered>>, Problem> {
-    principal.require(READ)?;
+/// List the messages that were delivered into the maildir, newest first.
+#[utoipa::path(
+    get, path = "/jobs/v1/mail", tag = "mail", operation_id = "list_mail",
+    responses(
+        (status = 200, description = "The messages", body = List<Delivered>),
+        (status = 404, description = "`no_maildir`: this worker delivers by SMTP"),
+    ),
+    security(("oauth2" = ["jobs:read"])),
+)]
+async fn mails(_: Allowed<Read>, State(api): State<Api>) -> Result<axum::Json<List<Delivered>>, Problem> {
     let data = maildir(&api)?.list().await.map_err(|error| Problem::internal(&error))?;
     Ok(axum::Json(List { data }))
 }
 
+/// Read a message that was delivered into the maildir.
+#[utoipa::path(
+    get, path = "/jobs/v1/mail/{id}", tag = "mail", operation_id = "read_mail",
+    params(("id" = String, Path, description = "The message's id")),
+    responses(
+        (status = 200, description = "The message", body = Delivered),
+        (status = 404, description = "`no_maildir` or `not_found`"),
+    ),
+    security(("oauth2" = ["jobs:read"])),
+)]
 async fn mail(
-    principal: Principal,
+    _: Allowed<Read>,
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<axum::Json<Delivered>, Problem> {
-    principal.require(READ)?;
     let message = maildir(&api)?.read(&id).await.map_err(|error| Problem::internal(&error))?;
     message.map(axum::Json).ok_or_else(|| Problem::not_found("message"))
 }
@@ -145,4 +153,4 @@ fn failed(error: quintet_jobs::Error) -> Problem {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

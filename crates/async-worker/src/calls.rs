@@ -1,10 +1,20 @@
-//! Asking a router as a client does, for the tests of every API of this binary.
+//! Routes behind a door as they are served, and asking them as a client does, for the tests of every API of this binary.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode};
+use quintet_auth::Verifier;
 use serde_json::Value;
 use tower::ServiceExt as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::description;
+
+pub(crate) fn router(routes: OpenApiRouter, verifier: Arc<Verifier>) -> Router {
+    description::router(routes, verifier, "https://localhost:8443/identity").unwrap()
+}
 
 /// The answer's status and its JSON, null where it has none. `bearer` is the whole `Authorization` header.
 pub(crate) async fn call(

@@ -18,7 +18,7 @@ use lettre::message::Mailbox;
 use quintet_jobs::{Handler, HandlerError, Job};
 use quintet_types::SharedClock;
 
-pub(crate) use api::router;
+pub(crate) use api::routes;
 use compose::Args;
 pub(crate) use dkim::Signer;
 pub(crate) use maildir::{Delivered, Maildir};

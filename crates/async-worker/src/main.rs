@@ -8,8 +8,10 @@ mod api;
 #[cfg(test)]
 mod calls;
 mod config;
+mod description;
 mod mail;
 mod page;
+mod permissions;
 mod start;
 mod webhook;
 

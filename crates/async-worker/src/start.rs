@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use quintet_auth::Verifier;
 use quintet_inventory::Images;
 use quintet_inventory::thumbnails::Thumbnails;
@@ -14,9 +13,11 @@ use quintet_service::{Code, Context, OrExit as _};
 use quintet_store::{Blobs, Store};
 use quintet_types::SharedClock;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::api::{self, Api, Remote};
 use crate::config::{Config, Mail, Webhooks};
+use crate::description;
 use crate::mail::{self, EmailSend, Signer, Suppressions, Templates, Transport};
 use crate::webhook::{self, Deliver, Endpoints, Publish, Sender};
 
@@ -41,10 +42,11 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let images = Images::new(store.clone(), blobs, cx.clock());
     let mut handlers: Vec<Arc<dyn Handler>> =
         vec![Arc::new(email), Arc::new(Thumbnails::new(images, PICTURES_AT_ONCE))];
+    let issuer = config.auth.issuer.clone();
     let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
-    let mut routes = mail::router(suppressions, verifier.clone());
+    let mut routes = mail::routes(suppressions);
     if let Some(settings) = &config.webhooks {
-        let (more, theirs) = webhooks(settings, &store, &verifier, cx)?;
+        let (more, theirs) = webhooks(settings, &store, cx)?;
         handlers.extend(more);
         routes = routes.merge(theirs);
     }
@@ -60,7 +62,7 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         remote: Arc::new(Remote::new(config.remote, &worker, cx.shutdown())),
         maildir: transport.maildir().cloned(),
     };
-    let routes = api::router(api, verifier).merge(routes);
+    let routes = description::router(api::routes(api).merge(routes), verifier, &issuer)?;
     cx.serve("http", listener, routes, config.limits);
 
     cx.spawn("upkeep", forget_keys(store.clone(), cx.clock(), cx.shutdown()));
@@ -108,9 +110,8 @@ async fn forget_keys(store: Store, clock: SharedClock, shutdown: CancellationTok
 fn webhooks(
     settings: &Webhooks,
     store: &Store,
-    verifier: &Arc<Verifier>,
     cx: &Context,
-) -> anyhow::Result<(Vec<Arc<dyn Handler>>, Router)> {
+) -> anyhow::Result<(Vec<Arc<dyn Handler>>, OpenApiRouter)> {
     let sealer = settings.sealer().map_err(anyhow::Error::from_boxed)?;
     let endpoints = Endpoints::new(store.clone(), cx.clock(), sealer);
     let sender = Arc::new(Sender::new(settings).map_err(anyhow::Error::from_boxed)?);
@@ -121,5 +122,5 @@ fn webhooks(
         patience: settings.patience(),
     };
     let handlers: Vec<Arc<dyn Handler>> = vec![Arc::new(Publish(endpoints.clone())), Arc::new(deliver)];
-    Ok((handlers, webhook::router(endpoints, sender, verifier.clone())))
+    Ok((handlers, webhook::routes(endpoints, sender)))
 }

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use quintet_jobs::{Backoff, Handler, HandlerError, Job, NewJob, Policy};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use api::router;
+pub(crate) use api::routes;
 use deliveries::Subject;
 use endpoints::EndpointError;
 pub(crate) use endpoints::Endpoints;

@@ -6,14 +6,21 @@ use axum::Router;
 use quintet_auth::Verifier;
 use quintet_billing::{Billing, Invoices, Prices};
 use quintet_inventory::{Images, Stock};
-use quintet_module::Module;
+use quintet_module::{Module, openapi, reference};
 use quintet_orders::{Orders, Parts};
 use quintet_store::{Blobs, Store};
 use quintet_types::SharedClock;
 use quintet_users::Accounts;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{openapi, reference};
+/// How the API presents itself.
+const API: openapi::Api = openapi::Api {
+    title: "Quintet core API",
+    about: "Accounts, stock, billing and orders.\n\nErrors are RFC 9457 problem details with a stable `code`. \
+            Lists are keyset pages: pass `next_cursor` as `cursor`. Sums of money are integers in minor units.",
+    version: env!("CARGO_PKG_VERSION"),
+    tags: &["users", "inventory", "billing", "orders"],
+};
 
 /// What the modules stand on.
 pub(crate) struct Deps {
@@ -63,9 +70,10 @@ fn modules(deps: &Deps) -> [Module; 4] {
 /// Every route: the modules' behind token verification, the API's description in the open.
 pub(crate) fn router(deps: &Deps) -> Result<Router, serde_json::Error> {
     let v1 = modules(deps).into_iter().fold(OpenApiRouter::new(), |api, module| api.merge(module.routes));
-    let (router, paths) = OpenApiRouter::with_openapi(openapi::base()).nest("/api/v1", v1).split_for_parts();
-    let document = openapi::complete(&paths, &deps.issuer)?;
+    let (router, paths) =
+        OpenApiRouter::with_openapi(openapi::base(&API)).nest("/api/v1", v1).split_for_parts();
+    let document = openapi::complete(&API, &paths, &deps.issuer)?;
     Ok(router
         .route_layer(quintet_auth::layer(Arc::clone(&deps.verifier)))
-        .merge(reference::router(&document)?))
+        .merge(reference::router(&API, "/api", &document)?))
 }

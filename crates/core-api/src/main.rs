@@ -7,8 +7,6 @@
 mod app;
 mod binary;
 mod config;
-mod openapi;
-mod reference;
 mod upkeep;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use quintet_store::{Row, Snapshot, Sql, Store, args};
 use quintet_types::{Clock, JobId, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::Error;
 use crate::job::Record;
@@ -10,8 +11,9 @@ use crate::notes::{self, Notes};
 use crate::pause;
 
 /// Where a job is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = JobState)]
 pub enum State {
     /// Waits for other jobs of its workflow.
     Blocked,
@@ -51,9 +53,10 @@ impl State {
 
 /// One job, as shown to an operator. Arguments may hold personal data and are shown in a single
 /// job's view only.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct JobView {
     /// The job's id.
+    #[schema(value_type = String)]
     pub id: JobId,
     /// Its queue.
     pub queue: String,
@@ -97,7 +100,7 @@ pub struct JobView {
 }
 
 /// One queue's figures.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct QueueView {
     /// The queue's name.
     pub name: String,

@@ -7,6 +7,7 @@
 use quintet_store::{Dialect, Row, Sql, Store, Tx, Value, args};
 use quintet_types::{Clock, JobId, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::admin::State;
 use crate::batch;
@@ -25,7 +26,7 @@ pub const MOST_CHANGED: u32 = 10_000;
 const BATCH: i64 = 500;
 
 /// What a call did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Changed {
     /// Jobs it changed.
     pub changed: u64,

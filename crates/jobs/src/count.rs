@@ -2,6 +2,7 @@
 
 use quintet_store::{Sql, Store, Value};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::admin::State;
 use crate::bulk::MOST_CHANGED;
@@ -9,7 +10,7 @@ use crate::error::Error;
 use crate::search::{self, Filter};
 
 /// How many jobs there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Count {
     /// Jobs, counted up to [`MOST_CHANGED`].
     pub count: u64,

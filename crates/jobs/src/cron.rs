@@ -15,6 +15,7 @@ use quintet_types::time::{from_micros, micros};
 use quintet_types::{Clock, JobId, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use utoipa::ToSchema;
 
 pub use expression::{Expression, ExpressionError};
 
@@ -25,7 +26,7 @@ use crate::error::Error;
 const MISSED_AFTER: Duration = Duration::from_mins(1);
 
 /// What becomes of runs that were missed because no worker was there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
     /// They are left out.
@@ -210,7 +211,7 @@ pub async fn run_now(store: &Store, clock: &dyn Clock, schedule: &Schedule) -> R
 }
 
 /// One schedule, as shown to an operator.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ScheduleView {
     /// Its name.
     pub name: String,

@@ -8,6 +8,7 @@ use quintet_store::{Bulk, Column, ColumnType, Sql, Store, Tx, args};
 use quintet_types::time::{from_micros, micros};
 use quintet_types::{JobId, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use ColumnType::{Int, Text};
 
@@ -21,7 +22,7 @@ const MOST_SHOWN: i64 = 100;
 const PRUNE_BATCH: i64 = 1000;
 
 /// A run that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Failure {
     /// Which attempt it was, from 1; a redriven job counts anew.
     pub attempt: i64,

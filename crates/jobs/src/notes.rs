@@ -12,6 +12,7 @@ use quintet_types::JobId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use ColumnType::Text;
 
@@ -32,7 +33,7 @@ pub const MOST_NOTE_BYTES: usize = 64 * 1024;
 const MOST_MESSAGE_CHARS: usize = 200;
 
 /// How far a run is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     /// What is done, in whatever the job counts.
     pub done: u64,
@@ -58,7 +59,7 @@ impl Progress {
 }
 
 /// What a job's runs wrote down, for who looks at the job.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct Notes {
     /// What its run that completed gave back.
     #[serde(skip_serializing_if = "Option::is_none")]

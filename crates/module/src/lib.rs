@@ -1,9 +1,9 @@
 //! What a business module is, and the HTTP habits that all of them share: permissions in the
-//! signature of a handler, keyset pages, conditional requests, idempotent commands, and running
-//! a transaction again when the database asks for it.
+//! signature of a handler, keyset pages, conditional requests, idempotent commands, running
+//! a transaction again when the database asks for it, and how an API describes itself.
 //!
-//! It exists because four modules need exactly the same answers here and a client must not be
-//! able to tell them apart. It holds no business rule and no table except that of
+//! It exists because four modules and the queue's API need exactly the same answers here and a client must not
+//! be able to tell them apart. It holds no business rule and no table except that of
 //! [`idempotency`], whose row has to be written in the caller's transaction.
 
 pub mod conditional;
@@ -11,8 +11,10 @@ pub mod conditional;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod idempotency;
+pub mod openapi;
 pub mod page;
 pub mod permission;
+pub mod reference;
 pub mod retry;
 
 use std::time::Duration;

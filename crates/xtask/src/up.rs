@@ -202,6 +202,7 @@ pub(crate) fn summary(options: &Options, layout: &Layout) -> anyhow::Result<()> 
     println!("  console        {origin}/");
     println!("  sign in as     {}  {password}", config::ADMINISTRATOR);
     println!("  API            {origin}/api/v1/   (OpenAPI: {origin}/api/openapi.json)");
+    println!("  jobs           {origin}/jobs/v1/  (OpenAPI: {origin}/jobs/v1/openapi.json)");
     println!("  identity       {origin}/identity/.well-known/openid-configuration");
     println!("  authority      {}", authority.display());
     println!("  logs           {}", layout.root.join("log").display());

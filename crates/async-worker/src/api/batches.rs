@@ -1,9 +1,6 @@
 //! Batches over HTTP: opening one with its callbacks and first jobs, sealing it, looking at it.
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
-use quintet_auth::Principal;
 use quintet_http::Problem;
 use quintet_http::extract::{Json, Path, Query};
 use quintet_jobs::{BatchId, BatchView, NewBatch};
@@ -11,28 +8,32 @@ use quintet_module::Allowed;
 use quintet_module::idempotency::{self, Key, Outcome};
 use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::creation::{self, Begun};
+use super::creation::{self, Begun, KeyHeader};
 use super::enqueue::{Described, MAX_NAME_BYTES, MOST_JOBS};
-use super::{Api, Enqueue, READ, failed};
-use crate::page::{self, Listing, Page};
+use super::{Api, failed};
+use crate::page::{Listing, Page};
+use crate::permissions::{Enqueue, Read};
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/jobs/v1/batches", get(list).post(open))
-        .route("/jobs/v1/batches/{id}", get(one))
-        .route("/jobs/v1/batches/{id}/seal", post(seal))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list, open)).routes(routes!(one)).routes(routes!(seal))
 }
 
 /// A batch as a client describes it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewBatch)]
 struct Opened {
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
     on_success: Option<Described>,
     on_failure: Option<Described>,
     on_end: Option<Described>,
     #[serde(default)]
+    #[schema(max_items = 1000)]
     jobs: Vec<Described>,
     /// Whether these are all of its jobs.
     #[serde(default)]
@@ -59,14 +60,30 @@ impl Opened {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OpenedBatch)]
 struct Answered {
+    #[schema(value_type = String)]
     id: BatchId,
     /// In the order of `jobs`.
+    #[schema(value_type = Vec<String>)]
     jobs: Vec<JobId>,
 }
 
-/// Opens a batch with its jobs, all or none, once for each Idempotency-Key.
+/// Open a batch with its callbacks and first jobs, all or none.
+#[utoipa::path(
+    post, path = "/jobs/v1/batches", tag = "batches", operation_id = "open_batch",
+    params(KeyHeader),
+    request_body = Opened,
+    responses(
+        (status = 201, description = "The batch and its jobs", body = Answered, headers(
+            ("Location" = String, description = "Where it is"),
+            ("Idempotent-Replayed" = bool, description = "`true` when this answer was given before"))),
+        (status = 403, description = "`kind_not_allowed` or `scope_missing`"),
+        (status = 422, description = "`invalid_batch`, `invalid_job` or `invalid_body`; `idempotency_key_reused`"),
+    ),
+    security(("oauth2" = ["jobs:enqueue"])),
+)]
 async fn open(
     allowed: Allowed<Enqueue>,
     State(api): State<Api>,
@@ -101,7 +118,18 @@ async fn open(
     creation.finish(&api, Some(format!("/jobs/v1/batches/{id}")), &answered).await
 }
 
-/// Lets no more jobs in; the same again changes nothing.
+/// Let no more jobs into a batch.
+///
+/// The same again changes nothing.
+#[utoipa::path(
+    post, path = "/jobs/v1/batches/{id}/seal", tag = "batches", operation_id = "seal_batch",
+    params(("id" = String, Path, description = "The batch's id", pattern = "^bat_[0-7][0-9a-hjkmnp-tv-z]{25}$")),
+    responses(
+        (status = 200, description = "The batch", body = BatchView),
+        (status = 404, description = "There is no such batch"),
+    ),
+    security(("oauth2" = ["jobs:enqueue"])),
+)]
 async fn seal(
     _: Allowed<Enqueue>,
     State(api): State<Api>,
@@ -117,12 +145,21 @@ async fn seal(
     shown(&api, id).await
 }
 
+/// Read one batch.
+#[utoipa::path(
+    get, path = "/jobs/v1/batches/{id}", tag = "batches", operation_id = "read_batch",
+    params(("id" = String, Path, description = "The batch's id", pattern = "^bat_[0-7][0-9a-hjkmnp-tv-z]{25}$")),
+    responses(
+        (status = 200, description = "The batch", body = BatchView),
+        (status = 404, description = "There is no such batch, or no longer"),
+    ),
+    security(("oauth2" = ["jobs:read"])),
+)]
 async fn one(
-    principal: Principal,
+    _: Allowed<Read>,
     State(api): State<Api>,
     Path(id): Path<BatchId>,
 ) -> Result<axum::Json<BatchView>, Problem> {
-    principal.require(READ)?;
     shown(&api, id).await
 }
 
@@ -131,13 +168,21 @@ async fn shown(api: &Api, id: BatchId) -> Result<axum::Json<BatchView>, Problem>
     view.map(axum::Json).ok_or_else(|| Problem::not_found("batch"))
 }
 
+/// List batches, newest first.
+#[utoipa::path(
+    get, path = "/jobs/v1/batches", tag = "batches", operation_id = "list_batches",
+    params(Listing),
+    responses(
+        (status = 200, description = "A page of batches", body = Page<BatchView>),
+    ),
+    security(("oauth2" = ["jobs:read"])),
+)]
 async fn list(
-    principal: Principal,
+    _: Allowed<Read>,
     State(api): State<Api>,
-    Query(query): Query<Listing<BatchId>>,
+    Query(query): Query<Listing>,
 ) -> Result<axum::Json<Page<BatchView>>, Problem> {
-    principal.require(READ)?;
-    let limit = page::limit(query.limit)?;
-    let page = quintet_jobs::batches(&api.store, query.cursor, limit).await.map_err(failed)?;
+    let (cursor, limit) = query.window()?;
+    let page = quintet_jobs::batches(&api.store, cursor, limit).await.map_err(failed)?;
     Ok(axum::Json(Page::new(page.batches, page.next)))
 }

@@ -6,8 +6,19 @@ use quintet_http::Problem;
 use quintet_module::idempotency::{self, Answer, Outcome};
 use quintet_store::Tx;
 use serde::Serialize;
+use utoipa::IntoParams;
 
 use super::{Api, failed};
+
+/// How a client names a request that makes something; read by [`idempotency::Key`].
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it says in the document what the extractor reads")]
+pub(super) struct KeyHeader {
+    /// A fresh UUID, the same with every retry.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
+    idempotency_key: String,
+}
 
 /// What a key was found to be.
 pub(super) enum Begun {

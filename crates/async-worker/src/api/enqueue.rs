@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::post;
 use http::StatusCode;
 use quintet_http::Problem;
 use quintet_http::extract::Json;
@@ -12,11 +10,16 @@ use quintet_jobs::{BatchId, Conflict, NewJob, Unique, UniqueStates};
 use quintet_module::Allowed;
 use quintet_module::idempotency::{self, Key, Outcome};
 use quintet_types::{JobId, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::creation::{self, Begun};
-use super::{Api, Enqueue, failed};
+use super::creation::{self, Begun, KeyHeader};
+use super::{Api, failed};
 use crate::page::List;
+use crate::permissions::Enqueue;
 
 /// Jobs enqueued by one request: one transaction.
 pub(super) const MOST_JOBS: usize = 1_000;
@@ -25,45 +28,66 @@ pub(super) const MAX_NAME_BYTES: usize = 200;
 /// Members of the arguments that may say which jobs are the same.
 const MOST_ARG_KEYS: usize = 20;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new().route("/jobs/v1/jobs", post(one)).route("/jobs/v1/jobs/bulk", post(many))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(one)).routes(routes!(many))
 }
 
 /// A job as a client describes it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewJob)]
 pub(super) struct Described {
+    #[schema(min_length = 1, max_length = 200, example = "python.add")]
     kind: String,
     #[serde(default)]
     args: serde_json::Value,
+    #[schema(min_length = 1, max_length = 200)]
     queue: Option<String>,
+    /// Lower is first.
+    #[schema(minimum = -32768, maximum = 32767)]
     priority: Option<i16>,
+    /// Not before this; now unless set.
     run_at: Option<Timestamp>,
+    #[schema(maximum = 65535)]
     max_attempts: Option<u16>,
+    #[schema(min_length = 1, max_length = 200)]
     unique_key: Option<String>,
-    /// Left out of the fingerprint where it is not there: what a key was first used with stays the same request.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    // Left out of the fingerprint where it is not there, as all below: what a key was first used with stays the same request.
+    #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     unique: Option<Sameness>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 200)]
     partition_key: Option<String>,
     /// The open batch that it is added to.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, pattern = "^bat_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     batch: Option<BatchId>,
 }
 
+/// An object and no array: a structure whose members all have defaults would be read from `[null]` as well.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let members = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(deserializer)?;
+    let value = members.map(|members| serde_json::from_value(members.into()));
+    value.transpose().map_err(serde::de::Error::custom)
+}
+
 /// Which jobs are the same, and what becomes of a second one. Without `unique_key` and `arg_keys` the arguments say it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(as = Unique)]
 struct Sameness {
     /// Only these members of the arguments; none: all jobs of the kind are the same.
+    #[schema(max_items = 20)]
     arg_keys: Option<Vec<String>>,
+    #[schema(minimum = 1)]
     period_ms: Option<u64>,
     states: States,
     on_conflict: OnConflict,
 }
 
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = UniqueStates)]
 enum States {
     Waiting,
     #[default]
@@ -71,7 +95,7 @@ enum States {
     All,
 }
 
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum OnConflict {
     #[default]
@@ -174,8 +198,10 @@ impl Described {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EnqueuedJob)]
 struct Enqueued {
+    #[schema(value_type = String)]
     id: JobId,
     /// Whether a job with the same unique key was there already; `id` is that job's then.
     duplicate: bool,
@@ -183,12 +209,28 @@ struct Enqueued {
     replaced: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewJobs)]
 struct Jobs {
+    #[schema(min_items = 1, max_items = 1000)]
     jobs: Vec<Described>,
 }
 
+/// Enqueue a job.
+#[utoipa::path(
+    post, path = "/jobs/v1/jobs", tag = "enqueue", operation_id = "enqueue_job",
+    params(KeyHeader),
+    request_body = Described,
+    responses(
+        (status = 201, description = "The job, or the one that it is the same as", body = Enqueued, headers(
+            ("Idempotent-Replayed" = bool, description = "`true` when this answer was given before"))),
+        (status = 409, description = "`batch_not_open`: the batch takes no more jobs; `idempotency_key_in_flight`"),
+        (status = 403, description = "`kind_not_allowed`: the configuration does not name this kind in `remote.enqueue_kinds`; `scope_missing`"),
+        (status = 422, description = "`invalid_job` or `invalid_body`; `idempotency_key_reused`: the key belongs to another body"),
+    ),
+    security(("oauth2" = ["jobs:enqueue"])),
+)]
 async fn one(
     allowed: Allowed<Enqueue>,
     State(api): State<Api>,
@@ -199,6 +241,20 @@ async fn one(
     enqueue(&api, request, vec![job], |mut enqueued| enqueued.pop()).await
 }
 
+/// Enqueue up to 1,000 jobs, all or none.
+#[utoipa::path(
+    post, path = "/jobs/v1/jobs/bulk", tag = "enqueue", operation_id = "enqueue_jobs",
+    params(KeyHeader),
+    request_body = Jobs,
+    responses(
+        (status = 201, description = "The jobs in their order", body = List<Enqueued>, headers(
+            ("Idempotent-Replayed" = bool, description = "`true` when this answer was given before"))),
+        (status = 409, description = "`batch_not_open`: the batch takes no more jobs; `idempotency_key_in_flight`"),
+        (status = 403, description = "`kind_not_allowed`: the configuration does not name this kind in `remote.enqueue_kinds`; `scope_missing`"),
+        (status = 422, description = "`invalid_job`, `too_many` or `invalid_body`; `idempotency_key_reused`: the key belongs to another body"),
+    ),
+    security(("oauth2" = ["jobs:enqueue"])),
+)]
 async fn many(
     allowed: Allowed<Enqueue>,
     State(api): State<Api>,

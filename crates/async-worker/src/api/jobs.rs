@@ -1,8 +1,6 @@
 //! Jobs: finding them, cancelling them, and what is done to dead letters.
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
 use quintet_auth::Principal;
 use quintet_http::Problem;
 use quintet_http::extract::{Json, Path, Query};
@@ -10,45 +8,64 @@ use quintet_jobs::{Cancelled, Changed, Filter, JobView, MOST_CHANGED, MOST_IDS};
 use quintet_module::Allowed;
 use quintet_types::{JobId, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{Api, READ, WRITE, Write, audit, failed};
+use super::{Api, audit, failed};
 use crate::page::{self, Page};
+use crate::permissions::{Read, Write};
 
 const DEFAULT_BULK_LIMIT: u32 = 1_000;
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/jobs/v1/jobs", get(search))
-        .route("/jobs/v1/jobs/redrive", post(redrive_many))
-        .route("/jobs/v1/jobs/delete", post(delete_many))
-        .route("/jobs/v1/jobs/cancel", post(cancel_many))
-        .route("/jobs/v1/jobs/{id}", get(job))
-        .route("/jobs/v1/jobs/{id}/redrive", post(redrive))
-        .route("/jobs/v1/jobs/{id}/cancel", post(cancel))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(search))
+        .routes(routes!(redrive_many))
+        .routes(routes!(delete_many))
+        .routes(routes!(cancel_many))
+        .routes(routes!(job))
+        .routes(routes!(redrive))
+        .routes(routes!(cancel))
 }
 
 /// The query of a search.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Search {
     state: Option<quintet_jobs::State>,
     kind: Option<String>,
     queue: Option<String>,
+    /// A part of the last error's text.
     error: Option<String>,
     enqueued_from: Option<Timestamp>,
     enqueued_before: Option<Timestamp>,
+    /// The id of a batch or a workflow.
     member_of: Option<String>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>)]
     cursor: Option<JobId>,
+    #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u32>,
 }
 
-/// A search looks at a bounded number of jobs, so a page may be short and still have a next one.
+/// Find jobs, newest first.
+///
+/// A search looks at a bounded number of jobs, so a page may be short, even empty, and still have a next one.
+#[utoipa::path(
+    get, path = "/jobs/v1/jobs", tag = "jobs", operation_id = "search_jobs",
+    params(Search),
+    responses(
+        (status = 200, description = "A page of jobs, without their arguments", body = Page<JobView>),
+    ),
+    security(("oauth2" = ["jobs:read"])),
+)]
 async fn search(
-    principal: Principal,
+    _: Allowed<Read>,
     State(api): State<Api>,
     Query(query): Query<Search>,
 ) -> Result<axum::Json<Page<JobView>>, Problem> {
-    principal.require(READ)?;
     let filter = Filter {
         state: query.state,
         kind: query.kind,
@@ -64,50 +81,81 @@ async fn search(
     Ok(axum::Json(Page::new(page.jobs, page.next)))
 }
 
+/// Read one job with its arguments.
+#[utoipa::path(
+    get, path = "/jobs/v1/jobs/{id}", tag = "jobs", operation_id = "read_job",
+    params(("id" = String, Path, description = "The job's id", pattern = "^job_[0-7][0-9a-hjkmnp-tv-z]{25}$")),
+    responses(
+        (status = 200, description = "The job", body = JobView),
+        (status = 404, description = "There is no such job, or no longer"),
+    ),
+    security(("oauth2" = ["jobs:read"])),
+)]
 async fn job(
-    principal: Principal,
+    _: Allowed<Read>,
     State(api): State<Api>,
     Path(id): Path<JobId>,
 ) -> Result<axum::Json<JobView>, Problem> {
-    principal.require(READ)?;
     let view = quintet_jobs::lookup(&api.store, id).await.map_err(failed)?;
     view.map(axum::Json).ok_or_else(|| Problem::not_found("job"))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Redriven {
+    #[schema(value_type = String)]
     id: JobId,
 }
 
+/// Put a dead letter or a cancelled job back into its queue.
+#[utoipa::path(
+    post, path = "/jobs/v1/jobs/{id}/redrive", tag = "jobs", operation_id = "redrive_job",
+    params(("id" = String, Path, description = "The job's id", pattern = "^job_[0-7][0-9a-hjkmnp-tv-z]{25}$")),
+    responses(
+        (status = 200, description = "It waits, with all its attempts", body = Redriven),
+        (status = 409, description = "`not_a_dead_letter`: it is neither a dead letter nor cancelled"),
+    ),
+    security(("oauth2" = ["jobs:write"])),
+)]
 async fn redrive(
-    principal: Principal,
+    allowed: Allowed<Write>,
     State(api): State<Api>,
     Path(id): Path<JobId>,
 ) -> Result<axum::Json<Redriven>, Problem> {
-    principal.require(WRITE)?;
     if !quintet_jobs::redrive(&api.store, api.clock.as_ref(), id).await.map_err(failed)? {
         return Err(Problem::conflict(
             "not_a_dead_letter",
             format!("{id} is neither a dead letter nor cancelled; only those can be redriven"),
         ));
     }
-    audit(&principal, "jobs.redrive", &id.to_string());
+    audit(&allowed.principal, "jobs.redrive", &id.to_string());
     Ok(axum::Json(Redriven { id }))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CancelledJob)]
 struct CancelAnswer {
+    #[schema(value_type = String)]
     id: JobId,
     /// `cancelled`, or `cancelling` while its worker has been asked to stop it.
     state: &'static str,
 }
 
+/// Cancel a job, also one that runs.
+#[utoipa::path(
+    post, path = "/jobs/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancel_job",
+    params(("id" = String, Path, description = "The job's id", pattern = "^job_[0-7][0-9a-hjkmnp-tv-z]{25}$")),
+    responses(
+        (status = 200, description = "It is cancelled, or its worker is being told", body = CancelAnswer),
+        (status = 404, description = "There is no such job"),
+        (status = 409, description = "`already_ended`"),
+    ),
+    security(("oauth2" = ["jobs:write"])),
+)]
 async fn cancel(
-    principal: Principal,
+    allowed: Allowed<Write>,
     State(api): State<Api>,
     Path(id): Path<JobId>,
 ) -> Result<axum::Json<CancelAnswer>, Problem> {
-    principal.require(WRITE)?;
     let state = match quintet_jobs::cancel(&api.store, api.clock.as_ref(), id).await.map_err(failed)? {
         Cancelled::Done | Cancelled::Ended(quintet_jobs::State::Cancelled) => "cancelled",
         Cancelled::Asked => "cancelling",
@@ -117,24 +165,28 @@ async fn cancel(
         }
         Cancelled::Unknown => return Err(Problem::not_found("job")),
     };
-    audit(&principal, "jobs.cancel", &id.to_string());
+    audit(&allowed.principal, "jobs.cancel", &id.to_string());
     Ok(axum::Json(CancelAnswer { id, state }))
 }
 
 /// Which jobs a bulk action is done to; what is left out is not asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Selection {
     state: Option<quintet_jobs::State>,
     kind: Option<String>,
     queue: Option<String>,
+    /// A part of the last error's text.
     error: Option<String>,
     enqueued_from: Option<Timestamp>,
     enqueued_before: Option<Timestamp>,
+    /// The id of a batch or a workflow.
     member_of: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 500)]
     ids: Vec<JobId>,
     /// Jobs changed at most by this call.
+    #[schema(minimum = 1, maximum = 10_000, default = 1_000)]
     limit: Option<u32>,
 }
 
@@ -159,6 +211,18 @@ impl Selection {
     }
 }
 
+/// Put the dead letters of a selection back into their queues.
+///
+/// Without `state`, the selection means `discarded` jobs.
+#[utoipa::path(
+    post, path = "/jobs/v1/jobs/redrive", tag = "jobs", operation_id = "redrive_jobs",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "How many, and whether there are more", body = Changed),
+        (status = 422, description = "`invalid_body` or `too_many`"),
+    ),
+    security(("oauth2" = ["jobs:write"])),
+)]
 async fn redrive_many(
     allowed: Allowed<Write>,
     State(api): State<Api>,
@@ -169,6 +233,18 @@ async fn redrive_many(
     answer_bulk(&allowed.principal, "jobs.redrive", &filter, done)
 }
 
+/// Forget the dead letters of a selection.
+///
+/// Without `state`, the selection means `discarded` jobs.
+#[utoipa::path(
+    post, path = "/jobs/v1/jobs/delete", tag = "jobs", operation_id = "delete_jobs",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "How many, and whether there are more", body = Changed),
+        (status = 422, description = "`invalid_body` or `too_many`"),
+    ),
+    security(("oauth2" = ["jobs:write"])),
+)]
 async fn delete_many(
     allowed: Allowed<Write>,
     State(api): State<Api>,
@@ -179,6 +255,16 @@ async fn delete_many(
     answer_bulk(&allowed.principal, "jobs.delete", &filter, done)
 }
 
+/// Cancel the waiting jobs of a selection.
+#[utoipa::path(
+    post, path = "/jobs/v1/jobs/cancel", tag = "jobs", operation_id = "cancel_jobs",
+    request_body = Selection,
+    responses(
+        (status = 200, description = "How many, and whether there are more", body = Changed),
+        (status = 422, description = "`invalid_body` or `too_many`"),
+    ),
+    security(("oauth2" = ["jobs:write"])),
+)]
 async fn cancel_many(
     allowed: Allowed<Write>,
     State(api): State<Api>,

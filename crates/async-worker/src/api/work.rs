@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::post;
 use http::StatusCode;
 use quintet_http::Problem;
 use quintet_http::extract::Json;
@@ -13,9 +11,13 @@ use quintet_module::Allowed;
 use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{Api, Work, failed};
+use super::{Api, failed};
 use crate::page::List;
+use crate::permissions::Work;
 
 /// Jobs of one claim or acknowledgement.
 const MOST_JOBS: usize = 100;
@@ -28,26 +30,33 @@ const DEFAULT_HOLD: Duration = Duration::from_mins(1);
 /// The longest snooze or delay that a worker may ask for.
 const MOST_DELAY: Duration = Duration::from_hours(24 * 30);
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/jobs/v1/work/claim", post(claim))
-        .route("/jobs/v1/work/extend", post(extend))
-        .route("/jobs/v1/work/dependencies", post(dependencies))
-        .route("/jobs/v1/work/acknowledge", post(acknowledge))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(claim))
+        .routes(routes!(extend))
+        .routes(routes!(dependencies))
+        .routes(routes!(acknowledge))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Claim)]
 struct Wanted {
     kinds: Vec<String>,
     queue: Option<String>,
+    #[schema(minimum = 1, maximum = 100, default = 1)]
     limit: Option<usize>,
+    /// How long the answer may wait for a job.
+    #[schema(maximum = 30_000, default = 0)]
     wait_ms: Option<u64>,
+    /// How long the lease lasts without being extended.
+    #[schema(minimum = 5_000, maximum = 900_000, default = 60_000)]
     hold_ms: Option<u64>,
 }
 
 /// What a claim gives; without jobs there is no lease.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = Claimed)]
 struct Given {
     lease: Option<String>,
     hold_ms: u64,
@@ -55,8 +64,9 @@ struct Given {
 }
 
 /// A job as its worker needs it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ClaimedJob {
+    #[schema(value_type = String)]
     id: JobId,
     kind: String,
     args: serde_json::Value,
@@ -75,6 +85,18 @@ fn invalid(detail: impl Into<String>) -> Problem {
     Problem::unprocessable("invalid_request", detail)
 }
 
+/// Claim jobs, waiting for them if there are none.
+#[utoipa::path(
+    post, path = "/jobs/v1/work/claim", tag = "work", operation_id = "claim_jobs",
+    request_body = Wanted,
+    responses(
+        (status = 200, description = "The jobs and their lease; without jobs there is none", body = Given),
+        (status = 403, description = "`kind_not_allowed`: the configuration does not name this kind in `remote.work_kinds`; `scope_missing`"),
+        (status = 422, description = "`invalid_request` or `invalid_body`"),
+        (status = 429, description = "Too many claims wait already; see `Retry-After`"),
+    ),
+    security(("oauth2" = ["jobs:work"])),
+)]
 async fn claim(
     allowed: Allowed<Work>,
     State(api): State<Api>,
@@ -147,25 +169,30 @@ fn present(claimed: Claimed, hold: Duration) -> Result<Given, Problem> {
     Ok(Given { jobs: jobs.collect::<Result<_, Problem>>()?, lease: Some(claimed.lease), hold_ms })
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Extension)]
 struct Held {
     lease: String,
     /// What runs under the lease have to say.
     #[serde(default)]
+    #[schema(max_items = 100)]
     jobs: Vec<Said>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Note)]
 struct Said {
+    #[schema(value_type = String, pattern = "^job_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     id: JobId,
     checkpoint: Option<serde_json::Value>,
     progress: Option<SaidProgress>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewProgress)]
 struct SaidProgress {
     done: u64,
     total: Option<u64>,
@@ -182,14 +209,27 @@ impl Said {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Extended {
     /// Jobs of the lease that somebody cancelled: stop them and say so.
+    #[schema(value_type = Vec<String>)]
     cancelled: Vec<JobId>,
     /// Jobs of which nothing was written down: they have ended or are in other hands.
+    #[schema(value_type = Vec<String>)]
     refused: Vec<JobId>,
 }
 
+/// Hold a lease for as long again, and say how far its jobs are.
+#[utoipa::path(
+    post, path = "/jobs/v1/work/extend", tag = "work", operation_id = "extend_lease",
+    request_body = Held,
+    responses(
+        (status = 200, description = "What to stop, and what was not written down", body = Extended),
+        (status = 409, description = "`lease_lost`: its jobs have ended or are in other hands; stop working on them"),
+        (status = 422, description = "`too_large`: a checkpoint is up to 64 KiB; `invalid_request` or `invalid_body`"),
+    ),
+    security(("oauth2" = ["jobs:work"])),
+)]
 async fn extend(
     allowed: Allowed<Work>,
     State(api): State<Api>,
@@ -214,17 +254,28 @@ fn lease_lost() -> Problem {
     Problem::conflict("lease_lost", detail)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DependenciesOf)]
 struct Asked {
     lease: String,
+    #[schema(value_type = String, pattern = "^job_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     id: JobId,
     /// The last name of the page before.
     #[serde(default)]
     after: String,
 }
 
-/// What a job waited for, with the results, fifty at a time.
+/// Read what a job waited for, with the results, fifty at a time.
+#[utoipa::path(
+    post, path = "/jobs/v1/work/dependencies", tag = "work", operation_id = "read_dependencies",
+    request_body = Asked,
+    responses(
+        (status = 200, description = "The dependencies by name", body = List<Dependency>),
+        (status = 409, description = "`lease_lost`: its jobs have ended or are in other hands; stop working on them"),
+    ),
+    security(("oauth2" = ["jobs:work"])),
+)]
 async fn dependencies(
     allowed: Allowed<Work>,
     State(api): State<Api>,
@@ -236,27 +287,32 @@ async fn dependencies(
     read.map_err(failed)?.map(|data| axum::Json(List { data })).ok_or_else(lease_lost)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Acknowledgement {
     lease: String,
+    #[schema(min_items = 1, max_items = 100)]
     jobs: Vec<Ended>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = EndedJob)]
 struct Ended {
+    #[schema(value_type = String, pattern = "^job_[0-7][0-9a-hjkmnp-tv-z]{25}$")]
     id: JobId,
     outcome: Ending,
     error: Option<String>,
     /// For `completed`: what the job gives back.
     result: Option<serde_json::Value>,
     /// For `failed` and `snoozed`.
+    #[schema(maximum = 2_592_000_000_u64)]
     retry_after_ms: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = Outcome)]
 enum Ending {
     Completed,
     Failed,
@@ -289,12 +345,23 @@ impl Ended {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Acknowledged {
     /// Jobs of which nothing was recorded: they have ended already or are in other hands.
+    #[schema(value_type = Vec<String>)]
     refused: Vec<JobId>,
 }
 
+/// Say how jobs of a lease ended.
+#[utoipa::path(
+    post, path = "/jobs/v1/work/acknowledge", tag = "work", operation_id = "acknowledge_jobs",
+    request_body = Acknowledgement,
+    responses(
+        (status = 200, description = "Jobs of which nothing was recorded", body = Acknowledged),
+        (status = 422, description = "`too_large`: a result is up to 64 KiB; `invalid_request` or `invalid_body`"),
+    ),
+    security(("oauth2" = ["jobs:work"])),
+)]
 async fn acknowledge(
     allowed: Allowed<Work>,
     State(api): State<Api>,

@@ -1,9 +1,6 @@
 //! Workflows over HTTP: enqueuing one, looking at its graph, cancelling it.
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
-use quintet_auth::Principal;
 use quintet_http::Problem;
 use quintet_http::extract::{Json, Path, Query};
 use quintet_jobs::{After, NewWorkflow, WorkflowCancelled, WorkflowId, WorkflowView};
@@ -11,30 +8,35 @@ use quintet_module::Allowed;
 use quintet_module::idempotency::{self, Key, Outcome};
 use quintet_types::JobId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::creation::{self, Begun};
+use super::creation::{self, Begun, KeyHeader};
 use super::enqueue::{Described, MAX_NAME_BYTES};
-use super::{Api, Enqueue, READ, Write, audit, failed};
-use crate::page::{self, Listing, Page};
+use super::{Api, audit, failed};
+use crate::page::{Listing, Page};
+use crate::permissions::{Enqueue, Read, Write};
 
-pub(super) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/jobs/v1/workflows", get(list).post(enqueue))
-        .route("/jobs/v1/workflows/{id}", get(one))
-        .route("/jobs/v1/workflows/{id}/cancel", post(cancel))
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list, enqueue)).routes(routes!(one)).routes(routes!(cancel))
 }
 
 /// A workflow as a client describes it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewWorkflow)]
 struct DescribedWorkflow {
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
+    #[schema(max_items = 1000)]
     jobs: Vec<Step>,
 }
 
 /// A job of it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = WorkflowStep)]
 struct Step {
     name: String,
     job: Described,
@@ -43,7 +45,7 @@ struct Step {
 }
 
 /// What a job waits for.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Edge {
     /// This job, which has to complete.
@@ -51,7 +53,7 @@ enum Edge {
     Described(DescribedEdge),
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct DescribedEdge {
     name: String,
@@ -92,14 +94,30 @@ impl DescribedWorkflow {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EnqueuedWorkflow)]
 struct Enqueued {
+    #[schema(value_type = String)]
     id: WorkflowId,
     /// By their names.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     jobs: std::collections::BTreeMap<String, JobId>,
 }
 
-/// Enqueues a workflow whole, once for each Idempotency-Key.
+/// Enqueue a workflow, whole.
+#[utoipa::path(
+    post, path = "/jobs/v1/workflows", tag = "workflows", operation_id = "enqueue_workflow",
+    params(KeyHeader),
+    request_body = DescribedWorkflow,
+    responses(
+        (status = 201, description = "The workflow and its jobs", body = Enqueued, headers(
+            ("Location" = String, description = "Where it is"),
+            ("Idempotent-Replayed" = bool, description = "`true` when this answer was given before"))),
+        (status = 403, description = "`kind_not_allowed` or `scope_missing`"),
+        (status = 422, description = "`invalid_workflow`, such as one with a cycle, `invalid_job` or `invalid_body`; `idempotency_key_reused`"),
+    ),
+    security(("oauth2" = ["jobs:enqueue"])),
+)]
 async fn enqueue(
     allowed: Allowed<Enqueue>,
     State(api): State<Api>,
@@ -118,16 +136,35 @@ async fn enqueue(
     creation.finish(&api, Some(location), &Enqueued { id: enqueued.id, jobs: enqueued.jobs }).await
 }
 
+/// Read one workflow with its graph.
+#[utoipa::path(
+    get, path = "/jobs/v1/workflows/{id}", tag = "workflows", operation_id = "read_workflow",
+    params(("id" = String, Path, description = "The workflow's id", pattern = "^wfl_[0-7][0-9a-hjkmnp-tv-z]{25}$")),
+    responses(
+        (status = 200, description = "The workflow", body = WorkflowView),
+        (status = 404, description = "There is no such workflow, or no longer"),
+    ),
+    security(("oauth2" = ["jobs:read"])),
+)]
 async fn one(
-    principal: Principal,
+    _: Allowed<Read>,
     State(api): State<Api>,
     Path(id): Path<WorkflowId>,
 ) -> Result<axum::Json<WorkflowView>, Problem> {
-    principal.require(READ)?;
     let view = quintet_jobs::workflow(&api.store, id).await.map_err(failed)?;
     view.map(axum::Json).ok_or_else(|| Problem::not_found("workflow"))
 }
 
+/// Cancel all jobs of a workflow that have not ended.
+#[utoipa::path(
+    post, path = "/jobs/v1/workflows/{id}/cancel", tag = "workflows", operation_id = "cancel_workflow",
+    params(("id" = String, Path, description = "The workflow's id", pattern = "^wfl_[0-7][0-9a-hjkmnp-tv-z]{25}$")),
+    responses(
+        (status = 200, description = "How many", body = WorkflowCancelled),
+        (status = 404, description = "There is no such workflow"),
+    ),
+    security(("oauth2" = ["jobs:write"])),
+)]
 async fn cancel(
     allowed: Allowed<Write>,
     State(api): State<Api>,
@@ -139,13 +176,21 @@ async fn cancel(
     Ok(axum::Json(done))
 }
 
+/// List workflows, newest first, without their graphs.
+#[utoipa::path(
+    get, path = "/jobs/v1/workflows", tag = "workflows", operation_id = "list_workflows",
+    params(Listing),
+    responses(
+        (status = 200, description = "A page of workflows", body = Page<WorkflowView>),
+    ),
+    security(("oauth2" = ["jobs:read"])),
+)]
 async fn list(
-    principal: Principal,
+    _: Allowed<Read>,
     State(api): State<Api>,
-    Query(query): Query<Listing<WorkflowId>>,
+    Query(query): Query<Listing>,
 ) -> Result<axum::Json<Page<WorkflowView>>, Problem> {
-    principal.require(READ)?;
-    let limit = page::limit(query.limit)?;
-    let page = quintet_jobs::workflows(&api.store, query.cursor, limit).await.map_err(failed)?;
+    let (cursor, limit) = query.window()?;
+    let page = quintet_jobs::workflows(&api.store, cursor, limit).await.map_err(failed)?;
     Ok(axum::Json(Page::new(page.workflows, page.next)))
 }

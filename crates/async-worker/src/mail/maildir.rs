@@ -13,6 +13,7 @@ use quintet_types::Timestamp;
 use serde::Serialize;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt as _;
+use utoipa::ToSchema;
 
 /// Messages listed, newest first; the directory of a demo under load holds many more.
 const MAX_LISTED: usize = 100;
@@ -34,7 +35,8 @@ pub(crate) struct Maildir {
 }
 
 /// A delivered message, as the console shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Mail)]
 pub(crate) struct Delivered {
     pub(crate) id: String,
     pub(crate) from: String,

@@ -7,6 +7,7 @@ use lettre::Address;
 use quintet_store::{Migration, Module, Sql, Store, args};
 use quintet_types::{SharedClock, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The tables of the mail handler.
 pub(crate) static SCHEMA: Module = Module {
@@ -30,8 +31,9 @@ pub(crate) static SCHEMA: Module = Module {
 const MAX_DETAIL: usize = 500;
 
 /// Why an address gets no mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = SuppressionReason)]
 pub(crate) enum Reason {
     /// Its mail server refused it for good.
     Bounce,
@@ -42,7 +44,7 @@ pub(crate) enum Reason {
 }
 
 /// An address that gets no mail.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Suppression {
     pub(crate) address: String,
     pub(crate) reason: Reason,

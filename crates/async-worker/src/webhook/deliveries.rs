@@ -5,6 +5,7 @@ use std::time::Duration;
 use quintet_store::{Tx, args};
 use quintet_types::{SystemEntropy, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::endpoints::{EndpointError, Endpoints};
 use super::schema::{DeliveryId, EndpointId};
@@ -14,8 +15,9 @@ use super::send::Attempted;
 const KEPT: i64 = 500;
 
 /// One attempt, as an operator sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Delivery {
+    #[schema(value_type = String)]
     pub(crate) id: DeliveryId,
     pub(crate) message_id: String,
     pub(crate) event_type: String,

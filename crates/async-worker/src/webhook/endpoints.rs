@@ -7,6 +7,7 @@ use quintet_store::{Row, Store, Tx, args};
 use quintet_types::{SharedClock, SystemEntropy, Timestamp};
 use serde::Serialize;
 use thiserror::Error;
+use utoipa::ToSchema;
 
 use super::schema::EndpointId;
 use super::secrets::{Sealer, Secret, SecretError};
@@ -17,8 +18,9 @@ const MAX_ENDPOINTS: i64 = 1000;
 const MAX_SECRETS: usize = 4;
 
 /// An endpoint, as an operator sees it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Endpoint {
+    #[schema(value_type = String)]
     pub(crate) id: EndpointId,
     pub(crate) url: String,
     pub(crate) description: String,

@@ -1,10 +1,10 @@
 //! Every operation of the document refuses callers without a token and without its scope.
 
 use axum::http::Method;
+use quintet_module::openapi::scopes_of;
 use serde_json::Value;
 
 use super::{ALL_SCOPES, Api, apis};
-use crate::openapi::scopes_of;
 
 /// Routes that anybody may call, reviewed: they describe the API and hold nobody's data.
 const PUBLIC: [&str; 4] = ["/api/openapi.json", "/api/docs", "/api/docs/page.js", "/api/docs/page.css"];

@@ -3,6 +3,7 @@
 use quintet_store::{Row, Store, args};
 use quintet_types::{JobId, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::BatchId;
 use super::callback::{self, Callback};
@@ -12,7 +13,7 @@ use crate::error::Error;
 const MOST_ROWS: u32 = 500;
 
 /// Where a batch is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchState {
     /// Jobs can be added.
@@ -26,9 +27,10 @@ pub enum BatchState {
 }
 
 /// A batch.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct BatchView {
     /// Its id.
+    #[schema(value_type = String)]
     pub id: BatchId,
     /// What it is for.
     pub name: String,
@@ -57,11 +59,12 @@ pub struct BatchView {
 }
 
 /// A job that a batch enqueues itself.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct CallbackView {
     /// `on_success`, `on_failure` or `on_end`.
     pub on: &'static str,
     /// The job's id, from the beginning.
+    #[schema(value_type = String)]
     pub job: JobId,
     /// Its kind.
     pub kind: String,

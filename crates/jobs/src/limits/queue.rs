@@ -6,6 +6,7 @@
 use quintet_store::{Store, Tx, args};
 use quintet_types::time::micros;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Rate;
 use super::view::RateView;
@@ -75,7 +76,7 @@ const RUNNING: &str = "
     FROM jobs_lease WHERE queue = $1";
 
 /// A queue's limits, and what of them is in use.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct QueueLimitView {
     /// The queue.
     pub queue: String,

@@ -2,6 +2,7 @@
 
 use quintet_store::{Store, args};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{RUNS, Rate, Runs};
 use crate::error::Error;
@@ -11,7 +12,7 @@ use crate::policy::Policies;
 const MOST_KEYS: usize = 100;
 
 /// A kind's limits, and what of them is in use.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct LimitView {
     /// The kind.
     pub kind: String,
@@ -37,7 +38,7 @@ pub struct LimitView {
 }
 
 /// A rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RateView {
     runs: u32,
     per_ms: u64,
@@ -52,7 +53,7 @@ impl From<Rate> for RateView {
 }
 
 /// What runs of one partition key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct KeyRuns {
     /// The key.
     pub key: String,

@@ -3,6 +3,7 @@
 use quintet_store::{Row, Sql, Store, Tx, args};
 use quintet_types::Clock;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{WorkflowId, lock};
 use crate::cancel::{TAKE_READY, end_waiting, request_all};
@@ -42,7 +43,7 @@ pub(crate) async fn lock_all_of(tx: &mut Tx, ids: Vec<String>) -> Result<bool, E
 }
 
 /// What [`cancel_workflow`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WorkflowCancelled {
     /// Jobs that will not run.
     pub cancelled: usize,

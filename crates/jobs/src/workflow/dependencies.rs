@@ -4,6 +4,7 @@ use quintet_store::{Row, Store, args};
 use quintet_types::JobId;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::error::Error;
 use crate::job::Job;
@@ -13,11 +14,12 @@ use crate::remote::{self, RemoteWorker};
 const MOST_ROWS: i64 = 50;
 
 /// A job that another one waited for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Dependency {
     /// Its name in the workflow.
     pub name: String,
     /// Its id.
+    #[schema(value_type = String)]
     pub id: JobId,
     /// How it ended.
     pub state: String,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use quintet_store::{Row, Sql, Store, args};
 use quintet_types::{JobId, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::WorkflowId;
 use super::settle::texts;
@@ -15,7 +16,7 @@ use crate::error::Error;
 const MOST_ROWS: u32 = 500;
 
 /// How a workflow stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkflowState {
     /// Not all of its jobs have ended.
@@ -27,9 +28,10 @@ pub enum WorkflowState {
 }
 
 /// A workflow.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct WorkflowView {
     /// Its id.
+    #[schema(value_type = String)]
     pub id: WorkflowId,
     /// What it is for.
     pub name: String,
@@ -52,9 +54,10 @@ pub struct WorkflowView {
 }
 
 /// A job of a workflow.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct WorkflowJobView {
     /// Its id.
+    #[schema(value_type = String)]
     pub id: JobId,
     /// Its name in the workflow.
     pub name: String,
@@ -72,7 +75,7 @@ pub struct WorkflowJobView {
 }
 
 /// A dependency.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EdgeView {
     /// The name of the job that is waited for.
     pub name: String,

@@ -142,6 +142,7 @@ impl FleetConfig<'_> {
                   "max_body": LARGEST_UPLOAD_BYTES },
                 { "path_prefix": "/api/openapi.json", "upstream": "core-api", "auth": "none" },
                 { "path_prefix": "/jobs/v1/", "upstream": "async-worker", "auth": "browser" },
+                { "path_prefix": "/jobs/v1/openapi.json", "upstream": "async-worker", "auth": "none" },
                 { "path_prefix": "/identity/", "upstream": "identity-provider", "auth": "none" },
             ],
         })

@@ -54,6 +54,7 @@ async fn a_batch_that_cannot_be_is_refused() {
             (json!({"name": ""}), "invalid_batch"),
             (json!({"name": "n", "on_end": {"kind": "python.add", "unique_key": "k"}}), "invalid_batch"),
             (json!({"name": "n", "jobs": [job, {"kind": "email.send"}]}), "kind_not_allowed"),
+            (json!({"name": "n", "jobs": [{"kind": "python.add", "unique": [null, null]}]}), "invalid_body"),
         ] {
             let (_, problem) = fixture.enqueue("/jobs/v1/batches", "a", &batch).await;
             assert_eq!(problem["code"], json!(expected), "{}: {batch}", fixture.database.name);

@@ -78,6 +78,25 @@ async fn each_failed_run_of_a_job_is_listed_with_its_error_and_its_worker() {
 }
 
 #[tokio::test]
+async fn what_the_document_does_not_allow_is_refused() {
+    for database in databases().await {
+        let (store, clock) = (&database.store, FakeClock::default());
+        store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
+        let issuer = TestIssuer::new();
+        let router = router(api(store, &clock), issuer.verifier());
+        let bearer = issuer.bearer("operator", &[WRITE]);
+        for (name, expected) in [("q".repeat(200), StatusCode::OK), ("q".repeat(201), StatusCode::NOT_FOUND)]
+        {
+            for action in ["pause", "resume"] {
+                let path = format!("/jobs/v1/queues/{name}/{action}");
+                let (status, _) = call(&router, "POST", &path, Some(&bearer)).await;
+                assert_eq!(status, expected, "{}: {action}", database.name);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_page_has_one_to_five_hundred_entries() {
     for database in databases().await {
         let (store, clock) = (&database.store, FakeClock::default());
@@ -93,16 +112,5 @@ async fn a_page_has_one_to_five_hundred_entries() {
                 assert_eq!(answer["code"] == "invalid_limit", expected == 400, "{path}: {answer}");
             }
         }
-    }
-}
-
-fn api(store: &Store, clock: &FakeClock) -> Api {
-    Api {
-        store: store.clone(),
-        clock: clock.shared(),
-        queues: vec!["default".to_owned()],
-        schedules: Arc::new([]),
-        remote: remote(store),
-        maildir: None,
     }
 }

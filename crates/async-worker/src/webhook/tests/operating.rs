@@ -6,18 +6,6 @@ use quintet_testkit::issuer::TestIssuer;
 
 use super::*;
 
-const ROUTES: [(&str, &str, &str); 9] = [
-    ("GET", "", "jobs:read"),
-    ("POST", "", "jobs:write"),
-    ("GET", "/{id}", "jobs:read"),
-    ("DELETE", "/{id}", "jobs:write"),
-    ("POST", "/{id}/enable", "jobs:write"),
-    ("POST", "/{id}/disable", "jobs:write"),
-    ("POST", "/{id}/rotate-secret", "jobs:write"),
-    ("POST", "/{id}/ping", "jobs:write"),
-    ("GET", "/{id}/deliveries", "jobs:read"),
-];
-
 async fn call(
     router: &Router,
     method: &str,
@@ -40,28 +28,7 @@ async fn api(database: &TestDatabase, issuer: &TestIssuer) -> (Router, Endpoints
         disable_after_hours: 120,
     };
     let sender = Arc::new(Sender::new(&settings).unwrap());
-    (router(endpoints.clone(), sender, issuer.verifier()), endpoints)
-}
-
-#[tokio::test]
-async fn every_route_refuses_a_missing_token_and_a_token_without_its_scope() {
-    let database = databases().await.into_iter().next().unwrap();
-    let issuer = TestIssuer::new();
-    let (router, endpoints) = api(&database, &issuer).await;
-    let (endpoint, _) = endpoints.create("https://shop.example/", "", &[]).await.unwrap();
-    for (method, path, scope) in ROUTES {
-        let path = path.replace("{id}", &endpoint.id.to_string());
-        let body = json!({"url": "https://shop.example/"});
-        assert_eq!(call(&router, method, &path, None, body.clone()).await.0, StatusCode::UNAUTHORIZED);
-        let other = if scope == "jobs:read" { "jobs:write" } else { "jobs:read" };
-        let bearer = issuer.bearer("someone", &[other]);
-        let (status, problem) = call(&router, method, &path, Some(&bearer), body).await;
-        assert_eq!(
-            (status, problem["code"].as_str()),
-            (StatusCode::FORBIDDEN, Some("scope_missing")),
-            "{method} {path}"
-        );
-    }
+    (crate::calls::router(routes(endpoints.clone(), sender), issuer.verifier()), endpoints)
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document: what the modules' handlers say, completed with what holds for all.
+//! OpenAPI 3.1 documents: what the handlers of an API say, completed with what holds for all.
 //!
 //! Each operation names its scope; here the answers that follow from it (401, 403), from having a
 //! body (400, 413, 415, 422) and from being served at all (503) are added, every error answer gets
@@ -9,21 +9,34 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
-/// The document before any module's paths.
-pub(crate) fn base() -> OpenApi {
+/// An API as its document presents it.
+#[derive(Debug, Clone, Copy)]
+pub struct Api {
+    /// What it is called.
+    pub title: &'static str,
+    /// What it is for, and what holds for every operation; Markdown.
+    pub about: &'static str,
+    /// Its release.
+    pub version: &'static str,
+    /// The groups of its operations, in the order in which they are shown.
+    pub tags: &'static [&'static str],
+}
+
+/// The document before any paths.
+pub fn base(api: &Api) -> OpenApi {
     let info = InfoBuilder::new()
-        .title("Quintet core API")
-        .version(env!("CARGO_PKG_VERSION"))
-        .description(Some(
-            "Accounts, stock, billing and orders.\n\nErrors are RFC 9457 problem details with a stable `code`. \
-             Lists are keyset pages: pass `next_cursor` as `cursor`. Sums of money are integers in minor units.",
-        ))
+        .title(api.title)
+        .version(api.version)
+        .description(Some(api.about))
         .license(Some(LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build()));
     OpenApiBuilder::new().info(info.build()).build()
 }
 
-/// The finished document.
-pub(crate) fn complete(document: &OpenApi, issuer: &str) -> Result<Value, serde_json::Error> {
+/// The finished document. `issuer` is the URL of who gives out tokens.
+///
+/// # Errors
+/// When the document cannot be written as JSON.
+pub fn complete(api: &Api, document: &OpenApi, issuer: &str) -> Result<Value, serde_json::Error> {
     let mut document = serde_json::to_value(document)?;
     let mut scopes = BTreeMap::new();
     if let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) {
@@ -34,8 +47,7 @@ pub(crate) fn complete(document: &OpenApi, issuer: &str) -> Result<Value, serde_
     }
     let Some(root) = document.as_object_mut() else { return Ok(document) };
     root.insert("servers".to_owned(), json!([{ "url": "/" }]));
-    let tags = ["users", "inventory", "billing", "orders"];
-    root.insert("tags".to_owned(), tags.iter().map(|tag| json!({ "name": tag })).collect());
+    root.insert("tags".to_owned(), api.tags.iter().map(|tag| json!({ "name": tag })).collect());
     let components = root.entry("components").or_insert_with(|| json!({}));
     if let Some(components) = components.as_object_mut() {
         components.insert("securitySchemes".to_owned(), security_schemes(issuer, &scopes));
@@ -49,7 +61,7 @@ pub(crate) fn complete(document: &OpenApi, issuer: &str) -> Result<Value, serde_
 }
 
 /// The scopes that an operation asks for.
-pub(crate) fn scopes_of(operation: &Value) -> Vec<String> {
+pub fn scopes_of(operation: &Value) -> Vec<String> {
     let requirements = operation.get("security").and_then(Value::as_array).into_iter().flatten();
     let scopes = requirements.filter_map(|requirement| requirement.get("oauth2")?.as_array()).flatten();
     scopes.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -59,16 +71,21 @@ fn describe(scope: &str) -> String {
     match scope.split_once(':') {
         Some((what, "read")) => format!("Read {what}"),
         Some((what, "write")) => format!("Change {what}"),
+        Some((what, "enqueue")) => format!("Enqueue {what}"),
+        Some((what, "work")) => format!("Claim and run {what}"),
         _ => scope.to_owned(),
     }
 }
 
-/// The generator repeats an entry's schema inside its page's; a reference says the same.
+/// The generator repeats an entry's schema inside its list's; a reference says the same.
 fn refer_to_entry(name: &str, schema: &mut Value) {
-    if let (Some(entry), Some(items)) =
-        (name.strip_prefix("Page_"), schema.pointer_mut("/properties/items/items"))
-    {
-        *items = json!({ "$ref": format!("#/components/schemas/{entry}") });
+    let Some((_, entry)) = name.split_once('_').filter(|(list, _)| ["Page", "List"].contains(list)) else {
+        return;
+    };
+    for entries in ["/properties/items/items", "/properties/data/items"] {
+        if let Some(items) = schema.pointer_mut(entries) {
+            *items = json!({ "$ref": format!("#/components/schemas/{entry}") });
+        }
     }
 }
 

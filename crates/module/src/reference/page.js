@@ -1,4 +1,4 @@
-// Shows /api/openapi.json and lets a signed-in browser try its operations. Text from the document
+// Shows the document that the page links to and lets a signed-in browser try its operations. Text from the document
 // only ever becomes text nodes.
 "use strict";
 
@@ -156,7 +156,7 @@ const show = (api) => {
   if (named?.tagName === "DETAILS") named.open = true;
 };
 
-fetch("/api/openapi.json")
+fetch(document.querySelector("link[rel=service-desc]").href)
   .then((response) => response.ok ? response.json() : Promise.reject(new Error(`HTTP ${response.status}`)))
   .then(show)
   .catch((error) => { document.getElementById("operations").textContent = `The document could not be read: ${error.message}`; });

@@ -1,4 +1,4 @@
-//! The API's description: `/api/openapi.json` and a page that shows it, `/api/docs`.
+//! An API's description: `openapi.json` and a page that shows it, `docs`, beneath the API's path.
 //!
 //! Both are public, like the contract they describe. Everything the page needs is served from
 //! here: it works without a network and under a strict content security policy.
@@ -10,6 +10,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::Value;
 
+use crate::openapi::Api;
+
 const PAGE: &str = include_str!("reference/page.html");
 const SCRIPT: &str = include_str!("reference/page.js");
 const STYLE: &str = include_str!("reference/page.css");
@@ -17,14 +19,18 @@ const STYLE: &str = include_str!("reference/page.css");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' \
                       blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The routes, for a finished document.
-pub(crate) fn router(document: &Value) -> Result<Router, serde_json::Error> {
+/// The routes beneath `base`, such as `/api`, for a finished document.
+///
+/// # Errors
+/// When the document cannot be written as JSON.
+pub fn router(api: &Api, base: &str, document: &Value) -> Result<Router, serde_json::Error> {
     let document = Bytes::from(serde_json::to_vec(document)?);
+    let page = PAGE.replace("{title}", api.title).replace("{base}", base);
     Ok(Router::new()
-        .route("/api/openapi.json", file(document, "application/json"))
-        .route("/api/docs", file(PAGE.into(), "text/html; charset=utf-8"))
-        .route("/api/docs/page.js", file(SCRIPT.into(), "text/javascript; charset=utf-8"))
-        .route("/api/docs/page.css", file(STYLE.into(), "text/css; charset=utf-8")))
+        .route(&format!("{base}/openapi.json"), file(document, "application/json"))
+        .route(&format!("{base}/docs"), file(page.into(), "text/html; charset=utf-8"))
+        .route(&format!("{base}/docs/page.js"), file(SCRIPT.into(), "text/javascript; charset=utf-8"))
+        .route(&format!("{base}/docs/page.css"), file(STYLE.into(), "text/css; charset=utf-8")))
 }
 
 fn file(bytes: Bytes, media_type: &'static str) -> axum::routing::MethodRouter {
