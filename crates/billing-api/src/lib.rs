@@ -5,7 +5,9 @@
 
 use async_trait::async_trait;
 use quintet_store::{Asked, Tx};
-use quintet_types::{Currency, InvoiceId, ItemId, Money, MoneyError, PriceId, Timestamp, UserId};
+use quintet_types::{
+    Currency, InvoiceId, ItemId, Money, MoneyError, OrganizationId, PriceId, Timestamp, UserId,
+};
 use thiserror::Error;
 
 /// What one piece of an item costs now.
@@ -35,6 +37,8 @@ pub struct NewLine {
 /// An invoice to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewInvoice {
+    /// Who is owed the money: the organization whose series the number was taken from.
+    pub organization: OrganizationId,
     /// Who owes the money.
     pub account_id: UserId,
     /// What the invoice is for, such as an order's id; one invoice for each reference.
@@ -114,12 +118,18 @@ pub enum Error {
 /// The billing module, as the other modules call it.
 #[async_trait]
 pub trait Billing: Send + Sync {
-    /// The current prices of `items`, in that order, read in the caller's transaction.
-    async fn prices(&self, tx: &mut Tx, currency: Currency, items: &[ItemId]) -> Result<Vec<Price>, Error>;
+    /// The current prices of an organization's `items`, in that order, read in the caller's transaction.
+    async fn prices(
+        &self,
+        tx: &mut Tx,
+        organization: OrganizationId,
+        currency: Currency,
+        items: &[ItemId],
+    ) -> Result<Vec<Price>, Error>;
 
-    /// Takes the number of an invoice to open. One transaction at a time has the series until it ends, so call this
-    /// late; the number is on its way while the caller locks what else it needs.
-    async fn take_number(&self, tx: &mut Tx) -> Result<TakenNumber, Error>;
+    /// Takes the number of an invoice that an organization will open. One transaction at a time has the organization's
+    /// series until it ends, so call this late; the number is on its way while the caller locks what else it needs.
+    async fn take_number(&self, tx: &mut Tx, organization: OrganizationId) -> Result<TakenNumber, Error>;
 
     /// Opens an invoice under a number and books it, in the caller's transaction.
     async fn open_invoice(

@@ -1,7 +1,7 @@
 //! Invoices: opening them for other modules, and reading them.
 //!
 //! Invariants:
-//! - Numbers are gapless within a series (`INV-2026` for the year of issue, in UTC): the counter's
+//! - Numbers are gapless within an organization's series (`INV-2026` for the year of issue, in UTC): the counter's
 //!   row is changed in the transaction that writes the invoice, so a roll-back takes both back.
 //! - An invoice's total is the sum of its lines, and equals what was booked to the ledger.
 //! - One invoice for each reference.
@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use quintet_billing_api as api;
 use quintet_module::page::{Slice, Window};
 use quintet_store::{Store, Tx};
-use quintet_types::{InvoiceId, Money, MoneyError, SharedClock, SystemEntropy, Timestamp};
+use quintet_types::{InvoiceId, Money, MoneyError, OrganizationId, SharedClock, SystemEntropy, Timestamp};
 
 use crate::ledger::{self, Account, Transfer, TransferId};
 
@@ -55,10 +55,14 @@ impl Invoices {
     }
 
     /// Takes the number of an invoice to open.
-    pub(crate) async fn take_number(&self, tx: &mut Tx) -> Result<api::TakenNumber, api::Error> {
+    pub(crate) async fn take_number(
+        &self,
+        tx: &mut Tx,
+        organization: OrganizationId,
+    ) -> Result<api::TakenNumber, api::Error> {
         let taken_at = self.clock.now();
         let series = series(taken_at);
-        let asked = table::take_number(tx, &series).await?;
+        let asked = table::take_number(tx, &counter(organization, &series)).await?;
         Ok(api::TakenNumber { series, taken_at, asked })
     }
 
@@ -81,8 +85,9 @@ impl Invoices {
             total,
             issued_at: now,
         };
-        table::insert(tx, &invoice, Status::Open).await?;
+        table::insert(tx, new.organization, &invoice, Status::Open).await?;
         let transfer = Transfer {
+            organization: new.organization,
             debit: Account::Receivable(invoice.account_id),
             credit: Account::Revenue,
             money: total,
@@ -93,23 +98,37 @@ impl Invoices {
     }
 
     /// One invoice with its lines.
-    pub async fn find(&self, id: InvoiceId) -> Result<Option<StoredInvoice>, quintet_store::Error> {
-        table::find(&self.store, id).await
+    pub async fn find(
+        &self,
+        organization: OrganizationId,
+        id: InvoiceId,
+    ) -> Result<Option<StoredInvoice>, quintet_store::Error> {
+        table::find(&self.store, organization, id).await
     }
 
     /// Invoices with their lines, newest first.
     pub async fn list(
         &self,
+        organization: OrganizationId,
         window: Window<InvoiceId>,
     ) -> Result<Slice<StoredInvoice>, quintet_store::Error> {
-        let rows =
-            table::list(&self.store, window.upper_bound(InvoiceId::PREFIX), window.fetch_limit()).await?;
+        let below = window.upper_bound(InvoiceId::PREFIX);
+        let rows = table::list(&self.store, organization, below, window.fetch_limit()).await?;
         Ok(window.slice(rows))
     }
 }
 
 fn series(now: Timestamp) -> String {
     format!("INV-{:04}", now.to_zoned(TimeZone::UTC).year())
+}
+
+/// The row that counts an organization's series. Without an organization in its name it is the default one's, as it was
+/// before there were others.
+fn counter(organization: OrganizationId, series: &str) -> String {
+    if organization == OrganizationId::DEFAULT {
+        return series.to_owned();
+    }
+    format!("{organization}/{series}")
 }
 
 fn totalled(new: &api::NewInvoice) -> Result<(Vec<api::Line>, Money), MoneyError> {
@@ -145,6 +164,7 @@ mod tests {
             unit: Money::new(*unit, currency),
         };
         api::NewInvoice {
+            organization: OrganizationId::DEFAULT,
             account_id: UserId::new(),
             reference: "ord".to_owned(),
             currency,

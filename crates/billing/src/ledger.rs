@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use quintet_store::{Error, Store, Tx, args};
-use quintet_types::{Money, Timestamp, UserId};
+use quintet_types::{Money, OrganizationId, Timestamp, UserId};
 
 quintet_types::define_id!(
     /// One transfer of the ledger.
@@ -37,6 +37,8 @@ impl fmt::Display for Account {
 /// One transfer to book.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {
+    /// Whose books.
+    pub organization: OrganizationId,
     /// The account that is debited.
     pub debit: Account,
     /// The account that is credited.
@@ -58,8 +60,9 @@ pub(crate) async fn book(
         return Ok(());
     }
     tx.send(
-        "INSERT INTO billing_transfers (id, debit_account, credit_account, amount, currency, reference, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO billing_transfers (id, debit_account, credit_account, amount, currency, reference, created_at,
+            organization_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         args![
             id.to_string(),
             transfer.debit.to_string(),
@@ -67,24 +70,30 @@ pub(crate) async fn book(
             transfer.money.amount,
             transfer.money.currency,
             &transfer.reference,
-            now
+            now,
+            transfer.organization
         ],
     )
     .await?;
     Ok(())
 }
 
-/// The balance of every account, by account and currency: debits less credits, in minor units.
+/// The balance of every account of an organization, by account and currency: debits less credits, in minor units.
 /// They sum to zero for each currency. Meant for audits and tests: it reads the whole ledger.
-pub async fn balances(store: &Store) -> Result<BTreeMap<(String, String), i64>, Error> {
+pub async fn balances(
+    store: &Store,
+    organization: OrganizationId,
+) -> Result<BTreeMap<(String, String), i64>, Error> {
     let rows = store
         .fetch_all(
             "SELECT account, currency, CAST(SUM(amount) AS BIGINT) AS balance FROM (
                  SELECT debit_account AS account, currency, amount FROM billing_transfers
+                 WHERE organization_id = $1
                  UNION ALL
                  SELECT credit_account AS account, currency, -amount AS amount FROM billing_transfers
+                 WHERE organization_id = $1
              ) AS entries GROUP BY account, currency",
-            args![],
+            args![organization],
         )
         .await?;
     rows.iter().map(|row| Ok(((row.get("account")?, row.get("currency")?), row.get("balance")?))).collect()
@@ -100,7 +109,8 @@ mod tests {
     async fn booked(store: &Store, debit: Account, credit: Account, money: Money) -> Result<(), Error> {
         let clock = FakeClock::default().shared();
         let id = TransferId::generate(&*clock, &SystemEntropy);
-        let transfer = Transfer { debit, credit, money, reference: "inv".to_owned() };
+        let organization = OrganizationId::DEFAULT;
+        let transfer = Transfer { organization, debit, credit, money, reference: "inv".to_owned() };
         let mut tx = store.begin().await.unwrap();
         book(&mut tx, id, &transfer, clock.now()).await?;
         tx.commit().await
@@ -122,7 +132,7 @@ mod tests {
             booked(store, bob, Account::Revenue, euro(300)).await.unwrap();
             booked(store, Account::Revenue, ann, euro(250)).await.unwrap();
             booked(store, bob, Account::Revenue, euro(0)).await.unwrap();
-            let balances = balances(store).await.unwrap();
+            let balances = balances(store, OrganizationId::DEFAULT).await.unwrap();
             let expected = [(ann, "EUR", 1000), (ann, "JPY", 7), (bob, "EUR", 300)]
                 .into_iter()
                 .chain([(Account::Revenue, "EUR", -1300), (Account::Revenue, "JPY", -7)])
@@ -142,7 +152,7 @@ mod tests {
                 let refused = booked(store, debit, credit, money).await;
                 assert!(matches!(refused, Err(Error::Check { .. })), "{}: {refused:?}", database.name);
             }
-            assert!(balances(store).await.unwrap().is_empty(), "{}", database.name);
+            assert!(balances(store, OrganizationId::DEFAULT).await.unwrap().is_empty(), "{}", database.name);
         }
     }
 }

@@ -13,7 +13,7 @@ mod schema;
 use async_trait::async_trait;
 use quintet_billing_api as api;
 use quintet_store::Tx;
-use quintet_types::{Currency, ItemId};
+use quintet_types::{Currency, ItemId, OrganizationId};
 
 pub use invoices::{Invoices, Status, StoredInvoice};
 pub use ledger::{Account, Transfer, balances};
@@ -35,14 +35,19 @@ impl api::Billing for Billing {
     async fn prices(
         &self,
         tx: &mut Tx,
+        organization: OrganizationId,
         currency: Currency,
         items: &[ItemId],
     ) -> Result<Vec<api::Price>, api::Error> {
-        self.prices.current(tx, currency, items).await
+        self.prices.current(tx, organization, currency, items).await
     }
 
-    async fn take_number(&self, tx: &mut Tx) -> Result<api::TakenNumber, api::Error> {
-        self.invoices.take_number(tx).await
+    async fn take_number(
+        &self,
+        tx: &mut Tx,
+        organization: OrganizationId,
+    ) -> Result<api::TakenNumber, api::Error> {
+        self.invoices.take_number(tx, organization).await
     }
 
     async fn open_invoice(

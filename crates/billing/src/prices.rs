@@ -12,7 +12,9 @@ use quintet_inventory_api::{self as inventory, Inventory};
 use quintet_module::page::{Slice, Window};
 use quintet_module::retry::{self, Retryable};
 use quintet_store::{Store, Tx};
-use quintet_types::{Currency, ItemId, Money, PriceId, SharedClock, SystemEntropy, Timestamp};
+use quintet_types::{
+    Currency, ItemId, Money, OrganizationId, PriceId, SharedClock, SystemEntropy, Timestamp,
+};
 use thiserror::Error;
 
 /// A price as it is kept.
@@ -101,13 +103,17 @@ impl Prices {
     }
 
     /// Sets the current price of an item in one currency.
-    pub async fn set(&self, price: NewPrice) -> Result<StoredPrice, PriceError> {
+    pub async fn set(
+        &self,
+        organization: OrganizationId,
+        price: NewPrice,
+    ) -> Result<StoredPrice, PriceError> {
         if !(0..=MAX_AMOUNT).contains(&price.unit.amount) {
             return Err(PriceError::Amount);
         }
         retry::transaction(async || {
             let mut tx = self.store.begin().await?;
-            self.inventory.item(&mut tx, price.item_id).await?;
+            self.inventory.item(&mut tx, organization, price.item_id).await?;
             let stored = StoredPrice {
                 id: PriceId::generate(&*self.clock, &SystemEntropy),
                 item_id: price.item_id,
@@ -116,7 +122,7 @@ impl Prices {
                 superseded_at: None,
             };
             table::supersede(&mut tx, &stored).await?;
-            table::insert(&mut tx, &stored).await?;
+            table::insert(&mut tx, organization, &stored).await?;
             tx.commit().await?;
             Ok(stored)
         })
@@ -124,14 +130,18 @@ impl Prices {
     }
 
     /// One price.
-    pub async fn find(&self, id: PriceId) -> Result<StoredPrice, PriceError> {
-        table::find(&self.store, id).await?.ok_or(PriceError::Unknown(id))
+    pub async fn find(&self, organization: OrganizationId, id: PriceId) -> Result<StoredPrice, PriceError> {
+        table::find(&self.store, organization, id).await?.ok_or(PriceError::Unknown(id))
     }
 
     /// Prices, newest first, superseded ones among them.
-    pub async fn list(&self, window: Window<PriceId>) -> Result<Slice<StoredPrice>, PriceError> {
-        let rows =
-            table::list(&self.store, window.upper_bound(PriceId::PREFIX), window.fetch_limit()).await?;
+    pub async fn list(
+        &self,
+        organization: OrganizationId,
+        window: Window<PriceId>,
+    ) -> Result<Slice<StoredPrice>, PriceError> {
+        let below = window.upper_bound(PriceId::PREFIX);
+        let rows = table::list(&self.store, organization, below, window.fetch_limit()).await?;
         Ok(window.slice(rows))
     }
 
@@ -139,10 +149,11 @@ impl Prices {
     pub(crate) async fn current(
         &self,
         tx: &mut Tx,
+        organization: OrganizationId,
         currency: Currency,
         items: &[ItemId],
     ) -> Result<Vec<api::Price>, api::Error> {
-        let found = table::current(tx, currency, items).await?;
+        let found = table::current(tx, organization, currency, items).await?;
         items
             .iter()
             .map(|item_id| {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use quintet_http::extract::{Json, Path, Query};
 use quintet_http::problem::Problem;
 use quintet_module::page::{Page, PageQuery};
-use quintet_module::{Allowed, permissions, store_problem};
+use quintet_module::{Within, permissions, store_problem};
 use quintet_types::{Currency, InvoiceId, ItemId, Money, PriceId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -75,7 +75,7 @@ impl From<StoredPrice> for Price {
 struct Invoice {
     #[schema(value_type = String, example = "inv_01k0000000e008000000000000")]
     id: InvoiceId,
-    /// Gapless within its series.
+    /// Gapless within the organization's series.
     #[schema(example = "INV-2026-000001")]
     number: String,
     /// `open` until it is paid.
@@ -156,11 +156,12 @@ impl From<PriceError> for Problem {
 )]
 async fn set_price(
     State(prices): State<Prices>,
-    _: Allowed<BillingWrite>,
+    allowed: Within<BillingWrite>,
     Json(body): Json<PriceToSet>,
 ) -> Result<Response, Problem> {
     let unit = Money::new(body.amount, body.currency);
-    let price = Price::from(prices.set(NewPrice { item_id: body.item_id, unit }).await?);
+    let price =
+        Price::from(prices.set(allowed.organization, NewPrice { item_id: body.item_id, unit }).await?);
     let location = format!("/api/v1/prices/{}", price.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(price)).into_response())
 }
@@ -174,10 +175,10 @@ async fn set_price(
 )]
 async fn list_prices(
     State(prices): State<Prices>,
-    _: Allowed<BillingRead>,
+    allowed: Within<BillingRead>,
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<Price>>, Problem> {
-    let slice = prices.list(query.window()?).await?;
+    let slice = prices.list(allowed.organization, query.window()?).await?;
     Ok(axum::Json(Page::new(slice, |price| price.id.to_string(), Price::from)))
 }
 
@@ -193,10 +194,10 @@ async fn list_prices(
 )]
 async fn read_price(
     State(prices): State<Prices>,
-    _: Allowed<BillingRead>,
+    allowed: Within<BillingRead>,
     Path(id): Path<PriceId>,
 ) -> Result<axum::Json<Price>, Problem> {
-    Ok(axum::Json(prices.find(id).await?.into()))
+    Ok(axum::Json(prices.find(allowed.organization, id).await?.into()))
 }
 
 /// List invoices, newest first.
@@ -208,10 +209,11 @@ async fn read_price(
 )]
 async fn list_invoices(
     State(invoices): State<Invoices>,
-    _: Allowed<BillingRead>,
+    allowed: Within<BillingRead>,
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<Invoice>>, Problem> {
-    let slice = invoices.list(query.window()?).await.map_err(|error| store_problem(&error))?;
+    let slice =
+        invoices.list(allowed.organization, query.window()?).await.map_err(|error| store_problem(&error))?;
     Ok(axum::Json(Page::new(slice, |stored| stored.invoice.id.to_string(), Invoice::from)))
 }
 
@@ -227,9 +229,9 @@ async fn list_invoices(
 )]
 async fn read_invoice(
     State(invoices): State<Invoices>,
-    _: Allowed<BillingRead>,
+    allowed: Within<BillingRead>,
     Path(id): Path<InvoiceId>,
 ) -> Result<axum::Json<Invoice>, Problem> {
-    let found = invoices.find(id).await.map_err(|error| store_problem(&error))?;
+    let found = invoices.find(allowed.organization, id).await.map_err(|error| store_problem(&error))?;
     Ok(axum::Json(found.ok_or_else(|| Problem::not_found("invoice"))?.into()))
 }

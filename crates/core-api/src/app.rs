@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Extension, Router};
 use quintet_auth::Verifier;
 use quintet_billing::{Billing, Invoices, Prices};
 use quintet_inventory::{Images, Stock};
+use quintet_module::tenancy::{self, Tenancy};
 use quintet_module::{Module, openapi, reference};
 use quintet_orders::{Orders, Parts};
 use quintet_store::{Blobs, Store};
 use quintet_types::SharedClock;
-use quintet_users::Accounts;
+use quintet_users::{Accounts, Members, Organizations};
 use utoipa_axum::router::OpenApiRouter;
 
 /// How the API presents itself.
@@ -19,7 +20,7 @@ const API: openapi::Api = openapi::Api {
     about: "Accounts, stock, billing and orders.\n\nErrors are RFC 9457 problem details with a stable `code`. \
             Lists are keyset pages: pass `next_cursor` as `cursor`. Sums of money are integers in minor units.",
     version: env!("CARGO_PKG_VERSION"),
-    tags: &["users", "inventory", "billing", "orders"],
+    tags: &["organizations", "users", "inventory", "billing", "orders"],
 };
 
 /// What the modules stand on.
@@ -28,12 +29,14 @@ pub(crate) struct Deps {
     pub(crate) blobs: Blobs,
     pub(crate) clock: SharedClock,
     pub(crate) verifier: Arc<Verifier>,
+    /// What those may do whom no organization names.
+    pub(crate) tenancy: tenancy::Settings,
     /// The issuer's URL, for the OpenAPI document.
     pub(crate) issuer: String,
 }
 
 /// The tables of every module, of the job queue and of idempotency keys.
-pub(crate) static SCHEMAS: [&quintet_store::Module; 6] = [
+pub(crate) static SCHEMAS: &[&quintet_store::Module] = &[
     &quintet_jobs::MODULE,
     &quintet_module::idempotency::SCHEMA,
     &quintet_users::SCHEMA,
@@ -43,9 +46,10 @@ pub(crate) static SCHEMAS: [&quintet_store::Module; 6] = [
 ];
 
 /// The modules, wired to each other through their api traits.
-fn modules(deps: &Deps) -> [Module; 4] {
+fn modules(deps: &Deps, tenancy: &Tenancy) -> Vec<Module> {
     let Deps { store, blobs, clock, .. } = deps;
     let accounts = Accounts::new(store.clone(), Arc::clone(clock));
+    let organizations = Organizations::new(store.clone(), Arc::clone(clock), tenancy.clone());
     let stock = Stock::new(store.clone(), Arc::clone(clock));
     let images = Images::new(store.clone(), blobs.clone(), Arc::clone(clock));
     let billing = Billing {
@@ -59,8 +63,8 @@ fn modules(deps: &Deps) -> [Module; 4] {
         inventory: Arc::new(stock.clone()),
         billing: Arc::new(billing.clone()),
     });
-    [
-        quintet_users::module(accounts),
+    vec![
+        quintet_users::module(accounts, organizations),
         quintet_inventory::module(stock, images),
         quintet_billing::module(billing),
         quintet_orders::module(orders),
@@ -69,11 +73,16 @@ fn modules(deps: &Deps) -> [Module; 4] {
 
 /// Every route: the modules' behind token verification, the API's description in the open.
 pub(crate) fn router(deps: &Deps) -> Result<Router, serde_json::Error> {
-    let v1 = modules(deps).into_iter().fold(OpenApiRouter::new(), |api, module| api.merge(module.routes));
+    let members = Arc::new(Members::new(deps.store.clone()));
+    let tenancy = Tenancy::new(members, deps.tenancy, Arc::clone(&deps.clock));
+    let v1 = modules(deps, &tenancy)
+        .into_iter()
+        .fold(OpenApiRouter::new(), |api, module| api.merge(module.routes));
     let (router, paths) =
         OpenApiRouter::with_openapi(openapi::base(&API)).nest("/api/v1", v1).split_for_parts();
     let document = openapi::complete(&API, &paths, &deps.issuer)?;
     Ok(router
+        .route_layer(Extension(tenancy))
         .route_layer(quintet_auth::layer(Arc::clone(&deps.verifier)))
         .merge(reference::router(&API, "/api", &document)?))
 }

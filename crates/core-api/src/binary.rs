@@ -34,7 +34,7 @@ impl Binary for CoreApi {
     }
 
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
-        let store = quintet_database::open(&config.database, &app::SCHEMAS).await?;
+        let store = quintet_database::open(&config.database, app::SCHEMAS).await?;
         let blobs = Blobs::open(&config.storage.blobs)
             .await
             .with_context(|| format!("storage.blobs = {}", config.storage.blobs.display()))
@@ -46,6 +46,7 @@ impl Binary for CoreApi {
             blobs,
             clock: cx.clock(),
             verifier: Arc::clone(&verifier),
+            tenancy: config.tenancy,
             issuer: config.auth.issuer,
         };
         let router = app::router(&deps)?;

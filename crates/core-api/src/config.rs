@@ -23,6 +23,9 @@ pub(crate) struct Config {
     pub(crate) auth: quintet_auth::Settings,
     /// Where files are kept.
     pub(crate) storage: Storage,
+    /// Who may act in which organization.
+    #[serde(default)]
+    pub(crate) tenancy: quintet_module::Settings,
 }
 
 /// The `[listen]` section.

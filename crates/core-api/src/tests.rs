@@ -5,8 +5,10 @@ mod images;
 mod keys;
 mod openapi;
 mod orders;
+mod organizations;
 mod outage;
 mod stock;
+mod tenants;
 mod users;
 
 use std::time::Duration;
@@ -26,7 +28,7 @@ use tower::ServiceExt as _;
 
 use crate::app::{self, Deps};
 
-const ALL_SCOPES: [&str; 8] = [
+const ALL_SCOPES: &[&str] = &[
     "users:read",
     "users:write",
     "billing:read",
@@ -61,7 +63,7 @@ async fn apis() -> Vec<Api> {
 
 /// The API with empty tables, reaching a database through `store`.
 async fn api_on(database: TestDatabase, store: Store) -> Api {
-    store.migrate(&app::SCHEMAS).await.unwrap();
+    store.migrate(app::SCHEMAS).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(directory.path()).await.unwrap();
     let clock = FakeClock::default();
@@ -71,6 +73,7 @@ async fn api_on(database: TestDatabase, store: Store) -> Api {
         blobs: blobs.clone(),
         clock: clock.shared(),
         verifier: issuer.verifier(),
+        tenancy: quintet_module::tenancy::Settings::default(),
         issuer: "https://localhost:8443/identity".to_owned(),
     };
     let router = quintet_http::standard(app::router(&deps).unwrap(), &Limits::default());
@@ -131,7 +134,7 @@ impl Api {
 
     /// A header that lets its bearer do everything.
     fn everything(&self) -> String {
-        self.issuer.bearer("usr_tester", &ALL_SCOPES)
+        self.issuer.bearer("usr_tester", ALL_SCOPES)
     }
 
     async fn send(

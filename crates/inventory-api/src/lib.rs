@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use quintet_store::Tx;
-use quintet_types::ItemId;
+use quintet_types::{ItemId, OrganizationId};
 use thiserror::Error;
 
 /// A thing that can be stocked and sold.
@@ -52,11 +52,18 @@ pub enum Error {
 /// The inventory module, as the other modules call it.
 #[async_trait]
 pub trait Inventory: Send + Sync {
-    /// The item behind `id`, read in the caller's transaction.
-    async fn item(&self, tx: &mut Tx, id: ItemId) -> Result<Item, Error>;
+    /// The item behind `id` of an organization, read in the caller's transaction. That of another organization does
+    /// not exist.
+    async fn item(&self, tx: &mut Tx, organization: OrganizationId, id: ItemId) -> Result<Item, Error>;
 
-    /// Sets pieces aside for `reference` (such as an order's id), all lines or none: after an
-    /// error the caller must drop its transaction. Each item stands in at most one line. Returns
+    /// Sets pieces of an organization's items aside for `reference` (such as an order's id), all lines or none: after
+    /// an error the caller must drop its transaction. Each item stands in at most one line. Returns
     /// the items in the order of the lines.
-    async fn reserve(&self, tx: &mut Tx, reference: &str, lines: &[Reservation]) -> Result<Vec<Item>, Error>;
+    async fn reserve(
+        &self,
+        tx: &mut Tx,
+        organization: OrganizationId,
+        reference: &str,
+        lines: &[Reservation],
+    ) -> Result<Vec<Item>, Error>;
 }

@@ -2,7 +2,8 @@
 //!
 //! Layout: bytes are blobs named by their digest; `inventory_images` says what is known of an
 //! original, `inventory_renditions` which thumbnails were made of it; an item points at one
-//! original. Two items with the same picture share everything.
+//! original. Two items with the same picture share everything, whatever their organizations: bytes and what follows
+//! from them alone belong to nobody, and only an item leads to them.
 //!
 //! Order of writes: the blob is durable before the transaction that points at it and enqueues its
 //! thumbnails. A crash in between leaves an unreferenced blob and nothing else.
@@ -12,7 +13,7 @@ mod table;
 use quintet_jobs::NewJob;
 use quintet_module::retry::{self, Retryable};
 use quintet_store::{BlobError, BlobWriter, Blobs, Digest, Store};
-use quintet_types::{ItemId, SharedClock};
+use quintet_types::{ItemId, OrganizationId, SharedClock};
 use thiserror::Error;
 
 pub(crate) use self::table::Finished;
@@ -131,6 +132,7 @@ pub struct Images {
 /// A picture on its way in; dropped before it is attached it leaves nothing.
 #[derive(Debug)]
 pub struct Upload {
+    organization: OrganizationId,
     item: ItemId,
     declared: MediaType,
     writer: BlobWriter,
@@ -160,17 +162,22 @@ impl Images {
     }
 
     /// Starts to take in a picture of `item`.
-    pub async fn upload(&self, item: ItemId, declared: MediaType) -> Result<Upload, ImageError> {
-        if !table::item_exists(&self.store, item).await? {
+    pub async fn upload(
+        &self,
+        organization: OrganizationId,
+        item: ItemId,
+        declared: MediaType,
+    ) -> Result<Upload, ImageError> {
+        if !table::item_exists(&self.store, organization, item).await? {
             return Err(ImageError::UnknownItem(item));
         }
         let writer = self.blobs.writer(MAX_UPLOAD).await?;
-        Ok(Upload { item, declared, writer, probe: Probe::default(), size_bytes: 0 })
+        Ok(Upload { organization, item, declared, writer, probe: Probe::default(), size_bytes: 0 })
     }
 
     /// Makes a complete upload the item's picture and enqueues its thumbnails.
     pub async fn attach(&self, upload: Upload) -> Result<Image, ImageError> {
-        let Upload { item, declared, writer, probe, size_bytes } = upload;
+        let Upload { organization, item, declared, writer, probe, size_bytes } = upload;
         let Header { media_type, width, height } = probe.finish()?;
         if media_type != declared {
             return Err(ImageError::Mislabelled { declared: declared.as_str(), found: media_type.as_str() });
@@ -183,13 +190,18 @@ impl Images {
             size_bytes,
             state: State::Pending,
         };
-        retry::transaction(async || self.point_at(item, &image).await).await
+        retry::transaction(async || self.point_at(organization, item, &image).await).await
     }
 
-    async fn point_at(&self, item: ItemId, image: &Image) -> Result<Image, ImageError> {
+    async fn point_at(
+        &self,
+        organization: OrganizationId,
+        item: ItemId,
+        image: &Image,
+    ) -> Result<Image, ImageError> {
         let mut tx = self.store.begin().await?;
         table::upsert(&mut tx, image, self.clock.now()).await?;
-        if !table::attach(&mut tx, item, image, self.clock.now()).await? {
+        if !table::attach(&mut tx, organization, item, image, self.clock.now()).await? {
             return Err(ImageError::UnknownItem(item));
         }
         let kept = table::find_in(&mut tx, image.digest.as_str()).await?.ok_or(ImageError::NoImage)?;
@@ -202,10 +214,10 @@ impl Images {
     }
 
     /// The item's original.
-    pub async fn original(&self, item: ItemId) -> Result<Image, ImageError> {
-        match table::of_item(&self.store, item).await? {
+    pub async fn original(&self, organization: OrganizationId, item: ItemId) -> Result<Image, ImageError> {
+        match table::of_item(&self.store, organization, item).await? {
             Some(image) => Ok(image),
-            None if table::item_exists(&self.store, item).await? => Err(ImageError::NoImage),
+            None if table::item_exists(&self.store, organization, item).await? => Err(ImageError::NoImage),
             None => Err(ImageError::UnknownItem(item)),
         }
     }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use quintet_http::extract::{Json, Path, Query};
 use quintet_http::problem::Problem;
 use quintet_module::page::{Page, PageQuery};
-use quintet_module::{Allowed, permissions, store_problem};
+use quintet_module::{Within, permissions, store_problem};
 use quintet_types::{ItemId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -39,7 +39,7 @@ pub(crate) fn router(stock: Stock, images: Images) -> OpenApiRouter {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ItemToMake {
-    /// Stock keeping unit, unique among items.
+    /// Stock keeping unit, unique among the items of an organization.
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9._/-]+$", example = "MUG-01")]
     sku: String,
     #[schema(min_length = 1, max_length = 200, example = "Mug, blue")]
@@ -182,11 +182,11 @@ impl From<Error> for Problem {
 )]
 async fn create(
     State(stock): State<Stock>,
-    _: Allowed<InventoryWrite>,
+    allowed: Within<InventoryWrite>,
     Json(body): Json<ItemToMake>,
 ) -> Result<Response, Problem> {
     let ItemToMake { sku, name, description } = body;
-    let item = Item::from(stock.create(NewItem { sku, name, description }).await?);
+    let item = Item::from(stock.create(allowed.organization, NewItem { sku, name, description }).await?);
     let location = format!("/api/v1/items/{}", item.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(item)).into_response())
 }
@@ -200,10 +200,10 @@ async fn create(
 )]
 async fn list(
     State(stock): State<Stock>,
-    _: Allowed<InventoryRead>,
+    allowed: Within<InventoryRead>,
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<Item>>, Problem> {
-    let slice = stock.list(query.window()?).await?;
+    let slice = stock.list(allowed.organization, query.window()?).await?;
     Ok(axum::Json(Page::new(slice, |record| record.id.to_string(), Item::from)))
 }
 
@@ -219,10 +219,10 @@ async fn list(
 )]
 async fn find(
     State(stock): State<Stock>,
-    _: Allowed<InventoryRead>,
+    allowed: Within<InventoryRead>,
     Path(id): Path<ItemId>,
 ) -> Result<axum::Json<Item>, Problem> {
-    Ok(axum::Json(stock.find(id).await?.into()))
+    Ok(axum::Json(stock.find(allowed.organization, id).await?.into()))
 }
 
 /// Correct an item's stock.
@@ -240,12 +240,12 @@ async fn find(
 )]
 async fn adjust(
     State(stock): State<Stock>,
-    allowed: Allowed<InventoryWrite>,
+    allowed: Within<InventoryWrite>,
     Path(id): Path<ItemId>,
     Json(body): Json<StockAdjustment>,
 ) -> Result<Response, Problem> {
     let adjustment = Adjustment { quantity: body.quantity, reason: body.reason, actor: allowed.actor() };
-    let movement = StockMovement::from(stock.adjust(id, adjustment).await?);
+    let movement = StockMovement::from(stock.adjust(allowed.organization, id, adjustment).await?);
     Ok((StatusCode::CREATED, axum::Json(movement)).into_response())
 }
 
@@ -261,10 +261,10 @@ async fn adjust(
 )]
 async fn movements(
     State(stock): State<Stock>,
-    _: Allowed<InventoryRead>,
+    allowed: Within<InventoryRead>,
     Path(id): Path<ItemId>,
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<StockMovement>>, Problem> {
-    let slice = stock.movements(id, query.window()?).await?;
+    let slice = stock.movements(allowed.organization, id, query.window()?).await?;
     Ok(axum::Json(Page::new(slice, |movement| movement.id.to_string(), StockMovement::from)))
 }

@@ -14,7 +14,7 @@ use quintet_inventory_api as api;
 use quintet_module::page::{Slice, Window};
 use quintet_module::retry::{self, Retryable};
 use quintet_store::{Asked, Store, Tx};
-use quintet_types::{ItemId, SharedClock, SystemEntropy, Timestamp};
+use quintet_types::{ItemId, OrganizationId, SharedClock, SystemEntropy, Timestamp};
 use thiserror::Error;
 
 use crate::images::Image;
@@ -46,7 +46,7 @@ impl Level {
 pub struct Record {
     /// The item's id.
     pub id: ItemId,
-    /// The stock keeping unit, unique.
+    /// The stock keeping unit, unique within its organization.
     pub sku: String,
     /// What it is called.
     pub name: String,
@@ -178,7 +178,7 @@ impl Stock {
     }
 
     /// Makes an item with nothing on hand.
-    pub async fn create(&self, item: NewItem) -> Result<Record, Error> {
+    pub async fn create(&self, organization: OrganizationId, item: NewItem) -> Result<Record, Error> {
         let now = self.clock.now();
         let record = Record {
             id: ItemId::generate(&*self.clock, &SystemEntropy),
@@ -192,7 +192,7 @@ impl Stock {
         };
         retry::transaction(async || {
             let mut tx = self.store.begin().await?;
-            table::insert(&mut tx, &record).await?;
+            table::insert(&mut tx, organization, &record).await?;
             tx.commit().await?;
             Ok(record.clone())
         })
@@ -200,18 +200,28 @@ impl Stock {
     }
 
     /// One item.
-    pub async fn find(&self, id: ItemId) -> Result<Record, Error> {
-        table::find(&self.store, id).await?.ok_or(Error::Unknown(id))
+    pub async fn find(&self, organization: OrganizationId, id: ItemId) -> Result<Record, Error> {
+        table::find(&self.store, organization, id).await?.ok_or(Error::Unknown(id))
     }
 
     /// Items, newest first.
-    pub async fn list(&self, window: Window<ItemId>) -> Result<Slice<Record>, Error> {
-        let rows = table::list(&self.store, window.upper_bound(ItemId::PREFIX), window.fetch_limit()).await?;
+    pub async fn list(
+        &self,
+        organization: OrganizationId,
+        window: Window<ItemId>,
+    ) -> Result<Slice<Record>, Error> {
+        let below = window.upper_bound(ItemId::PREFIX);
+        let rows = table::list(&self.store, organization, below, window.fetch_limit()).await?;
         Ok(window.slice(rows))
     }
 
     /// Corrects what is on hand of an item.
-    pub async fn adjust(&self, id: ItemId, adjustment: Adjustment) -> Result<Movement, Error> {
+    pub async fn adjust(
+        &self,
+        organization: OrganizationId,
+        id: ItemId,
+        adjustment: Adjustment,
+    ) -> Result<Movement, Error> {
         let Adjustment { quantity, reason, actor } = adjustment;
         if quantity == 0 || quantity.unsigned_abs() > MAX_ADJUSTMENT {
             return Err(Invalid::Quantity.into());
@@ -220,8 +230,8 @@ impl Stock {
         retry::transaction(async || {
             let mut tx = self.store.begin().await?;
             let now = self.clock.now();
-            let Some(level) = table::adjust(&mut tx, id, quantity, now).await? else {
-                let record = table::find_in(&mut tx, id).await?.ok_or(Error::Unknown(id))?;
+            let Some(level) = table::adjust(&mut tx, organization, id, quantity, now).await? else {
+                let record = table::find_in(&mut tx, organization, id).await?.ok_or(Error::Unknown(id))?;
                 return Err(Error::Level { on_hand: record.level.on_hand, reserved: record.level.reserved });
             };
             let movement = Movement {
@@ -245,14 +255,15 @@ impl Stock {
     /// The ledger of an item, newest first.
     pub async fn movements(
         &self,
+        organization: OrganizationId,
         item: ItemId,
         window: Window<MovementId>,
     ) -> Result<Slice<Movement>, Error> {
         let below = window.upper_bound(MovementId::PREFIX);
-        let rows = table::movements(&self.store, item, below, window.fetch_limit()).await?;
+        let rows = table::movements(&self.store, organization, item, below, window.fetch_limit()).await?;
         if rows.is_empty() {
             // An empty ledger and an unknown item are different answers.
-            self.find(item).await?;
+            self.find(organization, item).await?;
         }
         Ok(window.slice(rows))
     }
@@ -261,6 +272,7 @@ impl Stock {
     async fn settle_one(
         &self,
         tx: &mut Tx,
+        organization: OrganizationId,
         reference: &str,
         line: api::Reservation,
         asked: Asked,
@@ -268,7 +280,8 @@ impl Stock {
     ) -> Result<api::Item, api::Error> {
         let api::Reservation { item_id, quantity } = line;
         let Some((sku, name, level)) = table::reserved(tx, asked).await? else {
-            let record = table::find_in(tx, item_id).await?.ok_or(api::Error::UnknownItem(item_id))?;
+            let record =
+                table::find_in(tx, organization, item_id).await?.ok_or(api::Error::UnknownItem(item_id))?;
             let available = record.level.available();
             return Err(api::Error::OutOfStock { item_id, requested: quantity, available });
         };
@@ -290,14 +303,20 @@ impl Stock {
 
 #[async_trait]
 impl api::Inventory for Stock {
-    async fn item(&self, tx: &mut Tx, id: ItemId) -> Result<api::Item, api::Error> {
-        let record = table::find_in(tx, id).await?.ok_or(api::Error::UnknownItem(id))?;
+    async fn item(
+        &self,
+        tx: &mut Tx,
+        organization: OrganizationId,
+        id: ItemId,
+    ) -> Result<api::Item, api::Error> {
+        let record = table::find_in(tx, organization, id).await?.ok_or(api::Error::UnknownItem(id))?;
         Ok(api::Item { id: record.id, sku: record.sku, name: record.name })
     }
 
     async fn reserve(
         &self,
         tx: &mut Tx,
+        organization: OrganizationId,
         reference: &str,
         lines: &[api::Reservation],
     ) -> Result<Vec<api::Item>, api::Error> {
@@ -306,11 +325,13 @@ impl api::Inventory for Stock {
         let now = self.clock.now();
         let mut asked = Vec::with_capacity(lines.len());
         for (position, line) in ordered {
-            asked.push((position, line, table::reserve(tx, line.item_id, line.quantity, now).await?));
+            let reserving = table::reserve(tx, organization, line.item_id, line.quantity, now).await?;
+            asked.push((position, line, reserving));
         }
         let mut items = Vec::with_capacity(lines.len());
         for (position, line, asked) in asked {
-            items.push((position, self.settle_one(tx, reference, line, asked, now).await?));
+            let item = self.settle_one(tx, organization, reference, line, asked, now).await?;
+            items.push((position, item));
         }
         items.sort_unstable_by_key(|(position, _)| *position);
         Ok(items.into_iter().map(|(_, item)| item).collect())

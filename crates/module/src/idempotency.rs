@@ -1,8 +1,8 @@
 //! Idempotent commands: the `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header)
 //! with the key's row written in the command's own transaction.
 //!
-//! Data layout: one row for each key and scope, the scope being the client, its subject and the
-//! route. The row holds a fingerprint of the request and the answer as it was sent.
+//! Data layout: one row for each key and scope, the scope being the client, its subject, the
+//! route, and the organization unless it is the default one. The row holds a fingerprint of the request and the answer as it was sent.
 //!
 //! Protocol: [`find`] first takes the key for the length of the transaction, then looks for its
 //! row; the command runs; [`keep`] writes the row; one commit makes both durable. So a key is
@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use quintet_auth::Principal;
 use quintet_http::problem::Problem;
 use quintet_store::{Error as StoreError, Migration, Sql, Store, Tx, args};
-use quintet_types::{Timestamp, time};
+use quintet_types::{OrganizationId, Timestamp, time};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -147,6 +147,16 @@ impl Request {
             key: key.0,
             fingerprint: hex(&Sha256::digest(content)),
         })
+    }
+
+    /// The request within an organization. The default one is not named, as it was not before there were others: keys
+    /// of then are still known.
+    #[must_use]
+    pub fn within(mut self, organization: OrganizationId) -> Self {
+        if organization != OrganizationId::DEFAULT {
+            self.scope = format!("{}\n{organization}", self.scope);
+        }
+        self
     }
 
     /// The text under which the key is taken while its transaction runs.

@@ -1,6 +1,7 @@
 //! What a business module is, and the HTTP habits that all of them share: permissions in the
-//! signature of a handler, keyset pages, conditional requests, idempotent commands, running
-//! a transaction again when the database asks for it, and how an API describes itself.
+//! signature of a handler, the organization a request is for, keyset pages, conditional requests,
+//! idempotent commands, running a transaction again when the database asks for it, and how an API
+//! describes itself.
 //!
 //! It exists because four modules and the queue's API need exactly the same answers here and a client must not
 //! be able to tell them apart. It holds no business rule and no table except that of
@@ -16,13 +17,15 @@ pub mod page;
 pub mod permission;
 pub mod reference;
 pub mod retry;
+pub mod tenancy;
 
 use std::time::Duration;
 
 use quintet_http::problem::Problem;
 use utoipa_axum::router::OpenApiRouter;
 
-pub use permission::{Allowed, Permission};
+pub use permission::{Allowed, Permission, Within};
+pub use tenancy::{Role, Settings};
 
 /// One business module, as the core API mounts it.
 pub struct Module {

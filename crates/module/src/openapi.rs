@@ -1,8 +1,9 @@
 //! OpenAPI 3.1 documents: what the handlers of an API say, completed with what holds for all.
 //!
-//! Each operation names its scope; here the answers that follow from it (401, 403), from having a
-//! body (400, 413, 415, 422) and from being served at all (503) are added, every error answer gets
-//! the problem schema, and the scopes are gathered into the security scheme.
+//! Each operation names its scope; here the answers that follow from it (401, 403), from being
+//! within an organization (404), from having a body (400, 413, 415, 422) and from being served at
+//! all (503) are added, every error answer gets the problem schema, and the scopes are gathered
+//! into the security scheme.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +19,13 @@ pub struct Api {
     pub about: &'static str,
     /// Its release.
     pub version: &'static str,
-    /// The groups of its operations, in the order in which they are shown.
+    /// The groups of its operations, in the order in which they are shown. Where `organizations` is one of them, all
+    /// other operations are within an organization.
     pub tags: &'static [&'static str],
 }
+
+/// The group of operations that say in their path which organization they are about.
+const ORGANIZATIONS: &str = "organizations";
 
 /// The document before any paths.
 pub fn base(api: &Api) -> OpenApi {
@@ -41,7 +46,7 @@ pub fn complete(api: &Api, document: &OpenApi, issuer: &str) -> Result<Value, se
     let mut scopes = BTreeMap::new();
     if let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) {
         for operation in paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
-            complete_operation(operation);
+            complete_operation(api, operation);
             scopes.extend(scopes_of(operation).into_iter().map(|scope| (scope.clone(), describe(&scope))));
         }
     }
@@ -97,7 +102,27 @@ fn describe_pictures(content: Option<&mut Value>) {
     }
 }
 
-fn complete_operation(operation: &mut Value) {
+fn name_organization(operation: &mut Value) {
+    let parameter = json!({
+        "name": "Quintet-Organization",
+        "in": "header",
+        "required": false,
+        "description": "The organization that the request is for; the default one when absent",
+        "schema": { "type": "string", "pattern": "^org_[0-7][0-9a-hjkmnp-tv-z]{25}$" },
+    });
+    let Some(operation) = operation.as_object_mut() else { return };
+    let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
+    if let Some(parameters) = parameters.as_array_mut() {
+        parameters.push(parameter);
+    }
+}
+
+fn complete_operation(api: &Api, operation: &mut Value) {
+    let has_organizations = api.tags.contains(&ORGANIZATIONS);
+    let within = has_organizations && operation.pointer("/tags/0").is_some_and(|tag| tag != ORGANIZATIONS);
+    if within {
+        name_organization(operation);
+    }
     describe_pictures(operation.pointer_mut("/requestBody/content"));
     let has_body = operation.get("requestBody").is_some();
     let takes_json = operation.pointer("/requestBody/content/application~1json").is_some();
@@ -109,7 +134,12 @@ fn complete_operation(operation: &mut Value) {
     };
     if !scopes.is_empty() {
         add("401", "The access token is missing, expired or not valid");
-        add("403", &format!("`scope_missing`: the access token lacks the scope `{}`", scopes.join(" ")));
+        let lacks = format!("`scope_missing`: the access token lacks the scope `{}`", scopes.join(" "));
+        let role = "`role_missing`: the caller's role in the organization is too small";
+        add("403", &if has_organizations { format!("{lacks}; {role}") } else { lacks });
+    }
+    if within {
+        add("404", "There is no such organization, or the caller is no member");
     }
     if has_input {
         add("400", "The request cannot be understood");

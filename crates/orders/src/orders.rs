@@ -19,7 +19,8 @@ use quintet_module::page::{Slice, Window};
 use quintet_module::retry::{self, Retryable};
 use quintet_store::{Store, Tx};
 use quintet_types::{
-    Currency, InvoiceId, ItemId, Money, OrderId, SharedClock, SystemEntropy, Timestamp, UserId,
+    Currency, InvoiceId, ItemId, Money, OrderId, OrganizationId, SharedClock, SystemEntropy, Timestamp,
+    UserId,
 };
 use quintet_users_api::{self as users, Users};
 use serde::Serialize;
@@ -30,6 +31,10 @@ use crate::receipt;
 /// An order to place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Command {
+    /// Who sells: the tenant that everything named here belongs to. Not part of what a client says, so not of what its
+    /// idempotency key is bound to; the key's scope has it.
+    #[serde(skip)]
+    pub organization: OrganizationId,
     /// Who buys.
     pub account_id: UserId,
     /// The currency to pay in.
@@ -249,12 +254,13 @@ impl Orders {
 
     async fn write(&self, tx: &mut Tx, command: &Command, placed_by: &str) -> Result<Order, Error> {
         let Parts { clock, users, inventory, billing, .. } = &self.parts;
+        let organization = command.organization;
         let id = OrderId::generate(&**clock, &SystemEntropy);
         let reference = id.to_string();
 
-        let account = users.account(tx, command.account_id).await?;
+        let account = users.account(tx, organization, command.account_id).await?;
         let item_ids: Vec<ItemId> = command.lines.iter().map(|line| line.item_id).collect();
-        let prices = billing.prices(tx, command.currency, &item_ids).await?;
+        let prices = billing.prices(tx, organization, command.currency, &item_ids).await?;
         let reservations: Vec<Reservation> = command
             .lines
             .iter()
@@ -263,8 +269,8 @@ impl Orders {
         // Every order waits for the invoice series, and from here on it holds locks. The number and the items' levels
         // come with one answer; what is written then waits for none.
         tx.take_turn("orders").await?;
-        let number = billing.take_number(tx).await?;
-        let items = inventory.reserve(tx, &reference, &reservations).await?;
+        let number = billing.take_number(tx, organization).await?;
+        let items = inventory.reserve(tx, organization, &reference, &reservations).await?;
 
         let new_lines = command.lines.iter().zip(&items).zip(&prices).map(|((line, item), price)| NewLine {
             item_id: line.item_id,
@@ -273,6 +279,7 @@ impl Orders {
             unit: price.unit,
         });
         let invoice = NewInvoice {
+            organization,
             account_id: account.id,
             reference,
             currency: command.currency,
@@ -297,20 +304,28 @@ impl Orders {
             placed_by: placed_by.to_owned(),
             placed_at: clock.now(),
         };
-        table::insert(tx, &order).await?;
+        table::insert(tx, organization, &order).await?;
         quintet_jobs::enqueue(tx, &**clock, receipt::job(&order, &account)).await?;
         Ok(order)
     }
 
     /// One order with its lines.
-    pub async fn find(&self, id: OrderId) -> Result<Option<Order>, quintet_store::Error> {
-        table::find(&self.parts.store, id).await
+    pub async fn find(
+        &self,
+        organization: OrganizationId,
+        id: OrderId,
+    ) -> Result<Option<Order>, quintet_store::Error> {
+        table::find(&self.parts.store, organization, id).await
     }
 
     /// Orders with their lines, newest first.
-    pub async fn list(&self, window: Window<OrderId>) -> Result<Slice<Order>, quintet_store::Error> {
+    pub async fn list(
+        &self,
+        organization: OrganizationId,
+        window: Window<OrderId>,
+    ) -> Result<Slice<Order>, quintet_store::Error> {
         let below = window.upper_bound(OrderId::PREFIX);
-        let rows = table::list(&self.parts.store, below, window.fetch_limit()).await?;
+        let rows = table::list(&self.parts.store, organization, below, window.fetch_limit()).await?;
         Ok(window.slice(rows))
     }
 }
@@ -336,7 +351,12 @@ mod tests {
     use super::*;
 
     fn command(lines: Vec<Wanted>) -> Command {
-        Command { account_id: UserId::new(), currency: "EUR".parse().unwrap(), lines }
+        Command {
+            organization: OrganizationId::DEFAULT,
+            account_id: UserId::new(),
+            currency: "EUR".parse().unwrap(),
+            lines,
+        }
     }
 
     #[test]

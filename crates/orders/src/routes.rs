@@ -7,8 +7,8 @@ use quintet_http::problem::Problem;
 use quintet_inventory_api as inventory;
 use quintet_module::idempotency::{Answer, Key, Outcome, Request};
 use quintet_module::page::{Page, PageQuery};
-use quintet_module::{Allowed, permissions, store_problem};
-use quintet_types::{Currency, InvoiceId, ItemId, OrderId, Timestamp, UserId};
+use quintet_module::{Within, permissions, store_problem};
+use quintet_types::{Currency, InvoiceId, ItemId, OrderId, OrganizationId, Timestamp, UserId};
 use quintet_users_api as users;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -53,13 +53,14 @@ struct LineToPlace {
     quantity: i64,
 }
 
-impl From<OrderToPlace> for Command {
-    fn from(order: OrderToPlace) -> Self {
+impl OrderToPlace {
+    fn command(self, organization: OrganizationId) -> Command {
         let line = |line: LineToPlace| Wanted { item_id: line.item_id, quantity: line.quantity };
-        Self {
-            account_id: order.account_id,
-            currency: order.currency,
-            lines: order.lines.into_iter().map(line).collect(),
+        Command {
+            organization,
+            account_id: self.account_id,
+            currency: self.currency,
+            lines: self.lines.into_iter().map(line).collect(),
         }
     }
 }
@@ -190,12 +191,13 @@ fn answer(order: orders::Order) -> Result<Answer, serde_json::Error> {
 )]
 async fn place(
     State(orders): State<Orders>,
-    allowed: Allowed<OrdersWrite>,
+    allowed: Within<OrdersWrite>,
     key: Key,
     Json(body): Json<OrderToPlace>,
 ) -> Result<Outcome, Problem> {
-    let command = Command::from(body);
-    let request = Request::new(key, &allowed.principal, "POST /orders", &command)?;
+    let command = body.command(allowed.organization);
+    let request =
+        Request::new(key, &allowed.principal, "POST /orders", &command)?.within(allowed.organization);
     Ok(orders.place(&request, &command, &allowed.actor(), answer).await?)
 }
 
@@ -208,10 +210,11 @@ async fn place(
 )]
 async fn list(
     State(orders): State<Orders>,
-    _: Allowed<OrdersRead>,
+    allowed: Within<OrdersRead>,
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<Order>>, Problem> {
-    let slice = orders.list(query.window()?).await.map_err(|error| store_problem(&error))?;
+    let slice =
+        orders.list(allowed.organization, query.window()?).await.map_err(|error| store_problem(&error))?;
     Ok(axum::Json(Page::new(slice, |order| order.id.to_string(), Order::from)))
 }
 
@@ -227,9 +230,9 @@ async fn list(
 )]
 async fn find(
     State(orders): State<Orders>,
-    _: Allowed<OrdersRead>,
+    allowed: Within<OrdersRead>,
     Path(id): Path<OrderId>,
 ) -> Result<axum::Json<Order>, Problem> {
-    let found = orders.find(id).await.map_err(|error| store_problem(&error))?;
+    let found = orders.find(allowed.organization, id).await.map_err(|error| store_problem(&error))?;
     Ok(axum::Json(found.ok_or_else(|| Problem::not_found("order"))?.into()))
 }

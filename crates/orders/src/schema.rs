@@ -8,11 +8,27 @@ use quintet_store::{Migration, Module, Sql};
 /// The module's migrations.
 pub static SCHEMA: Module = Module {
     name: "orders",
-    migrations: &[Migration {
-        version: 1,
-        name: "orders and their lines",
-        sql: Sql::one(
-            "CREATE TABLE orders_orders (
+    migrations: &[
+        FIRST,
+        Migration {
+            version: 2,
+            name: "orders belong to organizations",
+            // What was there belongs to the default one.
+            sql: Sql::one(
+                "ALTER TABLE orders_orders
+                    ADD COLUMN organization_id TEXT NOT NULL DEFAULT 'org_00000000000000000000000000';
+                CREATE INDEX orders_orders_organization ON orders_orders (organization_id, id)",
+            ),
+            oldest_reader: 1,
+        },
+    ],
+};
+
+const FIRST: Migration = Migration {
+    version: 1,
+    name: "orders and their lines",
+    sql: Sql::one(
+        "CREATE TABLE orders_orders (
                 id TEXT PRIMARY KEY,
                 account_id TEXT NOT NULL,
                 currency TEXT NOT NULL,
@@ -35,7 +51,6 @@ pub static SCHEMA: Module = Module {
                 amount BIGINT NOT NULL,
                 PRIMARY KEY (order_id, position)
             )",
-        ),
-        oldest_reader: 1,
-    }],
+    ),
+    oldest_reader: 1,
 };

@@ -68,6 +68,7 @@ from_values! {
         quintet_types::UserId => String::from, quintet_types::ItemId => String::from,
         quintet_types::PriceId => String::from, quintet_types::InvoiceId => String::from,
         quintet_types::OrderId => String::from, quintet_types::JobId => String::from,
+        quintet_types::OrganizationId => String::from,
         quintet_types::Currency => |v| v.to_string();
     Bytes: Vec<u8> => |v| v, &[u8] => <[u8]>::to_vec;
 }

@@ -157,6 +157,18 @@ define_id!(
     "ord"
 );
 define_id!(
+    /// A tenant: an organization that business rows belong to; owned by the users module.
+    OrganizationId,
+    "org"
+);
+
+impl OrganizationId {
+    /// The organization of an installation that needs no other: what was written before there were any belongs to
+    /// it, and so does every request that names none.
+    pub const DEFAULT: Self = Self(0);
+}
+
+define_id!(
     /// A background job.
     JobId,
     "job"

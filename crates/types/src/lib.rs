@@ -9,6 +9,6 @@ pub mod money;
 pub mod time;
 
 pub use entropy::{Entropy, SystemEntropy};
-pub use id::{IdError, InvoiceId, ItemId, JobId, OrderId, PriceId, UserId};
+pub use id::{IdError, InvoiceId, ItemId, JobId, OrderId, OrganizationId, PriceId, UserId};
 pub use money::{Currency, Money, MoneyError};
 pub use time::{Clock, SharedClock, SystemClock, Timestamp};

@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use quintet_store::Tx;
-use quintet_types::UserId;
+use quintet_types::{OrganizationId, UserId};
 use thiserror::Error;
 
 /// A person or company that buys.
@@ -32,6 +32,7 @@ pub enum Error {
 /// The users module, as the other modules call it.
 #[async_trait]
 pub trait Users: Send + Sync {
-    /// The account behind `id`, read in the caller's transaction.
-    async fn account(&self, tx: &mut Tx, id: UserId) -> Result<Account, Error>;
+    /// The account behind `id` of an organization, read in the caller's transaction. That of another organization does
+    /// not exist.
+    async fn account(&self, tx: &mut Tx, organization: OrganizationId, id: UserId) -> Result<Account, Error>;
 }

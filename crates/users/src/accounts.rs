@@ -1,6 +1,6 @@
 //! Accounts: creating, reading and changing them.
 //!
-//! Invariants: one account for each e-mail address, compared without regard to case; a change
+//! Invariants: one account for each e-mail address of an organization, compared without regard to case; a change
 //! names the version it was made from; versions rise by one.
 
 use async_trait::async_trait;
@@ -8,7 +8,7 @@ use quintet_module::conditional::Expected;
 use quintet_module::page::{Slice, Window};
 use quintet_module::retry::{self, Retryable};
 use quintet_store::{Store, Tx};
-use quintet_types::{SharedClock, SystemEntropy, Timestamp, UserId};
+use quintet_types::{OrganizationId, SharedClock, SystemEntropy, Timestamp, UserId};
 use quintet_users_api as api;
 use thiserror::Error;
 
@@ -110,7 +110,7 @@ impl Accounts {
     }
 
     /// Makes an account.
-    pub async fn create(&self, account: NewAccount) -> Result<Record, Error> {
+    pub async fn create(&self, organization: OrganizationId, account: NewAccount) -> Result<Record, Error> {
         let now = self.clock.now();
         let record = Record {
             id: UserId::generate(&*self.clock, &SystemEntropy),
@@ -122,7 +122,7 @@ impl Accounts {
         };
         retry::transaction(async || {
             let mut tx = self.store.begin().await?;
-            table::insert(&mut tx, &record, &record.email.to_lowercase()).await?;
+            table::insert(&mut tx, organization, &record, &record.email.to_lowercase()).await?;
             tx.commit().await?;
             Ok(record.clone())
         })
@@ -130,23 +130,34 @@ impl Accounts {
     }
 
     /// One account.
-    pub async fn find(&self, id: UserId) -> Result<Record, Error> {
-        table::find(&self.store, id).await?.ok_or(Error::Unknown(id))
+    pub async fn find(&self, organization: OrganizationId, id: UserId) -> Result<Record, Error> {
+        table::find(&self.store, organization, id).await?.ok_or(Error::Unknown(id))
     }
 
     /// Accounts, newest first.
-    pub async fn list(&self, window: Window<UserId>) -> Result<Slice<Record>, Error> {
-        let rows = table::list(&self.store, window.upper_bound(UserId::PREFIX), window.fetch_limit()).await?;
+    pub async fn list(
+        &self,
+        organization: OrganizationId,
+        window: Window<UserId>,
+    ) -> Result<Slice<Record>, Error> {
+        let below = window.upper_bound(UserId::PREFIX);
+        let rows = table::list(&self.store, organization, below, window.fetch_limit()).await?;
         Ok(window.slice(rows))
     }
 
     /// Changes an account that is at an expected version.
-    pub async fn change(&self, id: UserId, expected: &Expected, change: &Change) -> Result<Record, Error> {
+    pub async fn change(
+        &self,
+        organization: OrganizationId,
+        id: UserId,
+        expected: &Expected,
+        change: &Change,
+    ) -> Result<Record, Error> {
         let email = change.email.as_deref().map(checked_email).transpose()?;
         let name = change.name.as_deref().map(checked_name).transpose()?;
         retry::transaction(async || {
             let mut tx = self.store.begin().await?;
-            let current = table::lock(&mut tx, id).await?.ok_or(Error::Unknown(id))?;
+            let current = table::lock(&mut tx, organization, id).await?.ok_or(Error::Unknown(id))?;
             if !expected.accepts(current.version) {
                 return Err(Error::Changed);
             }
@@ -167,8 +178,13 @@ impl Accounts {
 
 #[async_trait]
 impl api::Users for Accounts {
-    async fn account(&self, tx: &mut Tx, id: UserId) -> Result<api::Account, api::Error> {
-        let record = table::find_in(tx, id).await?.ok_or(api::Error::UnknownAccount(id))?;
+    async fn account(
+        &self,
+        tx: &mut Tx,
+        organization: OrganizationId,
+        id: UserId,
+    ) -> Result<api::Account, api::Error> {
+        let record = table::find_in(tx, organization, id).await?.ok_or(api::Error::UnknownAccount(id))?;
         Ok(api::Account { id: record.id, email: record.email, name: record.name })
     }
 }
@@ -188,7 +204,7 @@ fn checked_email(text: &str) -> Result<String, Invalid> {
     if plain && labels && text.len() <= 254 { Ok(text.to_owned()) } else { Err(Invalid::Email) }
 }
 
-fn checked_name(text: &str) -> Result<String, Invalid> {
+pub(crate) fn checked_name(text: &str) -> Result<String, Invalid> {
     let text = text.trim();
     let length = text.chars().count();
     let plain = !text.chars().any(char::is_control);

@@ -1,12 +1,14 @@
 //! The HTTP side of accounts: wire types, permissions, and errors as problems.
 
+mod organizations;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use quintet_http::extract::{Json, Path, Query};
 use quintet_http::problem::Problem;
 use quintet_module::page::{Page, PageQuery};
-use quintet_module::{Allowed, conditional, permissions, store_problem};
+use quintet_module::{Within, conditional, permissions, store_problem};
 use quintet_types::{Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,23 +16,28 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::accounts::{Accounts, Change, Error, Invalid, NewAccount, Record};
+use crate::organizations::Organizations;
 
 permissions! {
-    /// Reading accounts.
+    /// Reading accounts, and organizations one belongs to.
     UsersRead = "users:read";
-    /// Making and changing accounts.
+    /// Making and changing accounts, organizations and their members.
     UsersWrite = "users:write";
 }
 
-pub(crate) fn router(accounts: Accounts) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(find, change)).with_state(accounts)
+pub(crate) fn router(accounts: Accounts, organizations: Organizations) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(find, change))
+        .with_state(accounts)
+        .merge(organizations::router(organizations))
 }
 
 /// An account to make.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewUser {
-    /// Unique among accounts, whatever the case.
+    /// Unique among the accounts of an organization, whatever the case.
     #[schema(format = Email, max_length = 254, example = "ann@example.com")]
     email: String,
     #[schema(min_length = 1, max_length = 200, example = "Ann Lee")]
@@ -42,10 +49,10 @@ struct NewUser {
 #[serde(deny_unknown_fields)]
 struct UserChange {
     #[serde(default)]
-    #[schema(format = Email, max_length = 254)]
+    #[schema(format = Email, max_length = 254, example = "ann@example.com")]
     email: Option<String>,
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 200)]
+    #[schema(min_length = 1, max_length = 200, example = "Ann Lee")]
     name: Option<String>,
 }
 
@@ -109,10 +116,11 @@ fn entity(status: StatusCode, record: Record) -> Response {
 )]
 async fn create(
     State(accounts): State<Accounts>,
-    _: Allowed<UsersWrite>,
+    allowed: Within<UsersWrite>,
     Json(body): Json<NewUser>,
 ) -> Result<Response, Problem> {
-    let record = accounts.create(NewAccount { email: body.email, name: body.name }).await?;
+    let record =
+        accounts.create(allowed.organization, NewAccount { email: body.email, name: body.name }).await?;
     let location = format!("/api/v1/users/{}", record.id);
     Ok(([(header::LOCATION, location)], entity(StatusCode::CREATED, record)).into_response())
 }
@@ -126,10 +134,10 @@ async fn create(
 )]
 async fn list(
     State(accounts): State<Accounts>,
-    _: Allowed<UsersRead>,
+    allowed: Within<UsersRead>,
     Query(query): Query<PageQuery>,
 ) -> Result<axum::Json<Page<User>>, Problem> {
-    let slice = accounts.list(query.window()?).await?;
+    let slice = accounts.list(allowed.organization, query.window()?).await?;
     Ok(axum::Json(Page::new(slice, |record| record.id.to_string(), User::from)))
 }
 
@@ -147,11 +155,11 @@ async fn list(
 )]
 async fn find(
     State(accounts): State<Accounts>,
-    _: Allowed<UsersRead>,
+    allowed: Within<UsersRead>,
     Path(id): Path<UserId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let record = accounts.find(id).await?;
+    let record = accounts.find(allowed.organization, id).await?;
     let etag = conditional::etag(record.version);
     if conditional::is_fresh(&headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
@@ -180,12 +188,12 @@ async fn find(
 )]
 async fn change(
     State(accounts): State<Accounts>,
-    _: Allowed<UsersWrite>,
+    allowed: Within<UsersWrite>,
     Path(id): Path<UserId>,
     headers: HeaderMap,
     Json(body): Json<UserChange>,
 ) -> Result<Response, Problem> {
     let expected = conditional::Expected::from_headers(&headers)?;
     let change = Change { email: body.email, name: body.name };
-    Ok(entity(StatusCode::OK, accounts.change(id, &expected, &change).await?))
+    Ok(entity(StatusCode::OK, accounts.change(allowed.organization, id, &expected, &change).await?))
 }

@@ -14,10 +14,11 @@ use self::source::Sources;
 use crate::workspace::{self, BINARIES};
 
 /// Crates whose sections several binaries have.
-const SHARED: [&str; 6] = [
+const SHARED: [&str; 7] = [
     "quintet-auth",
     "quintet-database",
     "quintet-http",
+    "quintet-module",
     "quintet-service",
     "quintet-store",
     "quintet-telemetry",

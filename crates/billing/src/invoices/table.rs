@@ -4,18 +4,18 @@ use std::collections::HashMap;
 
 use quintet_billing_api::{Invoice, Line};
 use quintet_store::{Asked, Error, Row, Sql, Store, Tx, args};
-use quintet_types::{Currency, InvoiceId, Money};
+use quintet_types::{Currency, InvoiceId, Money, OrganizationId};
 
 use super::{Status, StoredInvoice};
 
-/// Asks for the next number of a series. The row stays locked until the caller's transaction ends, which
+/// Asks for the next number of a series, named by its counter. The row stays locked until the caller's transaction ends, which
 /// is what makes the series gapless and why this is asked late.
-pub(super) async fn take_number(tx: &mut Tx, series: &str) -> Result<Asked, Error> {
+pub(super) async fn take_number(tx: &mut Tx, counter: &str) -> Result<Asked, Error> {
     tx.ask(
         "INSERT INTO billing_series (series, last_number) VALUES ($1, 1)
              ON CONFLICT (series) DO UPDATE SET last_number = billing_series.last_number + 1
              RETURNING last_number",
-        args![series],
+        args![counter],
     )
     .await
 }
@@ -24,10 +24,16 @@ pub(super) async fn number(tx: &mut Tx, asked: Asked) -> Result<i64, Error> {
     tx.answer(asked).await?.first().ok_or(Error::RowMissing)?.get("last_number")
 }
 
-pub(super) async fn insert(tx: &mut Tx, invoice: &Invoice, status: Status) -> Result<(), Error> {
+pub(super) async fn insert(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    invoice: &Invoice,
+    status: Status,
+) -> Result<(), Error> {
     tx.send(
-        "INSERT INTO billing_invoices (id, number, account_id, reference, currency, total, status, issued_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO billing_invoices (id, number, account_id, reference, currency, total, status, issued_at,
+            organization_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         args![
             invoice.id,
             &invoice.number,
@@ -36,7 +42,8 @@ pub(super) async fn insert(tx: &mut Tx, invoice: &Invoice, status: Status) -> Re
             invoice.total.currency,
             invoice.total.amount,
             status.as_str(),
-            invoice.issued_at
+            invoice.issued_at,
+            organization
         ],
     )
     .await?;
@@ -87,12 +94,16 @@ fn stored(row: &Row, lines: &mut HashMap<String, Vec<Row>>) -> Result<StoredInvo
     Ok(StoredInvoice { invoice, status: Status::Open })
 }
 
-pub(super) async fn find(store: &Store, id: InvoiceId) -> Result<Option<StoredInvoice>, Error> {
+pub(super) async fn find(
+    store: &Store,
+    organization: OrganizationId,
+    id: InvoiceId,
+) -> Result<Option<StoredInvoice>, Error> {
     let row = store
         .fetch_optional(
             "SELECT id, number, account_id, reference, currency, total, status, issued_at
-             FROM billing_invoices WHERE id = $1",
-            args![id],
+             FROM billing_invoices WHERE id = $1 AND organization_id = $2",
+            args![id, organization],
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
@@ -100,12 +111,17 @@ pub(super) async fn find(store: &Store, id: InvoiceId) -> Result<Option<StoredIn
     stored(&row, &mut lines).map(Some)
 }
 
-pub(super) async fn list(store: &Store, below: String, limit: i64) -> Result<Vec<StoredInvoice>, Error> {
+pub(super) async fn list(
+    store: &Store,
+    organization: OrganizationId,
+    below: String,
+    limit: i64,
+) -> Result<Vec<StoredInvoice>, Error> {
     let rows = store
         .fetch_all(
             "SELECT id, number, account_id, reference, currency, total, status, issued_at
-             FROM billing_invoices WHERE id < $1 ORDER BY id DESC LIMIT $2",
-            args![below, limit],
+             FROM billing_invoices WHERE organization_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2",
+            args![below, limit, organization],
         )
         .await?;
     let mut lines = store.fetch_children(&rows, &LINES, "invoice_id").await?;

@@ -2,7 +2,7 @@
 
 use quintet_billing_api::Price;
 use quintet_store::{Error, Row, Sql, Store, Tx, args};
-use quintet_types::{Currency, ItemId, Money, PriceId, time};
+use quintet_types::{Currency, ItemId, Money, OrganizationId, PriceId, time};
 
 use super::StoredPrice;
 
@@ -26,31 +26,53 @@ pub(super) async fn supersede(tx: &mut Tx, by: &StoredPrice) -> Result<(), Error
     Ok(())
 }
 
-pub(super) async fn insert(tx: &mut Tx, price: &StoredPrice) -> Result<(), Error> {
+pub(super) async fn insert(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    price: &StoredPrice,
+) -> Result<(), Error> {
     tx.execute(
-        "INSERT INTO billing_prices (id, item_id, currency, amount, created_at) VALUES ($1, $2, $3, $4, $5)",
-        args![price.id, price.item_id, price.unit.currency, price.unit.amount, price.created_at],
+        "INSERT INTO billing_prices (id, item_id, currency, amount, created_at, organization_id)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        args![
+            price.id,
+            price.item_id,
+            price.unit.currency,
+            price.unit.amount,
+            price.created_at,
+            organization
+        ],
     )
     .await?;
     Ok(())
 }
 
-pub(super) async fn find(store: &Store, id: PriceId) -> Result<Option<StoredPrice>, Error> {
+pub(super) async fn find(
+    store: &Store,
+    organization: OrganizationId,
+    id: PriceId,
+) -> Result<Option<StoredPrice>, Error> {
     let row = store
         .fetch_optional(
-            "SELECT id, item_id, currency, amount, created_at, superseded_at FROM billing_prices WHERE id = $1",
-            args![id],
+            "SELECT id, item_id, currency, amount, created_at, superseded_at FROM billing_prices
+             WHERE id = $1 AND organization_id = $2",
+            args![id, organization],
         )
         .await?;
     row.as_ref().map(stored).transpose()
 }
 
-pub(super) async fn list(store: &Store, below: String, limit: i64) -> Result<Vec<StoredPrice>, Error> {
+pub(super) async fn list(
+    store: &Store,
+    organization: OrganizationId,
+    below: String,
+    limit: i64,
+) -> Result<Vec<StoredPrice>, Error> {
     let rows = store
         .fetch_all(
             "SELECT id, item_id, currency, amount, created_at, superseded_at FROM billing_prices
-             WHERE id < $1 ORDER BY id DESC LIMIT $2",
-            args![below, limit],
+             WHERE organization_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2",
+            args![below, limit, organization],
         )
         .await?;
     rows.iter().map(stored).collect()
@@ -58,14 +80,21 @@ pub(super) async fn list(store: &Store, below: String, limit: i64) -> Result<Vec
 
 const CURRENT: Sql = Sql::per_dialect(
     "SELECT id, item_id, amount FROM billing_prices
-     WHERE currency = $1 AND superseded_at IS NULL AND item_id IN (SELECT value FROM json_each($2))",
+     WHERE currency = $1 AND superseded_at IS NULL AND item_id IN (SELECT value FROM json_each($2))
+         AND organization_id = $3",
     "SELECT id, item_id, amount FROM billing_prices
-     WHERE currency = $1 AND superseded_at IS NULL AND item_id = ANY($2)",
+     WHERE currency = $1 AND superseded_at IS NULL AND item_id = ANY($2)
+         AND organization_id = $3",
 );
 
-pub(super) async fn current(tx: &mut Tx, currency: Currency, items: &[ItemId]) -> Result<Vec<Price>, Error> {
+pub(super) async fn current(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    currency: Currency,
+    items: &[ItemId],
+) -> Result<Vec<Price>, Error> {
     let items: Vec<String> = items.iter().map(ItemId::to_string).collect();
-    let rows = tx.fetch_all(&CURRENT, args![currency, items]).await?;
+    let rows = tx.fetch_all(&CURRENT, args![currency, items, organization]).await?;
     rows.iter()
         .map(|row| {
             let unit = Money::new(row.get("amount")?, currency);

@@ -9,6 +9,7 @@ use quintet_billing::{Billing, Invoices, Prices};
 use quintet_inventory::Stock;
 use quintet_module::idempotency::{Key, Request};
 use quintet_orders::{Command, Orders, Parts, Wanted};
+use quintet_types::OrganizationId;
 use quintet_users::Accounts;
 use serde_json::{Value, json};
 
@@ -87,7 +88,7 @@ async fn assert_gapless(api: &Api, count: usize) {
 }
 
 async fn assert_books_balance(api: &Api, revenue: i64) {
-    let balances = quintet_billing::balances(&api.store).await.unwrap();
+    let balances = quintet_billing::balances(&api.store, OrganizationId::DEFAULT).await.unwrap();
     assert_eq!(balances.values().sum::<i64>(), 0, "{balances:?}");
     assert_eq!(balances.get(&("revenue".to_owned(), "EUR".to_owned())), Some(&-revenue), "{balances:?}");
 }
@@ -147,7 +148,7 @@ async fn assert_nothing_happened(api: &Api, item: &str) {
     assert!(api.all("/api/v1/orders").await.is_empty());
     assert!(api.all("/api/v1/invoices").await.is_empty());
     assert_eq!(api.queued("email.send").await, 0);
-    assert!(quintet_billing::balances(&api.store).await.unwrap().is_empty());
+    assert!(quintet_billing::balances(&api.store, OrganizationId::DEFAULT).await.unwrap().is_empty());
     assert_eq!(api.count("SELECT COUNT(*) AS n FROM idempotency_keys", vec![]).await, 0);
     let reservations = "SELECT COUNT(*) AS n FROM inventory_movements WHERE kind = 'reservation'";
     assert_eq!(api.count(reservations, vec![]).await, 0);
@@ -171,6 +172,7 @@ async fn a_failure_after_the_last_write_leaves_nothing_behind() {
             }),
         });
         let command = Command {
+            organization: OrganizationId::DEFAULT,
             account_id: account.parse().unwrap(),
             currency: "EUR".parse().unwrap(),
             lines: vec![Wanted { item_id: item.parse().unwrap(), quantity: 1 }],

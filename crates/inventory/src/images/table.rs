@@ -1,7 +1,7 @@
 //! The SQL of `inventory_images` and `inventory_renditions`.
 
 use quintet_store::{Error, Row, Sql, Store, Tx, args};
-use quintet_types::{ItemId, Timestamp};
+use quintet_types::{ItemId, OrganizationId, Timestamp};
 
 use super::{Image, Rendition, State};
 use crate::render::{Format, Size};
@@ -24,9 +24,13 @@ impl Image {
     }
 }
 
-pub(super) async fn item_exists(store: &Store, item: ItemId) -> Result<bool, Error> {
-    let row = store.fetch_optional("SELECT 1 AS one FROM inventory_items WHERE id = $1", args![item]).await?;
-    Ok(row.is_some())
+pub(super) async fn item_exists(
+    store: &Store,
+    organization: OrganizationId,
+    item: ItemId,
+) -> Result<bool, Error> {
+    let sql = "SELECT 1 AS one FROM inventory_items WHERE id = $1 AND organization_id = $2";
+    Ok(store.fetch_optional(sql, args![item, organization]).await?.is_some())
 }
 
 /// Keeps what is known of an image. One that failed may try again; one that is ready stays so.
@@ -50,11 +54,18 @@ pub(super) async fn upsert(tx: &mut Tx, image: &Image, now: Timestamp) -> Result
 }
 
 /// Points the item at an image; whether the item exists.
-pub(super) async fn attach(tx: &mut Tx, item: ItemId, image: &Image, now: Timestamp) -> Result<bool, Error> {
+pub(super) async fn attach(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    item: ItemId,
+    image: &Image,
+    now: Timestamp,
+) -> Result<bool, Error> {
     let changed = tx
         .execute(
-            "UPDATE inventory_items SET image_digest = $2, updated_at = $3 WHERE id = $1",
-            args![item, image.digest.as_str(), now],
+            "UPDATE inventory_items SET image_digest = $2, updated_at = $3
+             WHERE id = $1 AND organization_id = $4",
+            args![item, image.digest.as_str(), now, organization],
         )
         .await?;
     Ok(changed == 1)
@@ -71,12 +82,17 @@ pub(super) async fn find(store: &Store, digest: &str) -> Result<Option<Image>, E
     store.fetch_optional(BY_DIGEST, args![digest]).await?.as_ref().map(Image::from_row).transpose()
 }
 
-pub(super) async fn of_item(store: &Store, item: ItemId) -> Result<Option<Image>, Error> {
+pub(super) async fn of_item(
+    store: &Store,
+    organization: OrganizationId,
+    item: ItemId,
+) -> Result<Option<Image>, Error> {
     let row = store
         .fetch_optional(
             "SELECT m.digest, m.media_type, m.width, m.height, m.size_bytes, m.state
-             FROM inventory_items i JOIN inventory_images m ON m.digest = i.image_digest WHERE i.id = $1",
-            args![item],
+             FROM inventory_items i JOIN inventory_images m ON m.digest = i.image_digest
+             WHERE i.id = $1 AND i.organization_id = $2",
+            args![item, organization],
         )
         .await?;
     row.as_ref().map(Image::from_row).transpose()

@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use quintet_http::extract::{Path, Query, body_problem};
 use quintet_http::middleware::MaxBody;
 use quintet_http::problem::Problem;
-use quintet_module::{Allowed, conditional, store_problem};
+use quintet_module::{Within, conditional, store_problem};
 use quintet_store::BlobError;
 use quintet_types::ItemId;
 use serde::{Deserialize, Serialize};
@@ -155,7 +155,7 @@ impl From<ImageError> for Problem {
 )]
 async fn replace(
     State(images): State<Images>,
-    _: Allowed<InventoryWrite>,
+    allowed: Within<InventoryWrite>,
     Path(id): Path<ItemId>,
     request: Request,
 ) -> Result<axum::Json<ItemImage>, Problem> {
@@ -167,7 +167,7 @@ async fn replace(
             "the body must be sent with Content-Type: image/jpeg, image/png or image/webp",
         )
     })?;
-    let mut upload = images.upload(id, declared).await?;
+    let mut upload = images.upload(allowed.organization, id, declared).await?;
     let mut body = request.into_body().into_data_stream();
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|error| body_problem(&error))?;
@@ -192,12 +192,12 @@ async fn replace(
 )]
 async fn read(
     State(images): State<Images>,
-    _: Allowed<InventoryRead>,
+    allowed: Within<InventoryRead>,
     Path(id): Path<ItemId>,
     Query(query): Query<FileQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let original = images.original(id).await?;
+    let original = images.original(allowed.organization, id).await?;
     let pinned = match &query.digest {
         Some(digest) if digest == original.digest.as_str() => true,
         Some(_) => return Err(ImageError::NoImage.into()),

@@ -4,7 +4,7 @@
 //! row and evaluates the condition again on what the first one left, so no check can be stale.
 
 use quintet_store::{Asked, Error, Row, Sql, Store, Tx, args};
-use quintet_types::{ItemId, Timestamp};
+use quintet_types::{ItemId, OrganizationId, Timestamp};
 
 use super::{Level, Movement, Record};
 use crate::images::Image;
@@ -18,7 +18,7 @@ const ITEMS: &str =
 pub(super) const MAX_ON_HAND: i64 = 1_000_000_000_000;
 
 fn by_id() -> Sql {
-    Sql::dynamic(format!("{ITEMS} WHERE i.id = $1"))
+    Sql::dynamic(format!("{ITEMS} WHERE i.id = $1 AND i.organization_id = $2"))
 }
 
 fn level(row: &Row) -> Result<Level, Error> {
@@ -53,32 +53,48 @@ fn movement(row: &Row) -> Result<Movement, Error> {
     })
 }
 
-pub(super) async fn insert(tx: &mut Tx, record: &Record) -> Result<(), Error> {
+pub(super) async fn insert(tx: &mut Tx, organization: OrganizationId, record: &Record) -> Result<(), Error> {
     tx.execute(
-        "INSERT INTO inventory_items (id, sku, name, description, on_hand, reserved, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, 0, 0, $5, $5)",
-        args![record.id, &record.sku, &record.name, &record.description, record.created_at],
+        "INSERT INTO inventory_items (id, sku, name, description, on_hand, reserved, created_at, updated_at, organization_id)
+         VALUES ($1, $2, $3, $4, 0, 0, $5, $5, $6)",
+        args![record.id, &record.sku, &record.name, &record.description, record.created_at, organization],
     )
     .await?;
     Ok(())
 }
 
-pub(super) async fn find(store: &Store, id: ItemId) -> Result<Option<Record>, Error> {
-    store.fetch_optional(by_id(), args![id]).await?.as_ref().map(record).transpose()
+pub(super) async fn find(
+    store: &Store,
+    organization: OrganizationId,
+    id: ItemId,
+) -> Result<Option<Record>, Error> {
+    store.fetch_optional(by_id(), args![id, organization]).await?.as_ref().map(record).transpose()
 }
 
-pub(super) async fn find_in(tx: &mut Tx, id: ItemId) -> Result<Option<Record>, Error> {
-    tx.fetch_optional(by_id(), args![id]).await?.as_ref().map(record).transpose()
+pub(super) async fn find_in(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    id: ItemId,
+) -> Result<Option<Record>, Error> {
+    tx.fetch_optional(by_id(), args![id, organization]).await?.as_ref().map(record).transpose()
 }
 
-pub(super) async fn list(store: &Store, below: String, limit: i64) -> Result<Vec<Record>, Error> {
-    let sql = Sql::dynamic(format!("{ITEMS} WHERE i.id < $1 ORDER BY i.id DESC LIMIT $2"));
-    store.fetch_all(sql, args![below, limit]).await?.iter().map(record).collect()
+pub(super) async fn list(
+    store: &Store,
+    organization: OrganizationId,
+    below: String,
+    limit: i64,
+) -> Result<Vec<Record>, Error> {
+    let sql = Sql::dynamic(format!(
+        "{ITEMS} WHERE i.organization_id = $3 AND i.id < $1 ORDER BY i.id DESC LIMIT $2"
+    ));
+    store.fetch_all(sql, args![below, limit, organization]).await?.iter().map(record).collect()
 }
 
 /// Adds to what is on hand; nothing when the item is unknown or the result is out of bounds.
 pub(super) async fn adjust(
     tx: &mut Tx,
+    organization: OrganizationId,
     id: ItemId,
     delta: i64,
     now: Timestamp,
@@ -86,21 +102,27 @@ pub(super) async fn adjust(
     let row = tx
         .fetch_optional(
             "UPDATE inventory_items SET on_hand = on_hand + $2, updated_at = $3
-             WHERE id = $1 AND on_hand + $2 >= reserved AND on_hand + $2 <= $4
+             WHERE id = $1 AND organization_id = $5 AND on_hand + $2 >= reserved AND on_hand + $2 <= $4
              RETURNING on_hand, reserved",
-            args![id, delta, now, MAX_ON_HAND],
+            args![id, delta, now, MAX_ON_HAND, organization],
         )
         .await?;
     row.as_ref().map(level).transpose()
 }
 
 /// Sets pieces aside; see [`reserved`].
-pub(super) async fn reserve(tx: &mut Tx, id: ItemId, quantity: i64, now: Timestamp) -> Result<Asked, Error> {
+pub(super) async fn reserve(
+    tx: &mut Tx,
+    organization: OrganizationId,
+    id: ItemId,
+    quantity: i64,
+    now: Timestamp,
+) -> Result<Asked, Error> {
     tx.ask(
         "UPDATE inventory_items SET reserved = reserved + $2, updated_at = $3
-             WHERE id = $1 AND on_hand - reserved >= $2
+             WHERE id = $1 AND organization_id = $4 AND on_hand - reserved >= $2
              RETURNING sku, name, on_hand, reserved",
-        args![id, quantity, now],
+        args![id, quantity, now, organization],
     )
     .await
 }
@@ -136,6 +158,7 @@ pub(super) async fn record_movement(tx: &mut Tx, movement: &Movement) -> Result<
 
 pub(super) async fn movements(
     store: &Store,
+    organization: OrganizationId,
     item: ItemId,
     below: String,
     limit: i64,
@@ -143,8 +166,10 @@ pub(super) async fn movements(
     let rows = store
         .fetch_all(
             "SELECT id, item_id, kind, on_hand_delta, reserved_delta, on_hand, reserved, reason, actor, created_at
-             FROM inventory_movements WHERE item_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
-            args![item, below, limit],
+             FROM inventory_movements
+             WHERE item_id = (SELECT id FROM inventory_items WHERE id = $1 AND organization_id = $4) AND id < $2
+             ORDER BY id DESC LIMIT $3",
+            args![item, below, limit, organization],
         )
         .await?;
     rows.iter().map(movement).collect()

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use quintet_store::{Error, Row, Sql, Store, Tx, args};
-use quintet_types::{Currency, Money, OrderId};
+use quintet_types::{Currency, Money, OrderId, OrganizationId};
 
 use super::{Line, Order};
 
-pub(super) async fn insert(tx: &mut Tx, order: &Order) -> Result<(), Error> {
+pub(super) async fn insert(tx: &mut Tx, organization: OrganizationId, order: &Order) -> Result<(), Error> {
     tx.send(
         "INSERT INTO orders_orders
-            (id, account_id, currency, total, status, invoice_id, invoice_number, placed_by, placed_at)
-         VALUES ($1, $2, $3, $4, 'placed', $5, $6, $7, $8)",
+            (id, account_id, currency, total, status, invoice_id, invoice_number, placed_by, placed_at,
+            organization_id)
+         VALUES ($1, $2, $3, $4, 'placed', $5, $6, $7, $8, $9)",
         args![
             order.id,
             order.account_id,
@@ -20,7 +21,8 @@ pub(super) async fn insert(tx: &mut Tx, order: &Order) -> Result<(), Error> {
             order.invoice_id,
             &order.invoice_number,
             &order.placed_by,
-            order.placed_at
+            order.placed_at,
+            organization
         ],
     )
     .await?;
@@ -71,12 +73,16 @@ fn order(row: &Row, lines: &mut HashMap<String, Vec<Row>>) -> Result<Order, Erro
     })
 }
 
-pub(super) async fn find(store: &Store, id: OrderId) -> Result<Option<Order>, Error> {
+pub(super) async fn find(
+    store: &Store,
+    organization: OrganizationId,
+    id: OrderId,
+) -> Result<Option<Order>, Error> {
     let row = store
         .fetch_optional(
             "SELECT id, account_id, currency, total, invoice_id, invoice_number, placed_by, placed_at
-             FROM orders_orders WHERE id = $1",
-            args![id],
+             FROM orders_orders WHERE id = $1 AND organization_id = $2",
+            args![id, organization],
         )
         .await?;
     let Some(row) = row else { return Ok(None) };
@@ -84,12 +90,17 @@ pub(super) async fn find(store: &Store, id: OrderId) -> Result<Option<Order>, Er
     order(&row, &mut lines).map(Some)
 }
 
-pub(super) async fn list(store: &Store, below: String, limit: i64) -> Result<Vec<Order>, Error> {
+pub(super) async fn list(
+    store: &Store,
+    organization: OrganizationId,
+    below: String,
+    limit: i64,
+) -> Result<Vec<Order>, Error> {
     let rows = store
         .fetch_all(
             "SELECT id, account_id, currency, total, invoice_id, invoice_number, placed_by, placed_at
-             FROM orders_orders WHERE id < $1 ORDER BY id DESC LIMIT $2",
-            args![below, limit],
+             FROM orders_orders WHERE organization_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2",
+            args![below, limit, organization],
         )
         .await?;
     let mut lines = store.fetch_children(&rows, &LINES, "order_id").await?;
