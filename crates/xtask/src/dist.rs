@@ -33,8 +33,9 @@ const FEATURES: &str = "edge-gateway/http3";
 const C_FLAGS: [&str; 3] =
     ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-DMY_ASSEMBLER_IS_TOO_OLD_FOR_512AVX"];
 
-/// What the five may weigh together.
-const LARGEST_TOTAL_BYTES: u64 = 60_000_000;
+/// What the five may weigh together. The foundation kept to 60 MB; what the queue, PromQL and the business have become since
+/// does not fit there.
+const LARGEST_TOTAL_BYTES: u64 = 70_000_000;
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
