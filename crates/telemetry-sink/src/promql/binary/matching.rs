@@ -2,9 +2,9 @@
 //!
 //! Series match when their *signatures* agree: the labels that `on` names, or all but those that `ignoring` names and the
 //! metric's name. At each step a signature may stand for one series on the side that is "one"; series that have no value
-//! at a step do not count there.
+//! at a step do not count there. Labels are made once for each pair of series and not at each step.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use super::combine;
 use crate::model::{Labels, METRIC_NAME};
@@ -21,36 +21,19 @@ fn signature(labels: &MatchLabels, of: &Labels) -> Labels {
     }
 }
 
-/// Series by their signatures.
-struct Side<'a> {
-    series: &'a [Series],
-    by_signature: HashMap<Labels, Vec<usize>>,
+/// Series by their signatures, in an order that is the same each time.
+type Side<'a> = BTreeMap<Labels, Vec<&'a Series>>;
+
+fn side<'a>(labels: &MatchLabels, series: &'a [Series]) -> Side<'a> {
+    let mut side = Side::new();
+    for one in series {
+        side.entry(signature(labels, &one.labels)).or_default().push(one);
+    }
+    side
 }
 
-impl<'a> Side<'a> {
-    fn new(labels: &MatchLabels, series: &'a [Series]) -> Self {
-        let mut by_signature = HashMap::<Labels, Vec<usize>>::new();
-        for (index, one) in series.iter().enumerate() {
-            by_signature.entry(signature(labels, &one.labels)).or_default().push(index);
-        }
-        Self { series, by_signature }
-    }
-
-    /// Those of the signature with a value at the step.
-    fn present(&self, signature: &Labels, step: usize) -> impl Iterator<Item = (&'a Series, f64)> {
-        let indexes = self.by_signature.get(signature).map_or(&[][..], Vec::as_slice);
-        indexes.iter().filter_map(move |index| {
-            let series = self.series.get(*index)?;
-            Some((series, series.at(step)?))
-        })
-    }
-}
-
-/// What a signature's series became at one step.
-#[derive(Default)]
-struct Seen {
-    results: BTreeSet<Labels>,
-    matched: bool,
+fn steps_of<'a>(series: impl IntoIterator<Item = &'a Series>) -> usize {
+    series.into_iter().map(|series| series.values.len()).max().unwrap_or(0)
 }
 
 /// Arithmetic and comparisons between vectors.
@@ -61,70 +44,96 @@ pub(super) fn pairs(binary: &Binary, left: &[Series], right: &[Series]) -> Resul
         Cardinality::OneToMany(_) => (right, left),
         _ => (left, right),
     };
-    let one = Side::new(labels, one);
-    let signatures: Vec<Labels> = many.iter().map(|series| signature(labels, &series.labels)).collect();
-    let steps = many.iter().chain(one.series).map(|series| series.values.len()).max().unwrap_or(0);
-    let mut results: HashMap<(usize, Labels), Vec<Option<f64>>> = HashMap::new();
-    for step in 0..steps {
-        check_one(binary, &one, step)?;
-        let mut seen: HashMap<&Labels, Seen> = HashMap::new();
-        for (index, (series, signature)) in many.iter().zip(&signatures).enumerate() {
-            let Some(value) = series.at(step) else { continue };
-            let Some((partner, partners)) = one.present(signature, step).next() else { continue };
-            let (left, right) = match binary.matching.cardinality {
-                Cardinality::OneToMany(_) => (partners, value),
-                _ => (value, partners),
-            };
-            let labels = result_labels(binary, &series.labels, &partner.labels);
-            claim(binary, seen.entry(signature).or_default(), &labels)?;
-            if let Some(result) = combine(binary, left, right, left)
-                && let Some(at) =
-                    results.entry((index, labels)).or_insert_with(|| vec![None; steps]).get_mut(step)
-            {
-                *at = Some(result);
+    let one = side(labels, one);
+    check_one(binary, &one, many)?;
+    let mut results = Vec::new();
+    for (signature, members) in side(labels, many) {
+        for partner in one.get(&signature).into_iter().flatten() {
+            with_partner(binary, &members, partner, &mut results)?;
+        }
+    }
+    merge(results)
+}
+
+/// Two series of the "one" side with one signature at one step are an error, whether or not anything matches them, unless the
+/// other side is empty.
+fn check_one(binary: &Binary, one: &Side<'_>, many: &[Series]) -> Result<(), Error> {
+    for (signature, series) in one.iter().filter(|(_, series)| series.len() > 1) {
+        for step in 0..steps_of(series.iter().copied()) {
+            let mut present = series.iter().filter(|series| series.at(step).is_some());
+            let (Some(first), Some(second)) = (present.next(), present.next()) else { continue };
+            if many.iter().all(|series| series.at(step).is_none()) {
+                continue;
             }
+            let side = match binary.matching.cardinality {
+                Cardinality::OneToMany(_) => "left",
+                _ => "right",
+            };
+            let mut both = [format!("{:?}", first.labels), format!("{:?}", second.labels)];
+            both.sort();
+            return Err(Error::Execution(format!(
+                "found duplicate series for the match group {signature:?} on the {side} hand-side of the operation: [{}]\
+                 ;many-to-many matching not allowed: matching labels must be unique on one side",
+                both.join(", ")
+            )));
         }
-    }
-    let mut results: Vec<_> = results.into_iter().collect();
-    results.sort_by(|(left, _), (right, _)| left.cmp(right));
-    let drops_name = binary.returns_bool;
-    merge(results.into_iter().map(|((_, labels), values)| Series { labels, drops_name, values }).collect())
-}
-
-/// Two series of the "one" side with one signature at one step are an error, whether or not anything matches them.
-fn check_one(binary: &Binary, one: &Side<'_>, step: usize) -> Result<(), Error> {
-    for signature in
-        one.by_signature.iter().filter(|(_, series)| series.len() > 1).map(|(signature, _)| signature)
-    {
-        let mut present = one.present(signature, step);
-        let (Some((first, _)), Some((second, _))) = (present.next(), present.next()) else { continue };
-        let side = match binary.matching.cardinality {
-            Cardinality::OneToMany(_) => "left",
-            _ => "right",
-        };
-        let mut both = [format!("{:?}", first.labels), format!("{:?}", second.labels)];
-        both.sort();
-        return Err(Error::Execution(format!(
-            "found duplicate series for the match group {signature:?} on the {side} hand-side of the operation: [{}]\
-             ;many-to-many matching not allowed: matching labels must be unique on one side",
-            both.join(", ")
-        )));
     }
     Ok(())
 }
 
-fn claim(binary: &Binary, seen: &mut Seen, result: &Labels) -> Result<(), Error> {
-    if binary.matching.cardinality == Cardinality::OneToOne {
-        if std::mem::replace(&mut seen.matched, true) {
-            let message =
-                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
-            return Err(Error::Execution(message.to_owned()));
+/// What the series of one signature become with a partner, at the steps at which it has a value.
+fn with_partner(
+    binary: &Binary,
+    members: &[&Series],
+    partner: &Series,
+    results: &mut Vec<Series>,
+) -> Result<(), Error> {
+    let labels: Vec<Labels> =
+        members.iter().map(|member| result_labels(binary, &member.labels, &partner.labels)).collect();
+    check_clashes(binary, members, &labels, partner)?;
+    for (member, labels) in members.iter().zip(labels) {
+        let values = member.values.iter().zip(&partner.values).map(|(value, partner)| {
+            let (left, right) = match binary.matching.cardinality {
+                Cardinality::OneToMany(_) => ((*partner)?, (*value)?),
+                _ => ((*value)?, (*partner)?),
+            };
+            combine(binary, left, right, left)
+        });
+        let values: Vec<Option<f64>> = values.collect();
+        if values.iter().any(Option::is_some) {
+            results.push(Series { labels, drops_name: binary.returns_bool, values });
         }
-    } else if !seen.results.insert(result.clone()) {
-        let message = "multiple matches for labels: grouping labels must ensure unique matches";
-        return Err(Error::Execution(message.to_owned()));
     }
     Ok(())
+}
+
+/// No two results may be the same series at one step, nor any two at all where matching is one to one.
+fn check_clashes(
+    binary: &Binary,
+    members: &[&Series],
+    labels: &[Labels],
+    partner: &Series,
+) -> Result<(), Error> {
+    if members.len() < 2 {
+        return Ok(());
+    }
+    let one_to_one = binary.matching.cardinality == Cardinality::OneToOne;
+    let mut alike: HashMap<Option<&Labels>, Vec<&Series>> = HashMap::new();
+    for (member, labels) in members.iter().zip(labels) {
+        alike.entry((!one_to_one).then_some(labels)).or_default().push(member);
+    }
+    let clash = alike.values().filter(|series| series.len() > 1).any(|series| {
+        let at = |step: &usize| partner.at(*step).is_some();
+        (0..partner.values.len())
+            .filter(at)
+            .any(|step| series.iter().filter(|series| series.at(step).is_some()).nth(1).is_some())
+    });
+    let message = match (clash, one_to_one) {
+        (false, _) => return Ok(()),
+        (true, true) => "many-to-one matching must be explicit (group_left/group_right)",
+        (true, false) => "grouping labels must ensure unique matches",
+    };
+    Err(Error::Execution(format!("multiple matches for labels: {message}")))
 }
 
 fn result_labels(binary: &Binary, many: &Labels, one: &Labels) -> Labels {
@@ -154,20 +163,36 @@ pub(super) fn set(
     left: Vec<Series>,
     right: &[Series],
 ) -> Result<Vec<Series>, Error> {
-    let keep = |series: &Series, others: &Side<'_>, wanted: bool| {
-        let signature = signature(labels, &series.labels);
-        let present = |step: usize| others.present(&signature, step).next().is_some();
-        let values = series.values.iter().enumerate();
-        Series {
-            values: values.map(|(step, value)| value.filter(|_| present(step) == wanted)).collect(),
-            ..series.clone()
-        }
-    };
     if op == BinaryOp::Or {
-        let others = Side::new(labels, &left);
-        let added: Vec<Series> = right.iter().map(|series| keep(series, &others, false)).collect();
+        let present = presence(labels, &left);
+        let added: Vec<Series> = right.iter().map(|series| kept(labels, series, &present, false)).collect();
         return merge(left.into_iter().chain(added).collect());
     }
-    let others = Side::new(labels, right);
-    Ok(left.iter().map(|series| keep(series, &others, op == BinaryOp::And)).collect())
+    let present = presence(labels, right);
+    Ok(left.iter().map(|series| kept(labels, series, &present, op == BinaryOp::And)).collect())
+}
+
+/// At which steps each signature has any value.
+fn presence(labels: &MatchLabels, series: &[Series]) -> HashMap<Labels, Vec<bool>> {
+    let mut presence: HashMap<Labels, Vec<bool>> = HashMap::new();
+    for one in series {
+        let present =
+            presence.entry(signature(labels, &one.labels)).or_insert_with(|| vec![false; one.values.len()]);
+        for (present, value) in present.iter_mut().zip(&one.values) {
+            *present |= value.is_some();
+        }
+    }
+    presence
+}
+
+/// A series at the steps at which its signature is among the others, or is not.
+fn kept(labels: &MatchLabels, series: &Series, others: &HashMap<Labels, Vec<bool>>, wanted: bool) -> Series {
+    let present = others.get(&signature(labels, &series.labels));
+    let at = |step: usize| present.and_then(|present| present.get(step)).copied().unwrap_or(false);
+    let values = series.values.iter().enumerate();
+    Series {
+        labels: series.labels.clone(),
+        drops_name: series.drops_name,
+        values: values.map(|(step, value)| value.filter(|_| at(step) == wanted)).collect(),
+    }
 }
