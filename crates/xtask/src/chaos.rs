@@ -10,6 +10,7 @@
 
 mod database;
 mod fault;
+mod interruption;
 mod issuer;
 mod ledger;
 mod load;
@@ -32,6 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use self::database::{Cluster, Database, Volume};
 use self::fault::Fault;
+use self::interruption::Interruption;
 use self::issuer::Issuer;
 use self::ledger::Ledger;
 use self::load::{Load, PLAIN};
@@ -43,10 +45,12 @@ use crate::{process, workspace};
 
 const CLIENTS: u64 = 2;
 const WORKERS: u64 = 3;
-/// Until everything that was promised has ended, when nothing goes wrong any more.
-const SETTLE: Duration = Duration::from_mins(1);
+/// Until everything that was promised has ended, when nothing goes wrong any more. Seconds do on a machine that is idle.
+const SETTLE: Duration = Duration::from_mins(3);
 /// Until the fleet is there, or works again.
-const RECOVERY: Duration = Duration::from_mins(1);
+const RECOVERY: Duration = Duration::from_mins(2);
+/// How long faults go on in a short run.
+const SHORT_SECONDS: u64 = 40;
 
 /// Breaks things under load and holds the job queue to what it promised.
 #[derive(Debug, clap::Args)]
@@ -59,6 +63,9 @@ pub(crate) struct Options {
     /// At most so many rounds of all faults, for each database.
     #[arg(long, default_value_t = 100)]
     pub(crate) rounds: u32,
+    /// One round, which ends after 40 seconds even where faults are left, for each database; what tests run.
+    #[arg(long, conflicts_with_all = ["seconds", "rounds"])]
+    pub(crate) short: bool,
     /// Repeats the choices of a run.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
@@ -95,10 +102,13 @@ impl Kind {
 }
 
 impl Options {
-    /// A short run, for a test.
-    pub(crate) fn short(bin_dir: PathBuf) -> Self {
-        let (subject, bin_dir) = (Subject::Worker, Some(bin_dir));
-        Self { subject, seconds: 20, rounds: 1, seed: None, database: None, bin_dir, json: None }
+    /// How long faults go on, and in how many rounds.
+    fn bounds(&self) -> (Duration, u32) {
+        if self.short {
+            (Duration::from_secs(SHORT_SECONDS), 1)
+        } else {
+            (Duration::from_secs(self.seconds), self.rounds)
+        }
     }
 }
 
@@ -124,12 +134,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let seed = options.seed.unwrap_or_else(|| u64::try_from(now & 0xffff_ffff).unwrap_or_default());
     println!("seed {seed}: --seed {seed} makes the same choices");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut interruption = runtime.block_on(async { Interruption::listen() })?;
     let mut reports = Vec::new();
     for kind in [Kind::Sqlite, Kind::Postgres] {
         if options.database.is_none_or(|only| only == kind) {
             // On this very thread: a process whose death signal is tied to a thread lives as long as that.
-            let report = runtime.block_on(one(options, &program, kind, seed));
-            reports.push(report.with_context(|| format!("on {}", kind.name()))?);
+            let report = runtime.block_on(one(options, &program, kind, seed, &mut interruption));
+            reports.push(report.with_context(|| format!("on {}, with --seed {seed}", kind.name()))?);
         }
     }
     let json = options.json.clone().unwrap_or_else(|| workspace::target().join("chaos/worker.json"));
@@ -140,11 +151,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     std::fs::write(&json, document.to_string()).with_context(|| format!("write {}", json.display()))?;
     reports.iter().for_each(Report::print);
     let violations: Vec<String> = reports.iter().flat_map(Report::violations).collect();
-    ensure!(violations.is_empty(), "{}", violations.join("\n"));
+    ensure!(violations.is_empty(), "with --seed {seed}:\n{}", violations.join("\n"));
     Ok(())
 }
 
-async fn one(options: &Options, program: &Path, kind: Kind, seed: u64) -> anyhow::Result<Report> {
+async fn one(
+    options: &Options,
+    program: &Path,
+    kind: Kind,
+    seed: u64,
+    interruption: &mut Interruption,
+) -> anyhow::Result<Report> {
     let kept = workspace::target().join("chaos").join(kind.name());
     let _ = std::fs::remove_dir_all(&kept);
     std::fs::create_dir_all(&kept)?;
@@ -172,7 +189,10 @@ async fn one(options: &Options, program: &Path, kind: Kind, seed: u64) -> anyhow
     let played = tokio::select! {
         played = play(options, &mut scene, kind, seed, port) => played,
         kept = nodes.keep() => Err(kept.err().unwrap_or_else(|| anyhow::anyhow!("the keeper ended"))),
+        signal = interruption.wait() => Err(anyhow::anyhow!("ended by {signal}")),
     };
+    // Whatever happened: before the database ends, its files go and their file system is unmounted.
+    nodes.end();
     nodes.keep_logs(directory.path(), &kept);
     played.with_context(|| format!("logs and ledger are in {}", kept.display()))
 }
@@ -212,6 +232,8 @@ async fn play(
     }
     let ticks = ticks(&load).await?;
     let left_out = Fault::of(kind).into_iter().filter(|fault| !possible.contains(fault)).map(Fault::name);
+    let reached = |name: &str| faults.iter().any(|told| told.fault == name);
+    let not_reached = possible.iter().map(|fault| fault.name()).filter(|name| !reached(name)).collect();
     Ok(Report {
         database: kind.name(),
         faults,
@@ -222,6 +244,7 @@ async fn play(
         lost,
         fired_twice: ledger::fired_twice(&ticks),
         left_out: left_out.collect(),
+        not_reached,
     })
 }
 
@@ -250,13 +273,13 @@ async fn inject_all(
     seed: u64,
 ) -> anyhow::Result<Vec<Told>> {
     let (mut lots, mut told) = (Lots::new(seed, 1), Vec::new());
-    let (begun, limit) = (Instant::now(), Duration::from_secs(options.seconds));
-    for _ in 0..options.rounds {
+    let (begun, (limit, rounds)) = (Instant::now(), options.bounds());
+    for _ in 0..rounds {
         let mut round = possible.to_vec();
         lots.shuffle(&mut round);
         for fault in round {
-            // The first round is whole, however slow the machine is.
-            if begun.elapsed() > limit && told.len() >= possible.len() {
+            // The first round of a run that is not short is whole, however slow the machine is.
+            if begun.elapsed() > limit && (options.short || told.len() >= possible.len()) {
                 return Ok(told);
             }
             told.push(inject(scene, fault, &mut lots, told.len()).await?);

@@ -91,6 +91,14 @@ impl Nodes {
         }
     }
 
+    /// Kills all of them; nobody keeps them any more.
+    pub(super) fn end(&self) {
+        for mut child in self.nodes().iter_mut().filter_map(|node| node.child.take()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     pub(super) fn signal(&self, node: usize, signal: Signal) {
         if let Some(node) = self.nodes().get(node) {
             node.signal(signal);
@@ -147,10 +155,7 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        for child in self.nodes().iter_mut().filter_map(|node| node.child.as_mut()) {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.end();
     }
 }
 

@@ -34,7 +34,10 @@ pub(super) struct Report {
     /// Jobs that have not ended, or that nobody knows.
     pub(super) lost: Vec<String>,
     pub(super) fired_twice: Vec<String>,
+    /// Faults that cannot be done on this machine.
     pub(super) left_out: Vec<&'static str>,
+    /// Faults for which a short run had no time.
+    pub(super) not_reached: Vec<&'static str>,
 }
 
 impl Report {
@@ -85,6 +88,9 @@ impl Report {
         }
         for left_out in &self.left_out {
             println!("{left_out:<32} left out: it cannot be done here");
+        }
+        for not_reached in &self.not_reached {
+            println!("{not_reached:<32} left out: no time was left; another seed has another order");
         }
         let account = &self.account;
         println!(
