@@ -217,6 +217,7 @@ describe("the pages of the queue", () => {
         ["jobs-search", "/jobs/search", "[data-job]"],
         ["jobs-dead", "/jobs/dead", "[data-job]"],
         ["jobs-schedules", "/jobs/schedules", "[data-schedule]"],
+        ["jobs-limits", "/jobs/limits", "[data-limit], .empty"],
         ["jobs-one", `/jobs/${dead}`, ".log-open"],
         ["jobs-none", "/jobs/dead?kind=no.such.kind", ".empty"],
       ];

@@ -10,6 +10,7 @@ import { FleetScreen } from "./routes/fleet";
 import { JobScreen } from "./routes/job";
 import { DeadLettersScreen, JobSearchScreen } from "./routes/job-search";
 import { JobsScreen } from "./routes/jobs";
+import { LimitsScreen } from "./routes/limits";
 import { LogsScreen } from "./routes/logs";
 import { MailScreen } from "./routes/mail";
 import { SchedulesScreen } from "./routes/schedules";
@@ -48,6 +49,8 @@ function Screen({ path }: { path: string }) {
       return <DeadLettersScreen />;
     case "schedules":
       return <SchedulesScreen />;
+    case "limits":
+      return <LimitsScreen />;
     case "job":
       return <JobScreen id={route.id} />;
     case "workflow":

@@ -1,4 +1,4 @@
-// The worker's admin API: queues, jobs and schedules.
+// The worker's admin API: queues, jobs, schedules and limits.
 
 import { get, post } from "./http";
 import type { JobFilter } from "../lib/job-filter";
@@ -138,6 +138,50 @@ function readFailure(wire: Wire): JobFailure {
   };
 }
 
+/** How often runs may begin. */
+export interface Rate {
+  readonly runs: number;
+  readonly perMs: number;
+  readonly burst: number;
+}
+
+/** The limits of a kind or a queue, and what of them is in use. What is not limited is null. */
+export interface Limit {
+  readonly of: "kind" | "queue";
+  readonly name: string;
+  readonly perProcess: number | null;
+  readonly overall: number | null;
+  readonly perKey: number | null;
+  readonly rate: Rate | null;
+  readonly ratePerKey: Rate | null;
+  readonly running: number;
+  /** The partition keys with the most runs. */
+  readonly keys: readonly { readonly key: string; readonly running: number }[];
+}
+
+const optional = (wire: Wire, key: string): number | null => (wire[key] === undefined ? null : whole(wire, key));
+
+function readRate(value: unknown): Rate | null {
+  if (typeof value !== "object" || value === null) return null;
+  const wire = value as Wire;
+  return { runs: whole(wire, "runs"), perMs: whole(wire, "per_ms"), burst: whole(wire, "burst") };
+}
+
+export function readLimit(of: Limit["of"], wire: Wire): Limit {
+  const keys = Array.isArray(wire["keys"]) ? (wire["keys"] as readonly Wire[]) : [];
+  return {
+    of,
+    name: text(wire, of),
+    perProcess: optional(wire, "concurrency"),
+    overall: optional(wire, "global_concurrency"),
+    perKey: optional(wire, "concurrency_per_key"),
+    rate: readRate(wire["rate"]),
+    ratePerKey: readRate(wire["rate_per_key"]),
+    running: whole(wire, "running"),
+    keys: keys.map((key) => ({ key: text(key, "key"), running: whole(key, "running") })),
+  };
+}
+
 const named = (collection: string, name: string, action = ""): string =>
   `${BASE}/${collection}/${encodeURIComponent(name)}${action}`;
 
@@ -189,6 +233,26 @@ export interface JobCount {
 /** How many jobs a bulk action on this selection would change. */
 export async function countJobs(filter: JobFilter, signal?: AbortSignal): Promise<JobCount> {
   return get<JobCount>(`${BASE}/jobs/count`, conditions(filter), signal);
+}
+
+/** Limits with how many jobs wait for them. */
+export interface LimitInUse {
+  readonly limit: Limit;
+  readonly waiting: JobCount;
+}
+
+export async function limits(signal?: AbortSignal): Promise<readonly LimitInUse[]> {
+  const { data, queues: ofQueues } = await get<Listed & { readonly queues: readonly Wire[] }>(
+    `${BASE}/limits`,
+    {},
+    signal,
+  );
+  const inUse = async (limit: Limit): Promise<LimitInUse> => {
+    const waiting = await get<JobCount>(`${BASE}/jobs/count`, { state: "ready", [limit.of]: limit.name }, signal);
+    return { limit, waiting };
+  };
+  const ofKinds = data.map((wire) => readLimit("kind", wire));
+  return Promise.all([...ofKinds, ...ofQueues.map((wire) => readLimit("queue", wire))].map(inUse));
 }
 
 export async function job(id: string, signal?: AbortSignal): Promise<Job> {

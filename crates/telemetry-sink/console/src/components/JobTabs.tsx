@@ -7,6 +7,7 @@ const TABS = [
   ["/jobs/search", "Search"],
   ["/jobs/dead", "Dead letters"],
   ["/jobs/schedules", "Schedules"],
+  ["/jobs/limits", "Limits"],
 ] as const;
 
 export function JobTabs() {

@@ -7,7 +7,7 @@ export type Route =
   | { readonly name: "trace"; readonly id: string }
   | { readonly name: "logs" }
   | { readonly name: "explore" }
-  | { readonly name: "jobs" | "job-search" | "dead-letters" | "schedules" }
+  | { readonly name: "jobs" | "job-search" | "dead-letters" | "schedules" | "limits" }
   | { readonly name: "job" | "workflow" | "batch"; readonly id: string }
   | { readonly name: "mail"; readonly id: string | null }
   | { readonly name: "shop" }
@@ -57,6 +57,7 @@ const JOB_PAGES: ReadonlyMap<string, Route> = new Map([
   ["search", { name: "job-search" }],
   ["dead", { name: "dead-letters" }],
   ["schedules", { name: "schedules" }],
+  ["limits", { name: "limits" }],
 ] as const);
 
 function decode(part: string): string {

@@ -6,6 +6,8 @@ import { actionsOn, filterOf, fromLocalField, jobCount, jobsPath, localField, na
 import { facetsOf } from "../lib/job-facets";
 import { lifeOf } from "../lib/job-life";
 import { byLevel, readWorkflow } from "../api/workflows";
+import { readLimit } from "../api/jobs";
+import { isFull, rateText } from "../lib/limits";
 import { match } from "../lib/routes";
 import { jobPlots } from "../lib/job-plots";
 import { progressText } from "../lib/job-state";
@@ -194,5 +196,23 @@ describe("a workflow", () => {
 
   it("makes a blocked job's life say what it waits for", () => {
     expect(titles({ ...JOB, state: "blocked" }, [], NOW)).toEqual(["Enqueued", "Waits for other jobs"]);
+  });
+});
+
+describe("limits", () => {
+  it.each([
+    [{ runs: 100, perMs: 60_000, burst: 100 }, "100 a minute"],
+    [{ runs: 1, perMs: 3_600_000, burst: 1 }, "1 an hour"],
+    [{ runs: 5, perMs: 30_000, burst: 2 }, "5 every 30 seconds, 2 at once after a pause"],
+    [{ runs: 5, perMs: 1500, burst: 5 }, "5 every 1500 ms"],
+    [null, null],
+  ])("are told in words", (rate, told) => expect(rateText(rate)).toBe(told));
+
+  it("are full when as many run as may; what is not limited is never", () => {
+    const limit = readLimit("kind", { kind: "k", global_concurrency: 2, running: 2, keys: [{ key: "acme", running: 1 }] });
+    expect(isFull(limit)).toBe(true);
+    expect(limit.keys).toEqual([{ key: "acme", running: 1 }]);
+    expect(isFull(readLimit("queue", { queue: "q", rate: { runs: 1, per_ms: 1000, burst: 1 }, running: 9 }))).toBe(false);
+    expect(match("/jobs/limits")).toEqual({ name: "limits" });
   });
 });
