@@ -48,6 +48,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Writes the pages that are not what the code says.
+pub(crate) fn write() -> anyhow::Result<()> {
+    run(&Options { check: false })
+}
+
 /// Each page with its text.
 fn pages() -> anyhow::Result<Vec<(PathBuf, String)>> {
     let root = workspace::root();

@@ -13,6 +13,7 @@ mod dist;
 mod docs;
 mod down;
 mod fuzz;
+mod new_module;
 mod node;
 mod policy;
 mod process;
@@ -45,6 +46,8 @@ enum Task {
     Chaos(chaos::Options),
     /// Write the reference of the configuration from the code.
     Docs(docs::Options),
+    /// Write a business module that compiles, passes its tests and shows in the API.
+    NewModule(new_module::Options),
     /// Run the fuzz targets, from their seeds, for some seconds each.
     Fuzz(fuzz::Options),
     /// Run scripts of Prometheus' own PromQL tests against the telemetry sink.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Chaos(options) => chaos::run(&options),
         Task::Docs(options) => docs::run(&options),
+        Task::NewModule(options) => new_module::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Promql(options) => promql::run(&options),
         Task::Child(options) => process::become_child(&options),

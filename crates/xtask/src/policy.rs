@@ -3,6 +3,7 @@
 
 mod graph;
 mod licence;
+mod tables;
 
 use std::path::Path;
 
@@ -47,6 +48,7 @@ pub(crate) fn check() -> anyhow::Result<()> {
     let rules: Rules = toml::from_str(&rules).context("deny.toml")?;
     let mut broken = graph::broken(&metadata);
     broken.extend(manifests(&metadata)?);
+    broken.extend(tables::broken(&root)?);
     broken.extend(licence::broken(&metadata, &rules.licenses.allow));
     broken.extend(banned(&metadata, &rules.bans.deny));
     broken.extend(foreign_sources(&metadata));

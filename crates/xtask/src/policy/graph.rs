@@ -69,6 +69,7 @@ const TABLE: &[Row] = &[
         &["quintet-billing-api", "quintet-inventory-api", "quintet-users-api"],
     ),
     ("quintet-orders", MODULE_GROUND, &["quintet-billing-api", "quintet-inventory-api", "quintet-users-api"]),
+    // Modules made by `cargo xtask new-module`.
     // Layer 3: the five.
     ("edge-gateway", BINARY_GROUND, &["quintet-http2"]),
     ("identity-provider", BINARY_GROUND, &["quintet-database", "quintet-store"]),
