@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) schedules: Vec<jobs::Schedule>,
     #[serde(default)]
     pub(crate) remote: Remote,
+    /// Jobs that nobody reads in the database; the same as core-api's.
+    pub(crate) sealing: Option<quintet_jobs::Sealing>,
     pub(crate) mail: Mail,
     pub(crate) webhooks: Option<Webhooks>,
 }
@@ -129,6 +131,7 @@ impl Config {
             return Err(Invalid::new("queues", "name at least one queue, such as default"));
         }
         self.queues.iter().try_for_each(|queue| queue.settings().map(|_| ()))?;
+        self.sealing.as_ref().map_or(Ok(()), |sealing| sealing.seals().map(|_| ()))?;
         jobs::policies(&self.kinds)?;
         jobs::schedules(&self.schedules)?;
         if self.worker.lease_ms < 1_000 {

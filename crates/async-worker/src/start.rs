@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use quintet_auth::Verifier;
 use quintet_inventory::Images;
 use quintet_inventory::thumbnails::Thumbnails;
-use quintet_jobs::{Handler, Worker};
+use quintet_jobs::{Handler, Sealing, Worker};
 use quintet_module::idempotency;
 use quintet_service::{Code, Context, OrExit as _};
 use quintet_store::{Blobs, Store};
@@ -35,6 +35,7 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         &webhook::SCHEMA,
     ];
     let store = quintet_database::open(&config.database, &schemas).await?;
+    let store = Sealing::attach(config.sealing.as_ref(), store).await.or_exit(Code::Config)?;
     let blobs = Blobs::open(&config.storage.blobs).await.or_exit(Code::CannotCreate)?;
     let transport = Transport::open(&config.mail).await?;
     let suppressions = Suppressions::new(store.clone(), cx.clock());

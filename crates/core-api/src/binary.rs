@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use quintet_auth::Verifier;
+use quintet_jobs::Sealing;
 use quintet_service::{Binary, Code, Common, Context, Invalid, OrExit as _};
 use quintet_store::Blobs;
 
@@ -30,11 +31,13 @@ impl Binary for CoreApi {
             .database
             .resolve_url()
             .map(|_| ())
-            .map_err(|error| Invalid::new("database.url", error.to_string()))
+            .map_err(|error| Invalid::new("database.url", error.to_string()))?;
+        config.sealing.as_ref().map_or(Ok(()), |sealing| sealing.seals().map(|_| ()))
     }
 
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         let store = quintet_database::open(&config.database, app::SCHEMAS).await?;
+        let store = Sealing::attach(config.sealing.as_ref(), store).await.or_exit(Code::Config)?;
         let blobs = Blobs::open(&config.storage.blobs)
             .await
             .with_context(|| format!("storage.blobs = {}", config.storage.blobs.display()))

@@ -26,6 +26,8 @@ pub(crate) struct Config {
     /// Who may act in which organization.
     #[serde(default)]
     pub(crate) tenancy: quintet_module::Settings,
+    /// Jobs that nobody reads in the database; the same as the workers'.
+    pub(crate) sealing: Option<quintet_jobs::Sealing>,
 }
 
 /// The `[listen]` section.

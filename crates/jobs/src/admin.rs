@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::job::Record;
 use crate::notes::{self, Notes};
 use crate::pause;
+use crate::sealing;
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -91,7 +92,7 @@ pub struct JobView {
     /// Why its last run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// Its arguments.
+    /// Its arguments; `"encrypted"` if they are sealed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<serde_json::Value>,
     /// What its runs wrote down, in the same places.
@@ -142,7 +143,7 @@ pub(crate) fn waiting(row: &Row) -> Result<JobView, Error> {
         member_of: row.get("member_of")?,
         trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
         last_error: row.get("last_error")?,
-        args: serde_json::from_str(&row.get::<String>("args")?).ok(),
+        args: sealing::shown(&row.get::<String>("args")?).ok(),
         notes: Notes::default(),
     })
 }
@@ -169,7 +170,7 @@ pub(crate) fn past(row: &Row) -> Result<JobView, Error> {
         member_of: row.get("member_of")?,
         trace_id: trace_id(row.get::<Option<String>>("traceparent")?.as_deref()),
         last_error: row.get("last_error")?,
-        args: serde_json::from_str(&row.get::<String>("args")?).ok(),
+        args: sealing::shown(&row.get::<String>("args")?).ok(),
         notes: Notes::default(),
     })
 }
@@ -190,7 +191,7 @@ fn running(record: &Record) -> JobView {
         member_of: record.member_of.clone(),
         trace_id: trace_id(record.traceparent.as_deref()),
         last_error: record.last_error.clone(),
-        args: serde_json::from_str(&record.args).ok(),
+        args: sealing::shown(&record.args).ok(),
         notes: Notes::default(),
     }
 }
@@ -218,7 +219,7 @@ pub(crate) async fn all_running(snapshot: &mut Snapshot) -> Result<Vec<JobView>,
 /// One job wherever it is, with its arguments and what its runs wrote down.
 pub async fn lookup(store: &Store, id: JobId) -> Result<Option<JobView>, Error> {
     let Some(mut view) = find(store, id).await? else { return Ok(None) };
-    if let Some((_, notes)) = notes::read(store, &[id]).await?.pop() {
+    if let Some(notes) = notes::shown(store, id).await? {
         view.notes = notes;
     }
     Ok(Some(view))

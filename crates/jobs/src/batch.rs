@@ -91,7 +91,7 @@ impl NewBatch {
 /// [`Error::UniqueMember`] for a callback that is unique, and as [`enqueue`](crate::enqueue()).
 pub async fn open_batch(tx: &mut Tx, clock: &dyn Clock, batch: NewBatch) -> Result<BatchId, Error> {
     let NewBatch { id, name, callbacks } = batch;
-    let callbacks = callback::describe(clock, id, callbacks)?;
+    let callbacks = callback::describe(tx, clock, id, callbacks)?;
     tx.send(
         "INSERT INTO jobs_batches (id, name, opened_at, callbacks, completed, discarded, cancelled)
          VALUES ($1, $2, $3, $4, 0, 0, 0)",

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::job::{Job, Record};
 use crate::limits::{self, QueueLimits, Room};
 use crate::policy::Policies;
+use crate::sealing::{self, Seals};
 
 /// Who claims, and from where.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +140,7 @@ async fn claim_unlimited(
     let lease = new_lease(worker);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let taken = store.write_one(&CLAIM, args![queue, now, kinds, limit, &lease, worker]).await?;
-    read(taken.first(), lease)
+    read(store, taken.first(), lease)
 }
 
 /// The lease names no kind, but whoever ends its jobs learns that a place came free that others may wait for.
@@ -179,7 +180,7 @@ async fn claim_in_limited_queue(
     let lease = new_lease(worker);
     let arguments = args![queue, now, kinds, free, &lease, worker];
     let taken = tx.fetch_optional(&CLAIM_IN_LIMITED_QUEUE, arguments).await?;
-    let jobs = read(taken.as_ref(), lease)?;
+    let jobs = read(store, taken.as_ref(), lease)?;
     if !jobs.is_empty() {
         room.spend(&mut tx, jobs.len()).await?;
         tx.commit().await?;
@@ -204,10 +205,10 @@ pub(crate) async fn claim_chosen(
     kind: &str,
     ids: Vec<String>,
 ) -> Result<Vec<Job>, Error> {
-    let Claimant { worker, queue, now, .. } = claimant;
+    let Claimant { store, worker, queue, now } = claimant;
     let lease = new_lease(worker);
     let taken = tx.fetch_optional(&CLAIM_CHOSEN, args![queue, now, ids, kind, &lease, worker]).await?;
-    read(taken.as_ref(), lease)
+    read(store, taken.as_ref(), lease)
 }
 
 fn new_lease(worker: &str) -> String {
@@ -215,16 +216,31 @@ fn new_lease(worker: &str) -> String {
 }
 
 /// The jobs of a new lease, in the order in which they are to run.
-fn read(taken: Option<&quintet_store::Row>, lease: String) -> Result<Vec<Job>, Error> {
+fn read(store: &Store, taken: Option<&quintet_store::Row>, lease: String) -> Result<Vec<Job>, Error> {
     let Some(row) = taken else { return Ok(Vec::new()) };
     let records: Vec<Record> = serde_json::from_str(&row.get::<String>("jobs")?)?;
     let lease: Arc<str> = lease.into();
+    let seals = store.attached::<Seals>();
+    say_what_was_not_sealed(seals, &records);
     let mut jobs: Vec<Job> = records
         .into_iter()
         .enumerate()
-        .map(|(position, record)| Job::new(record, Arc::clone(&lease), position))
+        .map(|(position, record)| Job::new(record, Arc::clone(&lease), position).open(seals))
         .collect();
     // A lease promises no order, only places.
     jobs.sort_by_key(|job| (job.record.priority, job.record.run_at, job.record.id));
     Ok(jobs)
+}
+
+/// Jobs that were enqueued before their kind was sealed, or by a program that does not do it.
+fn say_what_was_not_sealed(seals: Option<&Seals>, records: &[Record]) {
+    let Some(seals) = seals else { return };
+    let plain = |record: &&Record| seals.seals(&record.kind) && !sealing::is_sealed(&record.args);
+    let jobs = records.iter().filter(plain).count();
+    if jobs > 0 {
+        tracing::warn!(
+            jobs,
+            "jobs of a sealed kind were enqueued in the clear; is [sealing] the same in all programs?"
+        );
+    }
 }

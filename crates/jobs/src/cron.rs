@@ -21,6 +21,7 @@ pub use expression::{Expression, ExpressionError};
 
 use crate::enqueue::{NewJob, enqueue};
 use crate::error::Error;
+use crate::sealing::Seals;
 
 /// A run that is later than this was missed: no worker was there.
 const MISSED_AFTER: Duration = Duration::from_mins(1);
@@ -125,8 +126,13 @@ impl Schedule {
         NewJob::new(&self.definition.kind, &self.definition.args).queue(&self.definition.queue)
     }
 
-    fn fingerprint(&self) -> Result<String, Error> {
-        Ok(serde_json::to_string(&self.definition)?)
+    /// Tells one definition from another; what is sealed of it cannot be read there.
+    fn fingerprint(&self, seals: Option<&Seals>) -> Result<String, Error> {
+        let Some(seals) = seals.filter(|seals| seals.seals(&self.definition.kind)) else {
+            return Ok(serde_json::to_string(&self.definition)?);
+        };
+        let args = seals.unique(&self.definition.args.to_string()).into();
+        Ok(serde_json::to_string(&Definition { args, ..self.definition.clone() })?)
     }
 }
 
@@ -138,7 +144,7 @@ pub async fn register(store: &Store, clock: &dyn Clock, schedules: &[Schedule]) 
             "INSERT INTO jobs_schedules (name, definition, next_at) VALUES ($1, $2, $3)
              ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, next_at = excluded.next_at
              WHERE jobs_schedules.definition <> excluded.definition",
-            args![&schedule.name, schedule.fingerprint()?, schedule.next_after(clock.now())],
+            args![&schedule.name, schedule.fingerprint(store.attached())?, schedule.next_after(clock.now())],
         )
         .await?;
     }
@@ -153,7 +159,7 @@ pub async fn fire_due(store: &Store, clock: &dyn Clock, schedules: &[Schedule]) 
     for row in store.fetch_all(sql, args![now]).await? {
         let name: String = row.get("name")?;
         let Some(schedule) = schedules.iter().find(|schedule| schedule.name == name) else { continue };
-        if row.get::<String>("definition")? == schedule.fingerprint()?
+        if row.get::<String>("definition")? == schedule.fingerprint(store.attached())?
             && fire(store, clock, schedule, row.get("next_at")?).await?
         {
             fired += 1;
@@ -170,7 +176,7 @@ async fn fire(store: &Store, clock: &dyn Clock, schedule: &Schedule, due: i64) -
     let moved = tx
         .execute(
             "UPDATE jobs_schedules SET next_at = $3 WHERE name = $1 AND next_at = $2 AND definition = $4",
-            args![&schedule.name, due, next, schedule.fingerprint()?],
+            args![&schedule.name, due, next, schedule.fingerprint(store.attached())?],
         )
         .await?;
     if moved == 0 {

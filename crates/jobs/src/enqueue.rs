@@ -14,6 +14,7 @@ use crate::batch;
 use crate::error::Error;
 use crate::lease::CHANNEL;
 use crate::row::{self, Waiting};
+use crate::sealing::{self, Seals};
 
 use unique::{Claim, Held};
 
@@ -126,13 +127,14 @@ impl Waiting {
         clock: &dyn Clock,
         job: NewJob,
         traceparent: Option<&str>,
+        seals: Option<&Seals>,
     ) -> Result<(Self, Option<Claim>), Error> {
         let args = job.args?;
         if args.len() > MAX_ARGS_BYTES {
             return Err(Error::ArgsTooLarge { kind: job.kind, bytes: args.len(), limit: MAX_ARGS_BYTES });
         }
         let now = clock.now_micros();
-        let claim = job.unique.map(|unique| unique.claim(&job.kind, &args, now)).transpose()?;
+        let claim = job.unique.map(|unique| unique.claim(&job.kind, &args, now, seals)).transpose()?;
         let waiting = Self {
             id: JobId::generate(clock, &quintet_types::SystemEntropy),
             queue: job.queue,
@@ -156,7 +158,7 @@ impl Waiting {
 /// The row of a job that others wait for: it is a new one in any case.
 pub(crate) fn plain(clock: &dyn Clock, job: NewJob) -> Result<Waiting, Error> {
     let traceparent = quintet_telemetry::trace::current_traceparent();
-    match Waiting::new(clock, job, traceparent.as_deref())? {
+    match Waiting::new(clock, job, traceparent.as_deref(), None)? {
         (job, None) if job.member_of.is_none() => Ok(job),
         (job, _) => Err(Error::UniqueMember { kind: job.kind }),
     }
@@ -165,7 +167,8 @@ pub(crate) fn plain(clock: &dyn Clock, job: NewJob) -> Result<Waiting, Error> {
 /// Enqueues a job in the caller's transaction; it exists if and when that commits.
 pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqueued, Error> {
     let traceparent = quintet_telemetry::trace::current_traceparent();
-    let (job, claim) = Waiting::new(clock, job, traceparent.as_deref())?;
+    let seals = tx.attached::<Seals>();
+    let (mut job, claim) = Waiting::new(clock, job, traceparent.as_deref(), seals.as_deref())?;
     let id = job.id;
     if let Some(claim) = &claim {
         let wanted = BTreeMap::from([(claim.key.clone(), (&job, claim))]);
@@ -183,6 +186,7 @@ pub async fn enqueue(tx: &mut Tx, clock: &dyn Clock, job: NewJob) -> Result<Enqu
         announce(tx, queue, kind).await?;
         return Ok(Enqueued { id, duplicate: false, replaced: false });
     }
+    sealing::seal_args(seals.as_deref(), std::slice::from_mut(&mut job))?;
     tx.send(
         "INSERT INTO jobs_ready (id, queue, kind, args, priority, run_at, attempt, max_attempts, enqueued_at,
                                  traceparent, unique_key, partition_key)

@@ -28,6 +28,21 @@ pub enum Error {
     /// A job is to be the only one also when it has ended, or for a period, and the period has no length.
     #[error("a job that is unique in all states, or for a period, needs a period longer than zero")]
     UniquePeriod,
+    /// What is sealed of a job cannot be read, or something cannot be sealed.
+    #[error("a job's arguments, result or checkpoint cannot be sealed or opened")]
+    Sealed(#[from] crate::sealing::SealError),
+    /// Other programs seal kinds that this one would write in the clear.
+    #[error(
+        "jobs of {kinds} are sealed by other programs on this database; give this one the same [sealing] section, or name \
+         the kinds in sealing.unsealed_kinds of one program if they are not to be sealed any more"
+    )]
+    SealedElsewhere {
+        /// Their names.
+        kinds: String,
+    },
+    /// The keys of the configuration cannot be used.
+    #[error("{0}")]
+    Sealing(String),
     /// A unique key changed hands again and again while the job was enqueued.
     #[error("others took and gave up the job's unique key faster than it could be read")]
     UniqueContended,

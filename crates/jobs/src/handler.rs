@@ -113,6 +113,8 @@ impl From<crate::Error> for HandlerError {
         match error {
             crate::Error::NoteTooLarge { .. } | crate::Error::ArgsTooLarge { .. } => Self::discard(error),
             crate::Error::Store(error) => error.into(),
+            // It waits for the key, which is no fault of the job's.
+            crate::Error::Sealed(crate::SealError::MissingKey { .. }) => Self::Unavailable(error.into()),
             _ => Self::retry(error),
         }
     }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::notes::{self, Unwritten, place};
+use crate::sealing::{self, Content, Place, SealError, Seals};
 
 /// A claimed job. A handler may read everything and complete the job in its own transaction.
 #[derive(Debug, Clone)]
@@ -23,6 +24,18 @@ pub struct Job {
     pub(crate) cancellation: CancellationToken,
     /// What its run said and nobody has written yet.
     pub(crate) unwritten: Arc<Unwritten>,
+    /// Its arguments, where those of its record are sealed.
+    opened: Opened,
+}
+
+/// Arguments that were sealed, as they were before, or why they cannot be had; nothing where they were not.
+#[derive(Clone)]
+struct Opened(Option<Result<Arc<str>, SealError>>);
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Sealed" } else { "Plain" })
+    }
 }
 
 /// What is stored of a job while it is claimed; the JSON in `jobs_lease.jobs`.
@@ -55,7 +68,24 @@ impl Job {
             position,
             cancellation: CancellationToken::new(),
             unwritten: Arc::default(),
+            opened: Opened(None),
         }
+    }
+
+    /// The same job with its arguments opened, if they are sealed.
+    pub(crate) fn open(self, seals: Option<&Seals>) -> Self {
+        let opened = sealing::open(seals, self.place(Content::Args), &self.record.args).transpose();
+        Self { opened: Opened(opened.map(|opened| opened.map(Arc::from))), ..self }
+    }
+
+    /// Why it cannot be run here, if its arguments cannot be read.
+    pub(crate) fn closed(&self) -> Option<&SealError> {
+        self.opened.0.as_ref()?.as_ref().err()
+    }
+
+    /// What something of this job is sealed for.
+    pub(crate) fn place(&self, content: Content) -> Place<'_> {
+        Place { content, job: self.record.id, kind: &self.record.kind }
     }
 
     /// The job's id: the idempotency key for whatever the handler calls.
@@ -71,9 +101,21 @@ impl Job {
     /// The arguments as `T`.
     ///
     /// # Errors
-    /// When they are not what `T` expects; a handler should discard such a job.
+    /// When they are not what `T` expects; a handler should discard such a job. Of sealed arguments the error says where it
+    /// is and not what stands there, because it is written down.
     pub fn args<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.record.args)
+        use serde::de::Error as _;
+
+        match &self.opened.0 {
+            None => serde_json::from_str(&self.record.args),
+            Some(Ok(args)) => serde_json::from_str(args).map_err(|error| {
+                let (line, column) = (error.line(), error.column());
+                serde_json::Error::custom(format_args!(
+                    "the sealed arguments are not what is expected at line {line} column {column}"
+                ))
+            }),
+            Some(Err(closed)) => Err(serde_json::Error::custom(closed)),
+        }
     }
 
     /// Which attempt this is, from 1.

@@ -19,8 +19,11 @@ use crate::job::{Job, Record};
 use crate::notes;
 use crate::policy::Policies;
 use crate::row::{self, Past};
+use crate::sealing::SealError;
 use crate::workflow;
 
+/// How long a job waits whose key is missing: somebody has to bring it.
+const KEY_PATIENCE: Duration = Duration::from_mins(1);
 /// Announced on enqueue, followed by workers.
 pub(crate) const CHANNEL: &str = "quintet_jobs";
 
@@ -38,6 +41,19 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// What becomes of a job whose arguments cannot be read here: it waits for a key that is missing, which is no fault of its
+    /// own; what no key opens is a dead letter.
+    pub(crate) fn of_closed(closed: &SealError, now: Timestamp) -> Self {
+        let error = format!("the arguments cannot be read: {closed}");
+        match closed {
+            SealError::MissingKey { .. } => {
+                let at = now.checked_add(KEY_PATIENCE).unwrap_or(Timestamp::MAX);
+                Self::Again { at, error: Some(error), counts: false }
+            }
+            _ => Self::Discarded { error },
+        }
+    }
+
     /// As metrics name it.
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -22,6 +22,7 @@
 //! - `jobs_limits`: when the next run of a limited kind, or of a partition key of it, is on time.
 //! - `jobs_queue_limits`: the same for a limited queue, and its lock.
 //! - `jobs_figures`: the last count of the jobs in each queue, for metrics.
+//! - `jobs_sealed_kinds`: kinds whose jobs no program may write in the clear.
 //! - `jobs_cancel`: requests to stop jobs that run, each until its job has ended.
 //!
 //! Protocol and crash recovery: the lease id is the fencing token. Its holder raises the lease's
@@ -30,6 +31,10 @@
 //! another's). Every acknowledgement names the lease and finds it gone if it was taken away. An
 //! attempt counts when the job is claimed, so a job that kills its worker runs out of attempts.
 //! A worker keeps alive the leases that it knows of: one whose claim was committed and never answered runs out.
+//!
+//! What jobs of some kinds say is sealed before it is written ([`Sealing`]): the tables hold boxes then, and the protocol moves
+//! them about as it does any text.
+//!
 //! `model` explores all of this and compares it with the statements.
 
 mod admin;
@@ -56,6 +61,7 @@ mod policy;
 mod remote;
 mod row;
 mod schema;
+mod sealing;
 mod search;
 mod worker;
 mod workflow;
@@ -85,6 +91,7 @@ pub use remote::{
     Claimed, RemoteNote, RemoteOutcome, RemoteWorker, Wanted, acknowledge, claim, extend, note,
 };
 pub use schema::MODULE;
+pub use sealing::{SealError, Sealing, Seals, attach_seals};
 pub use search::{Filter, MOST_IDS, Page, search};
 pub use worker::{QueueSettings, Settings, Worker};
 pub use workflow::{

@@ -5,6 +5,7 @@
 //! checkpoints comes after the first one of the next run. Progress stays in the process until its worker writes that of all its
 //! runs, once a second. Result and last progress are written by the transaction that records the end of the run.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use quintet_store::{Bulk, Column, ColumnType, Row, Sql, Store, Tx, args};
@@ -20,6 +21,7 @@ use crate::error::Error;
 use crate::job::Job;
 use crate::lease::Outcome;
 use crate::remote::RemoteNote;
+use crate::sealing::{self, Content, Place, Seals};
 
 mod forget;
 #[cfg(test)]
@@ -137,8 +139,8 @@ impl Job {
     /// # Errors
     /// [`Error::Json`] when it is not what `T` expects.
     pub async fn checkpoint<T: DeserializeOwned>(&self, store: &Store) -> Result<Option<T>, Error> {
-        let notes = read(store, &[self.id()]).await?;
-        let checkpoint = notes.into_iter().find_map(|(_, notes)| notes.checkpoint);
+        let notes = read(store, std::slice::from_ref(self)).await?;
+        let checkpoint = notes.into_values().find_map(|notes| notes.checkpoint);
         Ok(checkpoint.map(serde_json::from_value).transpose()?)
     }
 
@@ -160,7 +162,7 @@ impl Job {
     pub async fn save_checkpoint_in(&self, tx: &mut Tx, checkpoint: &impl Serialize) -> Result<(), Error> {
         let checkpoint = Some(serde_json::to_value(checkpoint)?);
         let note = RemoteNote { checkpoint, progress: None };
-        if write(tx, &self.lease, self.position, self.id(), &note).await? {
+        if write(tx, &self.lease, self.position, (self.id(), self.kind()), &note).await? {
             Ok(())
         } else {
             Err(Error::LeaseLost { job: self.id() })
@@ -199,10 +201,14 @@ pub(crate) async fn write(
     tx: &mut Tx,
     lease: &str,
     position: usize,
-    job: JobId,
+    (job, kind): (JobId, &str),
     note: &RemoteNote,
 ) -> Result<bool, Error> {
-    let checkpoint = note.checkpoint.as_ref().map(|value| bounded("checkpoint", job, value)).transpose()?;
+    let seals = tx.attached::<Seals>();
+    let bound = Place { content: Content::Checkpoint, job, kind };
+    let sealed =
+        |value| Ok::<_, Error>(sealing::seal(seals.as_deref(), bound, bounded("checkpoint", job, value)?)?);
+    let checkpoint = note.checkpoint.as_ref().map(sealed).transpose()?;
     let progress = note.progress.as_ref().map(serde_json::to_string).transpose()?;
     Ok(tx.execute(&WRITE, args![lease, place(position), job, checkpoint, progress]).await? == 1)
 }
@@ -248,6 +254,7 @@ pub(crate) async fn record(
     ended: &[(&Job, &Outcome)],
     kept: impl Fn(&Job) -> bool,
 ) -> Result<(), Error> {
+    let seals = tx.attached::<Seals>();
     let (mut ids, mut results, mut progress) = (Vec::new(), Vec::new(), Vec::new());
     for (job, outcome) in ended {
         let completed = **outcome == Outcome::Completed;
@@ -257,7 +264,8 @@ pub(crate) async fn record(
             continue;
         }
         ids.push(job.id().to_string());
-        results.push(result);
+        let sealed = result.map(|result| sealing::seal(seals.as_deref(), job.place(Content::Result), result));
+        results.push(sealed.transpose()?);
         progress.push(said.progress.as_ref().map(serde_json::to_string).transpose()?);
     }
     if ids.is_empty() {
@@ -270,6 +278,7 @@ pub(crate) async fn record(
 /// Writes the result of a run that its handler's transaction completes: a rescuer knows nothing of it.
 pub(crate) async fn record_result(tx: &mut Tx, job: &Job) -> Result<(), Error> {
     let Some(result) = job.unwritten.result() else { return Ok(()) };
+    let result = sealing::seal(tx.attached::<Seals>().as_deref(), job.place(Content::Result), result)?;
     let sql = "INSERT INTO jobs_notes (job_id, result) VALUES ($1, $2)
                ON CONFLICT (job_id) DO UPDATE SET result = excluded.result";
     Ok(tx.send(sql, args![job.id(), result]).await?)
@@ -281,22 +290,31 @@ const READ: Sql = Sql::per_dialect(
 );
 
 /// What the runs of these jobs wrote down, of those that wrote something.
-pub(crate) async fn read(store: &Store, jobs: &[JobId]) -> Result<Vec<(JobId, Notes)>, Error> {
-    let ids: Vec<String> = jobs.iter().map(ToString::to_string).collect();
-    store
-        .fetch_all(&READ, args![ids])
-        .await?
-        .iter()
-        .map(|row| Ok((row.parse("job_id")?, notes(row)?)))
-        .collect()
+pub(crate) async fn read(store: &Store, jobs: &[Job]) -> Result<HashMap<JobId, Notes>, Error> {
+    let seals = store.attached::<Seals>();
+    let ids: Vec<String> = jobs.iter().map(|job| job.id().to_string()).collect();
+    let mut read = HashMap::new();
+    for row in store.fetch_all(&READ, args![ids]).await? {
+        let id: JobId = row.parse("job_id")?;
+        let Some(job) = jobs.iter().find(|job| job.id() == id) else { continue };
+        let open = |content, text: &str| sealing::open_json(seals, job.place(content), text);
+        read.insert(id, notes(&row, open)?);
+    }
+    Ok(read)
 }
 
-fn notes(row: &Row) -> Result<Notes, Error> {
-    let json = |text: Option<String>| text.map(|text| serde_json::from_str(&text)).transpose();
+/// The same of one job, for who only looks on.
+pub(crate) async fn shown(store: &Store, job: JobId) -> Result<Option<Notes>, Error> {
+    let rows = store.fetch_all(&READ, args![vec![job.to_string()]]).await?;
+    rows.first().map(|row| notes(row, |_, text| Ok(sealing::shown(text)?))).transpose()
+}
+
+fn notes(row: &Row, json: impl Fn(Content, &str) -> Result<Value, Error>) -> Result<Notes, Error> {
+    let read = |content: Content, text: Option<String>| text.map(|text| json(content, &text)).transpose();
     let progress = row.get::<Option<String>>("progress")?;
     Ok(Notes {
-        result: json(row.get("result")?)?,
-        checkpoint: json(row.get("checkpoint")?)?,
+        result: read(Content::Result, row.get("result")?)?,
+        checkpoint: read(Content::Checkpoint, row.get("checkpoint")?)?,
         progress: progress.map(|text| serde_json::from_str(&text)).transpose()?,
     })
 }

@@ -73,9 +73,34 @@ pub async fn claim(
     let mut tx = store.begin().await?;
     tx.execute("UPDATE jobs_lease SET hold_ms = $2 WHERE id = $1", args![&lease, hold]).await?;
     tx.commit().await?;
-    let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
-    let notes = notes::read(store, &ids).await?.into_iter().collect();
+    let jobs = without_closed(store, policies, jobs, clock.now()).await?;
+    if jobs.is_empty() {
+        return Ok(None);
+    }
+    let notes = notes::read(store, &jobs).await?;
     Ok(Some(Claimed { lease, jobs, notes }))
+}
+
+/// The jobs whose arguments can be read here; the others go back or are dead letters, as in a worker of ours.
+async fn without_closed(
+    store: &Store,
+    policies: &Policies,
+    jobs: Vec<Job>,
+    now: Timestamp,
+) -> Result<Vec<Job>, Error> {
+    let (closed, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.closed().is_some());
+    let closed: Vec<Ended> = closed
+        .into_iter()
+        .filter_map(|job| Some(Ended { outcome: Outcome::of_closed(job.closed()?, now), job }))
+        .collect();
+    if !closed.is_empty() {
+        lease::acknowledge(store, &closed, &keeps(policies), now).await?;
+    }
+    Ok(jobs)
+}
+
+fn keeps(policies: &Policies) -> impl Fn(&str) -> bool + Sync {
+    |kind| policies.keep_completed(kind) != Some(Duration::ZERO)
 }
 
 /// Shows that the worker lives; the jobs of the lease that were cancelled, or nothing if the lease is gone.
@@ -119,8 +144,10 @@ pub async fn note(
     // In one order in every transaction, so that two of them cannot deadlock.
     let said: BTreeMap<JobId, &RemoteNote> = said.iter().map(|(id, note)| (*id, note)).collect();
     for (id, note) in said {
-        let written = match held.iter().position(|record| record.id == id) {
-            Some(position) => notes::write(&mut tx, lease, position, id, note).await?,
+        let written = match held.iter().enumerate().find(|(_, record)| record.id == id) {
+            Some((position, record)) => {
+                notes::write(&mut tx, lease, position, (id, &record.kind), note).await?
+            }
             None => false,
         };
         if !written {
@@ -179,8 +206,7 @@ pub async fn acknowledge(
             None => refused.push(*id),
         }
     }
-    let keeps = |kind: &str| policies.keep_completed(kind) != Some(Duration::ZERO);
-    refused.extend(lease::acknowledge(store, &ended, &keeps, clock.now()).await?);
+    refused.extend(lease::acknowledge(store, &ended, &keeps(policies), clock.now()).await?);
     for end in ended.iter().filter(|end| !refused.contains(&end.job.id())) {
         finished(&end.job.record.queue, end.job.kind(), end.outcome.name()).increment(1);
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::job::Record;
+use crate::sealing::{self, Seals};
 
 use ColumnType::{Int, Text};
 
@@ -58,8 +59,9 @@ pub(crate) struct Waiting {
     pub(crate) last_error: Option<String>,
 }
 
-/// Writes jobs that wait for others.
-pub(crate) async fn insert_blocked(tx: &mut Tx, rows: Vec<Waiting>) -> Result<(), Error> {
+/// Writes jobs that wait for others. What is to be sealed is sealed here and in [`insert_ready`].
+pub(crate) async fn insert_blocked(tx: &mut Tx, mut rows: Vec<Waiting>) -> Result<(), Error> {
+    sealing::seal_args(tx.attached::<Seals>().as_deref(), &mut rows)?;
     Ok(tx.insert_many(&BLOCKED, members_of(rows)).await?)
 }
 
@@ -72,7 +74,8 @@ fn members_of(rows: Vec<Waiting>) -> Vec<Column> {
 }
 
 /// Writes jobs into the queue.
-pub(crate) async fn insert_ready(tx: &mut Tx, rows: Vec<Waiting>) -> Result<(), Error> {
+pub(crate) async fn insert_ready(tx: &mut Tx, mut rows: Vec<Waiting>) -> Result<(), Error> {
+    sealing::seal_args(tx.attached::<Seals>().as_deref(), &mut rows)?;
     if rows.iter().all(|row| row.member_of.is_none()) {
         return Ok(tx.insert_many(&READY, ready(rows)).await?);
     }

@@ -26,6 +26,7 @@ pub static MODULE: Module = Module {
         Migration { version: 13, name: "workflows", sql: Sql::one(WORKFLOWS), oldest_reader: 1 },
         Migration { version: 14, name: "ended_batches", sql: Sql::one(ENDED_BATCHES), oldest_reader: 1 },
         Migration { version: 15, name: "queue_limits", sql: Sql::one(QUEUE_LIMITS), oldest_reader: 1 },
+        Migration { version: 16, name: "sealed_kinds", sql: Sql::one(SEALED_KINDS), oldest_reader: 1 },
     ],
 };
 
@@ -242,6 +243,8 @@ CREATE TABLE jobs_queue_limits (
     queue TEXT NOT NULL PRIMARY KEY,
     next_at BIGINT NOT NULL
 )";
+
+const SEALED_KINDS: &str = "CREATE TABLE jobs_sealed_kinds (kind TEXT NOT NULL PRIMARY KEY)";
 
 /// A blocked job has the columns of one that is ready, in a table that no claim reads.
 const WORKFLOWS: &str = "

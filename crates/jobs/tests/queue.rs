@@ -22,6 +22,8 @@ mod queue_limits;
 mod remote;
 #[path = "queue/schedules.rs"]
 mod schedules;
+#[path = "queue/sealed.rs"]
+mod sealed;
 #[path = "queue/storage.rs"]
 mod storage;
 #[path = "queue/unique.rs"]

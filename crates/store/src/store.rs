@@ -1,5 +1,6 @@
 //! The store itself: connections, reads, write transactions, change notification.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,10 @@ use crate::{migrate, sqlite};
 
 /// A handle to the database; cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<Backend>);
+pub struct Store(Arc<Backend>, Attached);
+
+/// What the layer above wants at hand wherever it has a transaction.
+type Attached = Option<Arc<dyn Any + Send + Sync>>;
 
 enum Backend {
     Sqlite(Sqlite),
@@ -51,7 +55,20 @@ impl Store {
                 ));
             }
         };
-        Ok(Self(Arc::new(backend)))
+        Ok(Self(Arc::new(backend), None))
+    }
+
+    /// The same database with `value`, which is then to be had from this handle, its clones, and every transaction they begin.
+    /// One value: another replaces it. For what must hold for all that is written through a handle, so that who writes cannot
+    /// forget it.
+    #[must_use]
+    pub fn attach(&self, value: Arc<dyn Any + Send + Sync>) -> Self {
+        Self(Arc::clone(&self.0), Some(value))
+    }
+
+    /// What was attached, if it is a `T`.
+    pub fn attached<T: Any>(&self) -> Option<&T> {
+        self.1.as_ref()?.downcast_ref()
     }
 
     /// The dialect of the connected database.
@@ -69,10 +86,11 @@ impl Store {
 
     /// Opens a write transaction.
     pub async fn begin(&self) -> Result<Tx, Error> {
-        Ok(Tx(match &*self.0 {
+        let inner = match &*self.0 {
             Backend::Sqlite(sqlite) => TxInner::Sqlite(Box::new(sqlite.begin().await?)),
             Backend::Postgres(postgres) => TxInner::Postgres(postgres.begin().await?),
-        }))
+        };
+        Ok(Tx(inner, self.1.clone()))
     }
 
     /// Runs one statement in a transaction of its own, on PostgreSQL in one round trip; its rows once they are durable.
@@ -168,7 +186,7 @@ impl Store {
 }
 
 /// A write transaction; dropped without [`Tx::commit`] it leaves nothing behind.
-pub struct Tx(TxInner);
+pub struct Tx(TxInner, Attached);
 
 enum TxInner {
     Sqlite(Box<WriteTx>),
@@ -182,6 +200,11 @@ impl std::fmt::Debug for Tx {
 }
 
 impl Tx {
+    /// What was attached to the store it is of ([`Store::attach`]), if it is a `T`.
+    pub fn attached<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.1.clone()?.downcast().ok()
+    }
+
     /// The dialect of the database this transaction runs on.
     pub fn dialect(&self) -> Dialect {
         match self.0 {

@@ -14,10 +14,11 @@ use self::source::Sources;
 use crate::workspace::{self, BINARIES};
 
 /// Crates whose sections several binaries have.
-const SHARED: [&str; 7] = [
+const SHARED: [&str; 8] = [
     "quintet-auth",
     "quintet-database",
     "quintet-http",
+    "quintet-jobs",
     "quintet-module",
     "quintet-service",
     "quintet-store",

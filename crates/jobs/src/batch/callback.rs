@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use quintet_store::Row;
+use quintet_store::{Row, Tx};
 use quintet_types::time::micros;
 use quintet_types::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use super::BatchId;
 use crate::enqueue::{NewJob, plain};
 use crate::error::Error;
 use crate::row::Waiting;
+use crate::sealing::{self, Seals};
 
 /// When a batch enqueues a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,6 +43,7 @@ pub(super) type Described = BTreeMap<Callback, Waiting>;
 
 /// The callbacks of a new batch as they are kept.
 pub(super) fn describe(
+    tx: &Tx,
     clock: &dyn Clock,
     id: BatchId,
     callbacks: Vec<(Callback, NewJob)>,
@@ -54,6 +56,7 @@ pub(super) fn describe(
             members.entry("batch").or_insert_with(|| Value::from(id.to_string()));
             job.args = args.to_string();
         }
+        sealing::seal_args(tx.attached::<Seals>().as_deref(), std::slice::from_mut(&mut job))?;
         described.insert(callback, job);
     }
     Ok(serde_json::to_string(&described)?)

@@ -13,6 +13,7 @@ use quintet_types::JobId;
 use super::unique::{Claim, Held};
 use super::{Conflict, UniqueStates, Waiting};
 use crate::error::Error;
+use crate::sealing::{self, Content, Place, Seals};
 
 /// Looks at a key that changed hands between two statements; each takes another job's end.
 const TRIES: usize = 10;
@@ -108,7 +109,10 @@ const LOCK: Sql = Sql::per_dialect(
 
 async fn replace(tx: &mut Tx, job: &Waiting, conflict: Conflict, holder: JobId) -> Result<(), Error> {
     if conflict.args() {
-        tx.send("UPDATE jobs_ready SET args = $2 WHERE id = $1", args![holder, &job.args]).await?;
+        // Sealed for the job that gets them.
+        let place = Place { content: Content::Args, job: holder, kind: &job.kind };
+        let args = sealing::seal(tx.attached::<Seals>().as_deref(), place, job.args.clone())?;
+        tx.send("UPDATE jobs_ready SET args = $2 WHERE id = $1", args![holder, args]).await?;
     }
     if conflict.run_at() {
         tx.send("UPDATE jobs_ready SET run_at = $2 WHERE id = $1", args![holder, job.run_at]).await?;

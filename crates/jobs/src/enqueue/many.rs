@@ -11,6 +11,7 @@ use crate::batch;
 use crate::error::Error;
 use crate::lease::CHANNEL;
 use crate::row;
+use crate::sealing::Seals;
 
 /// Jobs of one statement: it holds them all in memory, here and in the database.
 const AT_ONCE: usize = 1_000;
@@ -23,9 +24,10 @@ const AT_ONCE: usize = 1_000;
 /// As [`enqueue`](super::enqueue()), before anything is written when a job's arguments are not acceptable.
 pub async fn enqueue_many(tx: &mut Tx, clock: &dyn Clock, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Error> {
     let traceparent = quintet_telemetry::trace::current_traceparent();
+    let seals = tx.attached::<Seals>();
     let waiting = jobs
         .into_iter()
-        .map(|job| Waiting::new(clock, job, traceparent.as_deref()))
+        .map(|job| Waiting::new(clock, job, traceparent.as_deref(), seals.as_deref()))
         .collect::<Result<Vec<_>, Error>>()?;
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
     let mut batches: BTreeMap<String, i64> = BTreeMap::new();

@@ -3,7 +3,6 @@
 //! Sameness is a key, and a key is a row of `jobs_unique`, whose primary key lets one transaction of any number of
 //! processes have it. A job without a key touches none of this.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use quintet_types::JobId;
@@ -11,6 +10,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
+use crate::sealing::{Seals, to_hex};
 
 /// A job of which there is one at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +114,13 @@ impl Unique {
     }
 
     /// The key of a job of `kind` with `args`, enqueued at `now` (microseconds).
-    pub(super) fn claim(&self, kind: &str, args: &str, now: i64) -> Result<Claim, Error> {
+    pub(super) fn claim(
+        &self,
+        kind: &str,
+        args: &str,
+        now: i64,
+        seals: Option<&Seals>,
+    ) -> Result<Claim, Error> {
         let period = self.period.map(|period| i64::try_from(period.as_micros()).unwrap_or(i64::MAX));
         let bucket = match period {
             Some(0) => return Err(Error::UniquePeriod),
@@ -130,7 +136,7 @@ impl Unique {
         };
         let key = match (&self.by, period.zip(bucket)) {
             (By::Key(key), None) => key.clone(),
-            (by, bucket) => digest(by, kind, args, bucket)?,
+            (by, bucket) => digest(by, kind, args, bucket, seals)?,
         };
         Ok(Claim { key, expires_at, states: self.states, conflict: self.conflict })
     }
@@ -159,7 +165,13 @@ pub(super) enum Held {
 }
 
 /// A key of fixed length for what may be long, or personal: arguments hold addresses.
-fn digest(by: &By, kind: &str, args: &str, bucket: Option<(i64, i64)>) -> Result<String, Error> {
+fn digest(
+    by: &By,
+    kind: &str,
+    args: &str,
+    bucket: Option<(i64, i64)>,
+    seals: Option<&Seals>,
+) -> Result<String, Error> {
     let same = match by {
         By::Key(key) => serde_json::json!({ "key": key, "bucket": bucket }),
         By::Kind => serde_json::json!({ "kind": kind, "bucket": bucket }),
@@ -176,12 +188,11 @@ fn digest(by: &By, kind: &str, args: &str, bucket: Option<(i64, i64)>) -> Result
     };
     let mut text = String::new();
     write_canonical(&same, &mut text);
-    let mut key = String::from("sha256:");
-    for byte in Sha256::digest(text) {
-        // Writing into a string does not fail.
-        let _ = write!(key, "{byte:02x}");
+    // Whoever can guess sealed arguments must not be able to tell. A key is not of one kind, and not sealed.
+    if let (By::Args | By::ArgKeys(_), Some(seals)) = (by, seals.filter(|seals| seals.seals(kind))) {
+        return Ok(seals.unique(&text));
     }
-    Ok(key)
+    Ok(format!("sha256:{}", to_hex(&Sha256::digest(text))))
 }
 
 /// JSON with the members of each object in one order, whatever order serde_json's map was built to keep.

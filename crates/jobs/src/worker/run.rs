@@ -39,8 +39,12 @@ impl Worker {
         let waited = self.clock.now().duration_since(due).as_secs_f64().max(0.0);
         metrics::histogram!("quintet_job_wait_seconds", "queue" => job.record.queue.clone()).record(waited);
         let started = Instant::now();
-        let result = self.run_handler(job).await;
-        let outcome = self.outcome(job, result);
+        let outcome = if let Some(closed) = job.closed() {
+            Outcome::of_closed(closed, self.clock.now())
+        } else {
+            let result = self.run_handler(job).await;
+            self.outcome(job, result)
+        };
         metrics::histogram!("quintet_job_duration_seconds", "kind" => job.kind().to_owned())
             .record(started.elapsed().as_secs_f64());
         finished(&job.record.queue, job.kind(), outcome.name()).increment(1);

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::error::Error;
 use crate::job::Job;
 use crate::remote::{self, RemoteWorker};
+use crate::sealing::{self, Content, Place, Seals};
 
 /// Dependencies read at once over HTTP: each may have a result of 64 KiB.
 const MOST_ROWS: i64 = 50;
@@ -28,14 +29,15 @@ pub struct Dependency {
 }
 
 impl Dependency {
-    fn read(row: &Row) -> Result<Self, Error> {
-        let state: String = row.get("state")?;
+    fn read(row: &Row, seals: Option<&Seals>) -> Result<Self, Error> {
+        let (state, kind): (String, String) = (row.get("state")?, row.get("kind")?);
+        let place = Place { content: Content::Result, job: row.parse("dependency")?, kind: &kind };
         let result = row.get::<Option<String>>("result")?.filter(|_| state == "completed");
         Ok(Self {
             name: row.get("name")?,
-            id: row.parse("dependency")?,
+            id: place.job,
             state,
-            result: result.map(|text| serde_json::from_str(&text)).transpose()?,
+            result: result.map(|text| sealing::open_json(seals, place, &text)).transpose()?,
         })
     }
 }
@@ -45,13 +47,15 @@ const READ: &str = "
     SELECT * FROM (
         SELECT edge.dependency,
                (SELECT job.name FROM jobs_workflow_jobs AS job WHERE job.job_id = edge.dependency) AS name,
+               (SELECT job.kind FROM jobs_workflow_jobs AS job WHERE job.job_id = edge.dependency) AS kind,
                (SELECT job.state FROM jobs_workflow_jobs AS job WHERE job.job_id = edge.dependency) AS state,
                (SELECT notes.result FROM jobs_notes AS notes WHERE notes.job_id = edge.dependency) AS result
         FROM jobs_workflow_edges AS edge WHERE edge.job_id = $1) AS found
     WHERE name > $2 ORDER BY name LIMIT $3";
 
 async fn read(store: &Store, job: JobId, after: &str, limit: i64) -> Result<Vec<Dependency>, Error> {
-    store.fetch_all(READ, args![job, after, limit]).await?.iter().map(Dependency::read).collect()
+    let rows = store.fetch_all(READ, args![job, after, limit]).await?;
+    rows.iter().map(|row| Dependency::read(row, store.attached())).collect()
 }
 
 impl Job {

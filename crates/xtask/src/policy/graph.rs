@@ -51,7 +51,7 @@ const TABLE: &[Row] = &[
     ("quintet-service", NOTHING, &["quintet-http", "quintet-telemetry", "quintet-types"]),
     ("quintet-database", NOTHING, &["quintet-service", "quintet-store"]),
     ("quintet-auth", NOTHING, &["quintet-http", "quintet-types"]),
-    ("quintet-jobs", NOTHING, &["quintet-store", "quintet-telemetry", "quintet-types"]),
+    ("quintet-jobs", NOTHING, &["quintet-service", "quintet-store", "quintet-telemetry", "quintet-types"]),
     ("quintet-module", NOTHING, &["quintet-auth", "quintet-http", "quintet-store", "quintet-types"]),
     // Layer 2: the modules; what others may know of one is in its api crate.
     ("quintet-users-api", NOTHING, &["quintet-store", "quintet-types"]),
