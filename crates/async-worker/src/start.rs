@@ -36,28 +36,30 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     ];
     let store = quintet_database::open(&config.database, &schemas).await?;
     let store = Sealing::attach(config.sealing.as_ref(), store).await.or_exit(Code::Config)?;
+    // When a job is due, all nodes must agree on.
+    let clock = quintet_database::clock(cx, &store).await?;
     let blobs = Blobs::open(&config.storage.blobs).await.or_exit(Code::CannotCreate)?;
     let transport = Transport::open(&config.mail).await?;
     let suppressions = Suppressions::new(store.clone(), cx.clock());
     let email = email(&config.mail, &transport, &suppressions, cx)?;
-    let images = Images::new(store.clone(), blobs, cx.clock());
+    let images = Images::new(store.clone(), blobs, clock.clone());
     let mut handlers: Vec<Arc<dyn Handler>> =
         vec![Arc::new(email), Arc::new(Thumbnails::new(images, PICTURES_AT_ONCE))];
     let issuer = config.auth.issuer.clone();
     let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
     let mut routes = mail::routes(suppressions);
     if let Some(settings) = &config.webhooks {
-        let (more, theirs) = webhooks(settings, &store, cx)?;
+        let (more, theirs) = webhooks(settings, &store, &clock)?;
         handlers.extend(more);
         routes = routes.merge(theirs);
     }
     let settings = config.worker_settings()?;
     let schedules = settings.schedules.clone().into();
-    let worker = Arc::new(Worker::new(store.clone(), cx.clock(), settings, handlers));
+    let worker = Arc::new(Worker::new(store.clone(), clock.clone(), settings, handlers));
 
     let api = Api {
         store: store.clone(),
-        clock: cx.clock(),
+        clock,
         queues: worker.queue_names(),
         schedules,
         remote: Arc::new(Remote::new(config.remote, &worker, cx.shutdown())),
@@ -111,10 +113,10 @@ async fn forget_keys(store: Store, clock: SharedClock, shutdown: CancellationTok
 fn webhooks(
     settings: &Webhooks,
     store: &Store,
-    cx: &Context,
+    clock: &SharedClock,
 ) -> anyhow::Result<(Vec<Arc<dyn Handler>>, OpenApiRouter)> {
     let sealer = settings.sealer().map_err(anyhow::Error::from_boxed)?;
-    let endpoints = Endpoints::new(store.clone(), cx.clock(), sealer);
+    let endpoints = Endpoints::new(store.clone(), clock.clone(), sealer);
     let sender = Arc::new(Sender::new(settings).map_err(anyhow::Error::from_boxed)?);
     let deliver = Deliver {
         endpoints: endpoints.clone(),

@@ -44,10 +44,12 @@ impl Binary for CoreApi {
             .or_exit(Code::CannotCreate)?;
         let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
 
+        // What modules write down, and when the jobs are due that they enqueue, all nodes must agree on.
+        let clock = quintet_database::clock(cx, &store).await?;
         let deps = Deps {
             store: store.clone(),
             blobs,
-            clock: cx.clock(),
+            clock,
             verifier: Arc::clone(&verifier),
             tenancy: config.tenancy,
             issuer: config.auth.issuer,

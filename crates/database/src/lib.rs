@@ -4,12 +4,14 @@
 //! databases, so that every binary ends with the same exit code for the same failure and means the
 //! same by `database` in `/readyz`.
 
+mod clock;
 mod exit;
 mod readiness;
 
 use quintet_service::StartError;
 use quintet_store::{Module, Settings, Store};
 
+pub use self::clock::clock;
 pub use self::exit::start_error;
 pub use self::readiness::{probe, watch};
 

@@ -4,6 +4,8 @@
 
 #[path = "queue/batches.rs"]
 mod batches;
+#[path = "queue/clocks.rs"]
+mod clocks;
 #[path = "queue/failures.rs"]
 mod failures;
 #[path = "queue/fencing.rs"]

@@ -15,6 +15,7 @@
 
 mod blobs;
 mod bulk;
+mod clock;
 mod error;
 pub mod migrate;
 mod postgres;
@@ -27,6 +28,7 @@ mod value;
 
 pub use blobs::{BlobError, BlobWriter, Blobs, Digest};
 pub use bulk::{Bulk, Column, ColumnType};
+pub use clock::DatabaseClock;
 pub use error::{BoxError, Error};
 pub use migrate::{Migration, Module};
 pub use row::{FromColumn, Row};

@@ -49,7 +49,7 @@ const TABLE: &[Row] = &[
     ("quintet-store", NOTHING, &["quintet-types"]),
     ("quintet-telemetry", NOTHING, &["quintet-http", "quintet-types"]),
     ("quintet-service", NOTHING, &["quintet-http", "quintet-telemetry", "quintet-types"]),
-    ("quintet-database", NOTHING, &["quintet-service", "quintet-store"]),
+    ("quintet-database", NOTHING, &["quintet-service", "quintet-store", "quintet-types"]),
     ("quintet-auth", NOTHING, &["quintet-http", "quintet-types"]),
     ("quintet-jobs", NOTHING, &["quintet-service", "quintet-store", "quintet-telemetry", "quintet-types"]),
     ("quintet-module", NOTHING, &["quintet-auth", "quintet-http", "quintet-store", "quintet-types"]),
