@@ -27,11 +27,13 @@ use crate::lease::{CHANNEL, Outcome};
 use crate::row::{self, Waiting};
 
 mod callback;
+mod cancel;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub(crate) use callback::Callback;
+pub use cancel::{BatchCancelled, cancel_batch};
 pub use view::{BatchPage, BatchState, BatchView, CallbackView, batch, batches};
 
 quintet_types::define_id!(

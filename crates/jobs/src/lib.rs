@@ -69,7 +69,8 @@ mod workflow;
 pub use admin::{JobView, QueueView, State, lookup, queues};
 pub use backoff::Backoff;
 pub use batch::{
-    BatchId, BatchPage, BatchState, BatchView, CallbackView, NewBatch, batch, batches, open_batch, seal_batch,
+    BatchCancelled, BatchId, BatchPage, BatchState, BatchView, CallbackView, NewBatch, batch, batches,
+    cancel_batch, open_batch, seal_batch,
 };
 pub use bulk::{Changed, MOST_CHANGED, cancel_waiting, delete_dead, redrive, redrive_dead};
 pub use cancel::{Cancelled, cancel};

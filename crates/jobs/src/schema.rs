@@ -27,6 +27,7 @@ pub static MODULE: Module = Module {
         Migration { version: 14, name: "ended_batches", sql: Sql::one(ENDED_BATCHES), oldest_reader: 1 },
         Migration { version: 15, name: "queue_limits", sql: Sql::one(QUEUE_LIMITS), oldest_reader: 1 },
         Migration { version: 16, name: "sealed_kinds", sql: Sql::one(SEALED_KINDS), oldest_reader: 1 },
+        Migration { version: 17, name: "members", sql: Sql::one(MEMBERS), oldest_reader: 1 },
     ],
 };
 
@@ -245,6 +246,10 @@ CREATE TABLE jobs_queue_limits (
 )";
 
 const SEALED_KINDS: &str = "CREATE TABLE jobs_sealed_kinds (kind TEXT NOT NULL PRIMARY KEY)";
+
+/// For cancelling a batch. It costs nothing for jobs that are in no group.
+const MEMBERS: &str =
+    "CREATE INDEX jobs_ready_members ON jobs_ready (member_of, id) WHERE member_of IS NOT NULL";
 
 /// A blocked job has the columns of one that is ready, in a table that no claim reads.
 const WORKFLOWS: &str = "

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers shared by the tests below")]
 
+#[path = "queue/batch_cancels.rs"]
+mod batch_cancels;
 #[path = "queue/batches.rs"]
 mod batches;
 #[path = "queue/clocks.rs"]

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use quintet_http::Problem;
 use quintet_http::extract::{Json, Path, Query};
-use quintet_jobs::{BatchId, BatchView, NewBatch};
+use quintet_jobs::{BatchCancelled, BatchId, BatchView, NewBatch};
 use quintet_module::Allowed;
 use quintet_module::idempotency::{self, Key, Outcome};
 use quintet_types::JobId;
@@ -14,12 +14,16 @@ use utoipa_axum::routes;
 
 use super::creation::{self, Begun, KeyHeader};
 use super::enqueue::{Described, MAX_NAME_BYTES, MOST_JOBS};
-use super::{Api, failed};
+use super::{Api, audit, failed};
 use crate::page::{Listing, Page};
-use crate::permissions::{Enqueue, Read};
+use crate::permissions::{Enqueue, Read, Write};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list, open)).routes(routes!(one)).routes(routes!(seal))
+    OpenApiRouter::new()
+        .routes(routes!(list, open))
+        .routes(routes!(one))
+        .routes(routes!(seal))
+        .routes(routes!(cancel))
 }
 
 /// A batch as a client describes it.
@@ -143,6 +147,27 @@ async fn seal(
     };
     tx.commit().await.map_err(stored)?;
     shown(&api, id).await
+}
+
+/// Cancel a whole batch.
+#[utoipa::path(
+    post, path = "/jobs/v1/batches/{id}/cancel", tag = "batches", operation_id = "cancel_batch",
+    params(("id" = String, Path, description = "The batch's id", pattern = "^bat_[0-7][0-9a-hjkmnp-tv-z]{25}$")),
+    responses(
+        (status = 200, description = "How many", body = BatchCancelled),
+        (status = 404, description = "There is no such batch"),
+    ),
+    security(("oauth2" = ["jobs:write"])),
+)]
+async fn cancel(
+    allowed: Allowed<Write>,
+    State(api): State<Api>,
+    Path(id): Path<BatchId>,
+) -> Result<axum::Json<BatchCancelled>, Problem> {
+    let done = quintet_jobs::cancel_batch(&api.store, api.clock.as_ref(), id).await.map_err(failed)?;
+    let done = done.ok_or_else(|| Problem::not_found("batch"))?;
+    audit(&allowed.principal, "jobs.cancel_batch", &id.to_string());
+    Ok(axum::Json(done))
 }
 
 /// Read one batch.
