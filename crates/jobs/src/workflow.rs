@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use quintet_store::{Bulk, Column, ColumnType, Dialect, Sql, Tx, args};
+use quintet_store::{Bulk, Column, ColumnType, Sql, Tx, args};
 use quintet_types::{Clock, JobId};
 
 use ColumnType::{Int, Text};
@@ -194,10 +194,6 @@ const LOCK: Sql = Sql::per_dialect(
 
 /// Locks a workflow until the transaction ends; whether it is there.
 async fn lock(tx: &mut Tx, workflow: &str) -> Result<bool, Error> {
-    if tx.dialect() == Dialect::Postgres {
-        // Without statistics the planner expects so many rows that it compiles the statement: half a second for a millisecond.
-        tx.send("SET LOCAL jit = off", args![]).await?;
-    }
     Ok(tx.fetch_optional(&LOCK, args![workflow]).await?.is_some())
 }
 

@@ -55,11 +55,13 @@ impl Postgres {
     pub(crate) async fn connect(url: &str, settings: &Settings) -> Result<Self, Error> {
         let (mut config, tls) = tls::config(url)?;
         let patience = Duration::from_millis(settings.acquire_timeout_ms);
+        // Every statement here is short, and the tables' statistics are stale: the planner takes milliseconds for minutes and would
+        // compile them, which takes longer than all the rest. Whoever knows better says so in the URL's options.
         let given = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         config
             .application_name("quintet")
             .options(format!(
-                "{given}-c statement_timeout={} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} \
+                "-c jit=off {given}-c statement_timeout={} -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS} \
                  -c lock_timeout={}",
                 settings.statement_timeout_ms, settings.acquire_timeout_ms
             ))
