@@ -32,7 +32,7 @@ enum Suite {
     Fleet(FleetOptions),
     /// The gateway beside nginx, HAProxy and Caddy on the same work, on one core each.
     Gateway(GatewayOptions),
-    /// The job queue beside graphile-worker and pg-boss.
+    /// The job queue beside graphile-worker, graphile_worker and pg-boss.
     Worker(WorkerOptions),
     /// One load of the worker's suite.
     #[command(hide = true)]

@@ -1,4 +1,4 @@
-//! Our queue beside graphile-worker and pg-boss of npm, on the same work in one run.
+//! Our queue beside graphile-worker and pg-boss of npm and graphile_worker of crates.io, on the same work in one run.
 //!
 //! Every load runs in processes of its own on a database of its own, on one PostgreSQL server for all, with
 //! `synchronous_commit` and `fsync` on (`cargo xtask bench worker` starts it; what else it sets stands in the
@@ -9,7 +9,8 @@
 //! Ours runs as the shipped worker does: its logs, spans and metrics are made, the log is written to /dev/null. It
 //! is measured with its history of completed jobs and without, because graphile-worker keeps none.
 //! graphile-worker has the settings of its own performance test (24 jobs at once, a local queue of 500, no delay
-//! of batches) with 1, 2 and 4 processes, pg-boss four loops of fetch and complete with 500 jobs each.
+//! of batches) with 1, 2 and 4 processes, pg-boss four loops of fetch and complete with 500 jobs each. graphile_worker has
+//! those of its own too (500 jobs at once, a local queue of 5,000; `benches/peers/graphile_worker`) and all cores.
 
 mod databases;
 mod driver;

@@ -20,16 +20,19 @@ pub(super) enum Queue {
     Graphile1,
     Graphile2,
     Graphile4,
+    /// The port to Rust on crates.io.
+    GraphileRs,
     PgBoss,
 }
 
 impl Queue {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Ours,
         Self::OursWithoutHistory,
         Self::Graphile1,
         Self::Graphile2,
         Self::Graphile4,
+        Self::GraphileRs,
         Self::PgBoss,
     ];
     /// graphile-worker of npm, of which the best counts.
@@ -42,6 +45,7 @@ impl Queue {
             Self::Graphile1 => "graphile-worker",
             Self::Graphile2 => "graphile-worker, 2 processes",
             Self::Graphile4 => "graphile-worker, 4 processes",
+            Self::GraphileRs => "graphile_worker of crates.io",
             Self::PgBoss => "pg-boss",
         }
     }
@@ -50,6 +54,7 @@ impl Queue {
         match self {
             Self::Ours | Self::OursWithoutHistory => "quintet",
             Self::Graphile1 | Self::Graphile2 | Self::Graphile4 => "graphile-worker",
+            Self::GraphileRs => "graphile_worker",
             Self::PgBoss => "pg-boss",
         }
     }
@@ -70,7 +75,7 @@ impl Queue {
     pub(super) const fn concurrency(self) -> usize {
         match self {
             Self::Ours | Self::OursWithoutHistory => 4_000,
-            Self::PgBoss => 500,
+            Self::GraphileRs | Self::PgBoss => 500,
             _ => 24,
         }
     }
@@ -82,7 +87,8 @@ impl Queue {
                 command.arg("queue");
                 command
             }
-            _ => {
+            Self::GraphileRs => Command::new(graphile_rs_target()?.join("release/graphile-worker-peer")),
+            Self::Graphile1 | Self::Graphile2 | Self::Graphile4 | Self::PgBoss => {
                 let mut command = Command::new("node");
                 command.arg(peers().join("peer.js"));
                 command
@@ -97,6 +103,14 @@ impl Queue {
         const SKIP: &str = "; --skip leaves a queue out";
         match self {
             Self::Ours | Self::OursWithoutHistory => Ok(()),
+            Self::GraphileRs => {
+                let mut cargo = Command::new("cargo");
+                cargo.args(["build", "--locked", "--release", "--quiet", "--manifest-path"]);
+                cargo.arg(peers().join("graphile_worker/Cargo.toml"));
+                cargo.arg("--target-dir").arg(graphile_rs_target()?);
+                succeed(&mut cargo)
+                    .with_context(|| format!("{} needs cargo and crates.io{SKIP}", self.name()))
+            }
             Self::Graphile1 | Self::Graphile2 | Self::Graphile4 | Self::PgBoss => {
                 if peers().join("node_modules/.package-lock.json").is_file() {
                     return succeed(Command::new("node").arg("--version").stdout(Stdio::null()))
@@ -115,6 +129,13 @@ impl Queue {
 /// The peers' own sources, in the checkout this program was built from.
 fn peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+/// Beside what this program was built into, so that its crates are compiled once.
+fn graphile_rs_target() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(2).context("this program is in a build directory")?;
+    Ok(target.join("peers"))
 }
 
 fn succeed(command: &mut Command) -> anyhow::Result<()> {

@@ -38,7 +38,7 @@ enum Suite {
     Gateway,
     /// Requests that must not be done twice, through reloads, upgrades in place and restarts of their upstream.
     GatewayUpgrade,
-    /// The job queue beside graphile-worker and pg-boss.
+    /// The job queue beside graphile-worker, graphile_worker and pg-boss.
     Worker,
 }
 
