@@ -2,16 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-/// Keeps turns at least a gap apart. What comes after a pause has its turn at once.
+/// Keeps turns a gap apart on average. What comes after a pause has its turn at once, and so have the next few with a burst.
 #[derive(Debug)]
 pub(super) struct Pace {
     gap: Duration,
+    /// How much earlier than a gap after the one before a turn may be.
+    slack: Duration,
+    /// When the next turn is, were all a gap apart.
     next: Option<Instant>,
 }
 
 impl Pace {
     pub(super) fn new(gap: Duration) -> Self {
-        Self { gap, next: None }
+        Self { gap, slack: Duration::ZERO, next: None }
+    }
+
+    /// So many turns after a pause come at once.
+    pub(super) fn burst(self, turns: u32) -> Self {
+        Self { slack: self.gap * turns.saturating_sub(1), ..self }
     }
 
     /// Waits until it is time for the next turn.
@@ -23,9 +31,9 @@ impl Pace {
     }
 
     fn wait(&mut self, now: Instant) -> Duration {
-        let turn = self.next.map_or(now, |next| next.max(now));
-        self.next = Some(turn + self.gap);
-        turn.saturating_duration_since(now)
+        let next = self.next.map_or(now, |next| next.max(now));
+        self.next = Some(next + self.gap);
+        next.saturating_duration_since(now).saturating_sub(self.slack)
     }
 }
 
@@ -35,11 +43,26 @@ mod tests {
 
     #[test]
     fn turns_are_a_gap_apart_and_the_first_after_a_pause_comes_at_once() {
-        let ms = Duration::from_millis;
-        let mut pace = Pace::new(ms(10));
+        check(Pace::new(GAP), &[(0, 0), (0, 10), (12, 8), (50, 0), (57, 3), (70, 0)]);
+    }
+
+    #[test]
+    fn a_burst_comes_at_once_and_what_goes_on_is_a_gap_apart() {
+        check(
+            Pace::new(GAP).burst(3),
+            &[(0, 0), (1, 0), (2, 0), (3, 7), (10, 10), (20, 10), (90, 0), (90, 0)],
+        );
+    }
+
+    const GAP: Duration = Duration::from_millis(10);
+
+    /// At which millisecond a turn is asked for, and how long it waits.
+    #[track_caller]
+    fn check(mut pace: Pace, turns: &[(u64, u64)]) {
         let begun = Instant::now();
-        for (at, wait) in [(0, 0), (0, 10), (12, 8), (50, 0), (57, 3), (70, 0)] {
-            assert_eq!(pace.wait(begun + ms(at)), ms(wait), "at {at} ms");
+        for (at, wait) in turns {
+            let waited = pace.wait(begun + Duration::from_millis(*at));
+            assert_eq!(waited, Duration::from_millis(*wait), "at {at} ms");
         }
     }
 }

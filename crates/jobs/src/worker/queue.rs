@@ -15,6 +15,9 @@ use crate::lease::{Ended, Outcome};
 /// Between two claims of a queue that had no more than was claimed: jobs that are enqueued one by one start at once while
 /// they are few, and share a claim when they are many.
 const CLAIM_GAP: Duration = Duration::from_millis(10);
+/// Claims after a pause that do not wait. Without them a job that by chance came right after another one on an idle queue
+/// waited for nearly the whole gap: at 20 jobs a second every hundredth one for more than 9 ms.
+const CLAIM_BURST: u32 = 4;
 
 /// What a claim took.
 #[derive(Default)]
@@ -35,7 +38,7 @@ impl Worker {
         let slots = Arc::new(Semaphore::new(queue.concurrency.max(1)));
         let busy = gauges::slots(&queue.name, queue.concurrency.max(1));
         let mut runs = JoinSet::new();
-        let mut pace = Pace::new(CLAIM_GAP);
+        let mut pace = Pace::new(CLAIM_GAP).burst(CLAIM_BURST);
         while !shutdown.is_cancelled() {
             while runs.try_join_next().is_some() {}
             // Marked as seen before the claim: a job enqueued during it wakes the next turn.
