@@ -103,6 +103,9 @@ pub enum ImageError {
     /// Blob storage failed, or the picture is too large.
     #[error("cannot keep or read the image file")]
     Blob(#[from] BlobError),
+    /// The file of a picture that is known is not there.
+    #[error("the blob {0} is missing; is `storage.blobs` the directory that it was uploaded to?")]
+    Lost(Digest),
     /// The queue refused the job.
     #[error("cannot enqueue the thumbnails")]
     Jobs(#[from] quintet_jobs::Error),

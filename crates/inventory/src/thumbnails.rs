@@ -13,7 +13,7 @@ use quintet_store::Digest;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::images::{Finished, ImageError, Images, State};
+use crate::images::{Finished, ImageError, Images, MAX_UPLOAD, State};
 use crate::probe::MediaType;
 use crate::render::{self, RenderError};
 
@@ -69,7 +69,7 @@ impl Thumbnails {
     ) -> Result<Result<Vec<render::Thumbnail>, RenderError>, HandlerError> {
         // Before the file is read: waiting pictures must not lie in memory.
         let permit = self.at_once.clone().acquire_owned().await.map_err(HandlerError::retry)?;
-        let bytes = self.images.blobs().get(digest).await.map_err(HandlerError::retry)?;
+        let bytes = self.images.blobs().get(digest, MAX_UPLOAD).await.map_err(HandlerError::retry)?;
         let Some(bytes) = bytes else { return Err(HandlerError::retry(ImageError::NoImage)) };
         let rendered = tokio::task::spawn_blocking(move || {
             let _permit = permit;

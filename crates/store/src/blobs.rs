@@ -12,9 +12,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// What can go wrong with a blob.
 #[derive(Debug, Error)]
@@ -145,10 +147,33 @@ impl Blobs {
     }
 
     /// A blob's bytes, or nothing when it does not exist.
-    pub async fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>, BlobError> {
+    ///
+    /// # Errors
+    /// [`BlobError::TooLarge`] when it has more than `limit` bytes; it is not read then.
+    pub async fn get(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, BlobError> {
         let path = self.path(digest);
+        match tokio::fs::metadata(&path).await {
+            Ok(found) if found.len() > limit => return Err(BlobError::TooLarge { limit }),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(BlobError::Io { path, source }),
+        }
         match tokio::fs::read(&path).await {
             Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(BlobError::Io { path, source }),
+        }
+    }
+
+    /// Opens a blob to read it piece by piece, or gives nothing when it does not exist.
+    pub async fn open_read(&self, digest: &Digest) -> Result<Option<BlobReader>, BlobError> {
+        let path = self.path(digest);
+        let opened = match tokio::fs::File::open(&path).await {
+            Ok(file) => file.metadata().await.map(|found| (file, found.len())),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok((file, size_bytes)) => Ok(Some(BlobReader { file, path, size_bytes })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(BlobError::Io { path, source }),
         }
@@ -163,6 +188,42 @@ impl Blobs {
     pub fn path(&self, digest: &Digest) -> PathBuf {
         let (directory, name) = digest.0.split_at(2);
         self.0.dir.join(directory).join(name)
+    }
+}
+
+/// Bytes read at once.
+const CHUNK: usize = 64 * 1024;
+
+/// A blob being read.
+#[derive(Debug)]
+pub struct BlobReader {
+    file: tokio::fs::File,
+    path: PathBuf,
+    size_bytes: u64,
+}
+
+impl BlobReader {
+    /// How long the blob is.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The next bytes, or nothing at the end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, BlobError> {
+        let mut chunk = BytesMut::with_capacity(CHUNK);
+        match self.file.read_buf(&mut chunk).await {
+            Ok(0) => Ok(None),
+            Ok(_) => Ok(Some(chunk.freeze())),
+            Err(source) => Err(BlobError::Io { path: self.path.clone(), source }),
+        }
+    }
+
+    /// What is left of it.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, BlobError>> + Send {
+        stream::try_unfold(self, |mut reader| async move {
+            let chunk = reader.chunk().await?;
+            Ok(chunk.map(|chunk| (chunk, reader)))
+        })
     }
 }
 

@@ -26,7 +26,7 @@ pub mod sqlite;
 mod store;
 mod value;
 
-pub use blobs::{BlobError, BlobWriter, Blobs, Digest};
+pub use blobs::{BlobError, BlobReader, BlobWriter, Blobs, Digest};
 pub use bulk::{Bulk, Column, ColumnType};
 pub use clock::DatabaseClock;
 pub use error::{BoxError, Error};

@@ -16,7 +16,6 @@ use quintet_module::{Within, conditional, store_problem};
 use quintet_store::BlobError;
 use quintet_types::ItemId;
 use serde::{Deserialize, Serialize};
-use tokio_util::io::ReaderStream;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
@@ -132,6 +131,7 @@ impl From<ImageError> for Problem {
                 "the picture is larger than 10 MiB",
             ),
             ImageError::Blob(error) => Self::internal(error),
+            ImageError::Lost(_) => Self::internal(&error),
             ImageError::Jobs(error) => Self::internal(error),
             ImageError::Store(error) => store_problem(error),
         }
@@ -235,14 +235,13 @@ async fn send(
     if conditional::is_fresh(asked, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, caching).into_response());
     }
-    let path = images.blobs().path(&file.digest);
-    let opened = tokio::fs::File::open(&path)
-        .await
-        .map_err(|source| Problem::internal(&BlobError::Io { path, source }))?;
+    let opened = images.blobs().open_read(&file.digest).await.map_err(|error| Problem::internal(&error))?;
+    // What a row points at was durable before the row.
+    let reader = opened.ok_or_else(|| Problem::internal(&ImageError::Lost(file.digest.clone())))?;
     let headers = [
         (header::CONTENT_TYPE, file.media_type.clone()),
         (header::CONTENT_LENGTH, file.size_bytes.to_string()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
-    Ok((caching, headers, Body::from_stream(ReaderStream::new(opened))).into_response())
+    Ok((caching, headers, Body::from_stream(reader.into_stream())).into_response())
 }
