@@ -17,9 +17,9 @@ use quintet_types::{ItemId, OrganizationId, SharedClock};
 use thiserror::Error;
 
 pub(crate) use self::table::Finished;
-use crate::probe::{Header, MediaType, Probe, ProbeError};
 use crate::render::{Format, Size};
 use crate::thumbnails;
+use quintet_images::{Header, MediaType, Probe, ProbeError};
 
 /// The largest picture that is taken in, in bytes.
 pub(crate) const MAX_UPLOAD: u64 = 10 * 1024 * 1024;

@@ -5,7 +5,6 @@
 //! carries a reference that means something to whoever made it.
 
 mod images;
-mod probe;
 mod render;
 mod routes;
 mod schema;
@@ -13,7 +12,6 @@ mod stock;
 pub mod thumbnails;
 
 pub use images::{Image, ImageError, Images, Rendition, State, Upload};
-pub use probe::{MediaType, Probe, ProbeError};
 pub use render::{Format, Size};
 pub use routes::{InventoryRead, InventoryWrite};
 pub use schema::SCHEMA;

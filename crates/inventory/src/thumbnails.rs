@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::images::{Finished, ImageError, Images, MAX_UPLOAD, State};
-use crate::probe::MediaType;
-use crate::render::{self, RenderError};
+use crate::render;
+use quintet_images::{MediaType, PictureError};
 
 /// The job's kind.
 pub const KIND: &str = "image.thumbnails";
@@ -36,9 +36,9 @@ pub struct Thumbnails {
 }
 
 impl Thumbnails {
-    /// A handler that decodes at most `at_once` pictures at a time.
-    pub fn new(images: Images, at_once: usize) -> Self {
-        Self { images, at_once: Arc::new(Semaphore::new(at_once.max(1))) }
+    /// A handler that decodes as many pictures at a time as `at_once` has permits, which it may share.
+    pub fn new(images: Images, at_once: Arc<Semaphore>) -> Self {
+        Self { images, at_once }
     }
 
     async fn make(&self, args: &Args) -> Result<(), HandlerError> {
@@ -66,7 +66,7 @@ impl Thumbnails {
         &self,
         digest: &Digest,
         media_type: MediaType,
-    ) -> Result<Result<Vec<render::Thumbnail>, RenderError>, HandlerError> {
+    ) -> Result<Result<Vec<render::Thumbnail>, PictureError>, HandlerError> {
         // Before the file is read: waiting pictures must not lie in memory.
         let permit = self.at_once.clone().acquire_owned().await.map_err(HandlerError::retry)?;
         let bytes = self.images.blobs().get(digest, MAX_UPLOAD).await.map_err(HandlerError::retry)?;

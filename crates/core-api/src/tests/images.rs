@@ -9,6 +9,7 @@ use image::{DynamicImage, ImageFormat};
 use quintet_inventory::Images;
 use quintet_inventory::thumbnails::Thumbnails;
 use quintet_jobs::Worker;
+use tokio::sync::Semaphore;
 
 use super::{Answer, Api, apis, content_type};
 
@@ -32,7 +33,7 @@ async fn work(api: &Api) -> usize {
         api.store.clone(),
         api.shared_clock(),
         settings,
-        vec![Arc::new(Thumbnails::new(images, 1))],
+        vec![Arc::new(Thumbnails::new(images, Arc::new(Semaphore::new(1))))],
     );
     worker.run_until_idle().await.unwrap()
 }

@@ -22,8 +22,8 @@ use utoipa_axum::routes;
 
 use super::{InventoryRead, InventoryWrite};
 use crate::images::{Image, ImageError, Images, MAX_UPLOAD, Rendition};
-use crate::probe::{MediaType, ProbeError};
 use crate::render::{Format, Size};
+use quintet_images::{MediaType, ProbeError};
 
 pub(super) fn router(images: Images) -> OpenApiRouter {
     let limit = usize::try_from(MAX_UPLOAD).unwrap_or(usize::MAX);

@@ -29,6 +29,7 @@ const MODULES: &[&str] = &[
     "quintet-billing",
     "quintet-billing-api",
     "quintet-database",
+    "quintet-images",
     "quintet-inventory",
     "quintet-inventory-api",
     "quintet-jobs",
@@ -41,6 +42,7 @@ const MODULES: &[&str] = &[
 
 const TABLE: &[Row] = &[
     // Layer 0: no input, no output.
+    ("quintet-images", NOTHING, NOTHING),
     ("quintet-memory", NOTHING, NOTHING),
     ("quintet-types", NOTHING, NOTHING),
     // Layer 1: the ground.
@@ -62,7 +64,7 @@ const TABLE: &[Row] = &[
         &["quintet-inventory-api", "quintet-store", "quintet-types", "quintet-users-api"],
     ),
     ("quintet-users", MODULE_GROUND, &["quintet-users-api"]),
-    ("quintet-inventory", MODULE_GROUND, &["quintet-inventory-api"]),
+    ("quintet-inventory", MODULE_GROUND, &["quintet-images", "quintet-inventory-api"]),
     (
         "quintet-billing",
         MODULE_GROUND,

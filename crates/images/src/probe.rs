@@ -7,7 +7,7 @@
 
 use thiserror::Error;
 
-/// The formats that a product image may have.
+/// The formats that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MediaType {
     /// `image/jpeg`
@@ -25,6 +25,19 @@ impl MediaType {
             Self::Jpeg => "image/jpeg",
             Self::Png => "image/png",
             Self::Webp => "image/webp",
+        }
+    }
+
+    /// The media type of a file that begins with these bytes, of which the first twelve decide.
+    pub fn of(beginning: &[u8]) -> Option<Self> {
+        if beginning.starts_with(&[0xff, 0xd8, 0xff]) {
+            Some(Self::Jpeg)
+        } else if beginning.starts_with(b"\x89PNG\r\n\x1a\n") {
+            Some(Self::Png)
+        } else if beginning.starts_with(b"RIFF") && beginning.get(8..12) == Some(b"WEBP") {
+            Some(Self::Webp)
+        } else {
+            None
         }
     }
 
@@ -62,13 +75,30 @@ pub enum ProbeError {
     TooManyPixels,
 }
 
-/// 50 megapixels: the largest camera sensors in use, and 200 MB decoded.
-const MAX_PIXELS: u64 = 50_000_000;
-/// WebP cannot express a longer side.
-const MAX_SIDE: u32 = 16_383;
+/// Pixels of a picture: 50 megapixels, the largest camera sensors in use, and 200 MB decoded.
+pub const MAX_PIXELS: u64 = 50_000_000;
+/// Pixels along a side: WebP cannot express a longer one.
+pub const MAX_SIDE: u32 = 16_383;
 
 /// Every header that has to be seen in one piece fits.
 const WINDOW: usize = 32;
+
+impl Header {
+    /// The header of a picture that is there as a whole.
+    ///
+    /// # Errors
+    /// When it is none that is accepted.
+    pub fn read(bytes: &[u8]) -> Result<Self, ProbeError> {
+        let mut probe = Probe::default();
+        probe.feed(bytes)?;
+        probe.finish()
+    }
+
+    /// How many pixels it has.
+    pub fn pixels(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+}
 
 /// Reads a header from chunks of a stream.
 #[derive(Debug, Default)]
