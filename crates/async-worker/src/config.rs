@@ -1,5 +1,6 @@
 //! The worker's configuration file.
 
+mod images;
 mod jobs;
 mod mail;
 mod webhooks;
@@ -12,6 +13,7 @@ use quintet_jobs::{QueueLimits, QueueSettings};
 use quintet_service::{Invalid, ListenSection, ServiceSection};
 use serde::Deserialize;
 
+pub(crate) use self::images::Images;
 pub(crate) use self::mail::{Dkim, Mail, Smtp, Tls};
 pub(crate) use self::webhooks::Webhooks;
 
@@ -40,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) remote: Remote,
     /// Jobs that nobody reads in the database; the same as core-api's.
     pub(crate) sealing: Option<quintet_jobs::Sealing>,
+    #[serde(default)]
+    pub(crate) images: Images,
     pub(crate) mail: Mail,
     pub(crate) webhooks: Option<Webhooks>,
 }
@@ -126,6 +130,7 @@ fn default_queues() -> Vec<Queue> {
 impl Config {
     pub(crate) fn validate(&self) -> Result<(), Invalid> {
         self.mail.validate()?;
+        self.images.validate()?;
         self.webhooks.as_ref().map_or(Ok(()), Webhooks::validate)?;
         if self.queues.is_empty() {
             return Err(Invalid::new("queues", "name at least one queue, such as default"));

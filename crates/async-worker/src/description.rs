@@ -13,12 +13,23 @@ const BASE: &str = "/jobs/v1";
 
 const API: openapi::Api = openapi::Api {
     title: "Quintet jobs API",
-    about: "The job queue: enqueuing, working from other languages, and operating it; webhooks and mail.\n\n\
+    about: "The job queue: enqueuing, working from other languages, and operating it; webhooks, pictures and mail.\n\n\
             Errors are RFC 9457 problem details with a stable `code`. Lists are keyset pages: pass `next_cursor` as `cursor`. \
             What makes something takes an `Idempotency-Key`: the same key with the same body gives the same answer for at \
             least 24 hours, marked `Idempotent-Replayed: true`.",
     version: env!("CARGO_PKG_VERSION"),
-    tags: &["queues", "jobs", "enqueue", "work", "batches", "workflows", "schedules", "webhooks", "mail"],
+    tags: &[
+        "queues",
+        "jobs",
+        "enqueue",
+        "work",
+        "batches",
+        "workflows",
+        "schedules",
+        "webhooks",
+        "images",
+        "mail",
+    ],
 };
 
 /// These routes behind token verification, their description in the open. `issuer` is the URL of who gives out tokens.

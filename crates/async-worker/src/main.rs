@@ -9,6 +9,7 @@ mod api;
 mod calls;
 mod config;
 mod description;
+mod images;
 mod mail;
 mod page;
 mod permissions;

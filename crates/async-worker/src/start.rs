@@ -12,17 +12,16 @@ use quintet_module::idempotency;
 use quintet_service::{Code, Context, OrExit as _};
 use quintet_store::{Blobs, Store};
 use quintet_types::SharedClock;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::api::{self, Api, Remote};
 use crate::config::{Config, Mail, Webhooks};
 use crate::description;
+use crate::images::{self, ImageProcess};
 use crate::mail::{self, EmailSend, Signer, Suppressions, Templates, Transport};
 use crate::webhook::{self, Deliver, Endpoints, Publish, Sender};
-
-/// Pictures decoded at once: each may need 256 MB.
-const PICTURES_AT_ONCE: usize = 1;
 
 pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let listener = cx.listener("http", &config.listen.http)?;
@@ -42,12 +41,16 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let transport = Transport::open(&config.mail).await?;
     let suppressions = Suppressions::new(store.clone(), cx.clock());
     let email = email(&config.mail, &transport, &suppressions, cx)?;
-    let images = Images::new(store.clone(), blobs, clock.clone());
-    let mut handlers: Vec<Arc<dyn Handler>> =
-        vec![Arc::new(email), Arc::new(Thumbnails::new(images, PICTURES_AT_ONCE))];
+    // One bound for both kinds of job: it is the process's memory.
+    let at_once = Arc::new(Semaphore::new(config.images.at_once));
+    let thumbnails =
+        Thumbnails::new(Images::new(store.clone(), blobs.clone(), clock.clone()), Arc::clone(&at_once));
+    let limits = config.images.limits();
+    let pictures = ImageProcess { blobs: blobs.clone(), at_once, limits };
+    let mut handlers: Vec<Arc<dyn Handler>> = vec![Arc::new(email), Arc::new(thumbnails), Arc::new(pictures)];
     let issuer = config.auth.issuer.clone();
     let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
-    let mut routes = mail::routes(suppressions);
+    let mut routes = mail::routes(suppressions).merge(images::routes(blobs, limits.bytes));
     if let Some(settings) = &config.webhooks {
         let (more, theirs) = webhooks(settings, &store, &clock)?;
         handlers.extend(more);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use http::StatusCode;
 use quintet_module::openapi::scopes_of;
 use quintet_service::{Secret, SecretFile};
+use quintet_store::Blobs;
 use quintet_testkit::issuer::TestIssuer;
 use quintet_testkit::{FakeClock, TestDatabase, databases};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use super::*;
 use crate::calls::{self, call};
 use crate::mail::Suppressions;
 use crate::webhook::{Endpoints, Sealer, Sender};
-use crate::{api, mail, webhook};
+use crate::{api, images, mail, webhook};
 
 /// Routes that anybody may call, reviewed: they describe the API and hold nobody's data.
 const PUBLIC: [&str; 4] =
@@ -30,6 +31,7 @@ struct Served {
     issuer: TestIssuer,
     document: Value,
     _database: TestDatabase,
+    _directory: tempfile::TempDir,
 }
 
 async fn served() -> Served {
@@ -47,15 +49,18 @@ async fn served() -> Served {
         timeout_ms: 1_000,
         disable_after_hours: 120,
     };
+    let directory = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(directory.path()).await.unwrap();
     let endpoints =
         Endpoints::new(store.clone(), clock.shared(), Sealer::new(&[Secret::new("07".repeat(32))]).unwrap());
     let routes = api::routes(api::tests::api(store, &clock))
+        .merge(images::routes(blobs, 1 << 20))
         .merge(mail::routes(Suppressions::new(store.clone(), clock.shared())))
         .merge(webhook::routes(endpoints, Arc::new(Sender::new(&settings).unwrap())));
     let issuer = TestIssuer::new();
     let router = calls::router(routes, issuer.verifier());
     let (_, document) = call(&router, "GET", "/jobs/v1/openapi.json", None, &json!(null)).await;
-    Served { router, issuer, document, _database: database }
+    Served { router, issuer, document, _database: database, _directory: directory }
 }
 
 /// Method, path with its parameters' names, and the operation.
@@ -71,7 +76,10 @@ fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
 
 /// A path that the route takes.
 fn filled(path: &str) -> String {
-    path.replace("{id}", "nobody").replace("{name}", "nobody").replace("{address}", "nobody@example.com")
+    path.replace("{id}", "nobody")
+        .replace("{name}", "nobody")
+        .replace("{digest}", "nobody")
+        .replace("{address}", "nobody@example.com")
 }
 
 #[tokio::test]
