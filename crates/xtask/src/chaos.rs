@@ -121,6 +121,11 @@ struct Scene {
     poisons: u64,
 }
 
+/// Whether a worker can be given a wrong clock on this machine.
+pub(crate) fn can_set_clocks() -> bool {
+    node::faketime().is_some()
+}
+
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let Subject::Worker = options.subject;
     let program = if let Some(directory) = &options.bin_dir {

@@ -220,7 +220,7 @@ fn is_dynamic(program: &Path) -> bool {
     })
 }
 
-fn faketime() -> Option<PathBuf> {
+pub(super) fn faketime() -> Option<PathBuf> {
     let places = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
     places.iter().map(|place| Path::new(place).join("faketime/libfaketime.so.1")).find(|path| path.is_file())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use super::postgres;
-use crate::{node, process, workspace};
+use crate::{chaos, node, process, workspace};
 
 /// A program, how to see that it is there, and the Debian package it comes in.
 struct Tool {
@@ -32,6 +32,8 @@ const TOOLS: &[Tool] = &[
         package: "python3-aiosmtpd",
         present: || Path::new("/usr/lib/python3/dist-packages/aiosmtpd").is_dir(),
     },
+    // Wrong clocks, for chaos.
+    Tool { package: "libfaketime", present: chaos::can_set_clocks },
     // Verifiers of DKIM signatures that are not ours; the second for Ed25519.
     Tool { package: "python3-dkim", present: || Path::new("/usr/lib/python3/dist-packages/dkim").is_dir() },
     Tool { package: "python3-nacl", present: || Path::new("/usr/lib/python3/dist-packages/nacl").is_dir() },
