@@ -111,6 +111,7 @@ fn wait(attempt: i64) -> Duration {
 fn gone(error: EndpointError) -> HandlerError {
     match error {
         EndpointError::Unknown => HandlerError::discard(error),
+        EndpointError::Store(error) => error.into(),
         _ => HandlerError::retry(error),
     }
 }

@@ -53,9 +53,10 @@ pub enum HandlerError {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl HandlerError {
-    /// Try again later because of `error`.
+    /// Try again later because of `error`; that does not count as an attempt where the cause is a database out of reach.
     pub fn retry(error: impl Into<BoxError>) -> Self {
-        Self::Retry(error.into())
+        let error = error.into();
+        if out_of_reach(error.as_ref()) { Self::Unavailable(error) } else { Self::Retry(error) }
     }
 
     /// Try again after `delay` because of `error`.
@@ -88,6 +89,16 @@ impl HandlerError {
     }
 }
 
+/// Whether an error, or what caused it, is a database that is out of reach or full.
+fn out_of_reach(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        matches!(
+            error.downcast_ref(),
+            Some(quintet_store::Error::Unavailable(_) | quintet_store::Error::Full(_))
+        )
+    })
+}
+
 /// A failing database is of the moment.
 impl From<quintet_store::Error> for HandlerError {
     fn from(error: quintet_store::Error) -> Self {
@@ -117,5 +128,29 @@ impl From<crate::Error> for HandlerError {
             crate::Error::Sealed(crate::SealError::MissingKey { .. }) => Self::Unavailable(error.into()),
             _ => Self::retry(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot keep the picture")]
+    struct Around(#[source] quintet_store::Error);
+
+    #[test]
+    fn a_database_out_of_reach_is_no_failure_of_the_job_however_deep_in_the_causes() {
+        let unavailable = || quintet_store::Error::Unavailable("refused".into());
+        let full = || quintet_store::Error::Full("no space".into());
+        for error in [
+            HandlerError::retry(unavailable()),
+            HandlerError::retry(Around(full())),
+            HandlerError::retry(crate::Error::Store(unavailable())),
+        ] {
+            assert!(matches!(error, HandlerError::Unavailable(_)), "{error:?}");
+        }
+        let busy = quintet_store::Error::Busy("deadlock".into());
+        assert!(matches!(HandlerError::retry(Around(busy)), HandlerError::Retry(_)));
     }
 }

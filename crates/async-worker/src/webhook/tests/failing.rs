@@ -131,3 +131,10 @@ async fn of_an_endpoints_attempts_the_newest_are_kept() {
         assert_eq!(row.get::<i64>("n").unwrap(), 500, "{}", database.name);
     }
 }
+
+#[test]
+fn a_database_out_of_reach_uses_up_no_attempt_to_publish_or_deliver() {
+    let unavailable = quintet_store::Error::Unavailable("too many clients".into());
+    let error = super::super::gone(EndpointError::Store(unavailable));
+    assert!(matches!(error, HandlerError::Unavailable(_)), "{error:?}");
+}
