@@ -79,7 +79,9 @@ async fn what_a_node_an_hour_ahead_enqueues_and_retries_is_due_for_the_others_at
         ends(store, worker(store, right.clone()), id, 2).await;
 
         let id = put(store, &right, NewJob::new("unsteady", &())).await;
-        assert_eq!(worker(store, ahead.clone()).run_until_idle().await.unwrap(), 1);
+        // The retry is its own as well where it comes before the queue is found empty.
+        let runs = worker(store, ahead.clone()).run_until_idle().await.unwrap();
+        assert!(matches!(runs, 1 | 2), "{runs}");
         ends(store, worker(store, right.clone()), id, 2).await;
 
         // Nor does it begin early what is due later.
