@@ -61,6 +61,7 @@ describe("the pages of the queue", () => {
     await page.goto(`${url}/jobs`);
     const queue = page.locator('[data-queue="paused"]');
     await queue.getByRole("button", { name: "Pause paused" }).click();
+    await dialog().waitFor();
     await page.keyboard.press("Escape");
     await dialog().waitFor({ state: "detached" });
     await queue.getByText("open", { exact: true }).waitFor();
@@ -157,7 +158,9 @@ describe("the pages of the queue", () => {
     const { page } = person;
     await page.goto(`${url}/jobs/schedules`);
     const schedule = page.locator('[data-schedule="weekly-sum"]');
-    assert.equal(await schedule.getByRole("list", { name: "Next runs" }).getByRole("listitem").count(), 5);
+    const next = schedule.getByRole("list", { name: "Next runs" }).getByRole("listitem");
+    await next.first().waitFor();
+    assert.equal(await next.count(), 5);
     await schedule.getByRole("button", { name: "Run now: weekly-sum" }).click();
     await dialog().getByRole("button", { name: "Run now" }).click();
     await schedule.getByRole("status").getByRole("link").click();
