@@ -55,6 +55,9 @@ struct Group {
     run: fn(&mut Bench) -> anyhow::Result<()>,
 }
 
+/// What CI breaks is what it broke yesterday; other choices are for whoever runs chaos by hand to find something.
+const CHAOS_SEED: &str = "1643513748";
+
 const GROUPS: &[Group] = &[
     Group { name: "tools", when: When::Always, run: |_| tools::ensure() },
     Group { name: "format", when: When::Always, run: |_| check::format() },
@@ -211,7 +214,8 @@ fn chaos(bench: &mut Bench) -> anyhow::Result<()> {
     if own {
         command.arg("unshare").args(namespace);
     }
-    command.args([&this_program(), "chaos", "worker", "--short", "--bin-dir"]).arg(bench.binaries()?);
+    command.args([&this_program(), "chaos", "worker", "--short", "--seed", CHAOS_SEED, "--bin-dir"]);
+    command.arg(bench.binaries()?);
     process::run(&mut command)
 }
 
