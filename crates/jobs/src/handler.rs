@@ -102,12 +102,7 @@ fn out_of_reach(error: &(dyn std::error::Error + 'static)) -> bool {
 /// A failing database is of the moment.
 impl From<quintet_store::Error> for HandlerError {
     fn from(error: quintet_store::Error) -> Self {
-        match error {
-            quintet_store::Error::Unavailable(_) | quintet_store::Error::Full(_) => {
-                Self::Unavailable(error.into())
-            }
-            _ => Self::retry(error),
-        }
+        Self::retry(error)
     }
 }
 
