@@ -12,6 +12,7 @@ use quintet_types::{Entropy, SharedClock};
 use crate::clients::Clients;
 use crate::config::{Issuer, Lifetimes};
 use crate::cookies;
+use crate::factors::Policy;
 use crate::fault::Fault;
 use crate::keys::KeyRing;
 use crate::pages::Pages;
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) keys: KeyRing,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
+    pub(crate) factors: Policy,
     pub(crate) pages: Pages,
     pub(crate) clock: SharedClock,
     pub(crate) entropy: Arc<dyn Entropy>,

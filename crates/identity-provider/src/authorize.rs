@@ -21,6 +21,7 @@ use crate::audit::{self, Event, Kind};
 use crate::caller::Caller;
 use crate::clients::Client;
 use crate::consents;
+use crate::factors;
 use crate::fault::Fault;
 use crate::grants::{self, Code};
 use crate::params::{Params, ParamsError};
@@ -97,6 +98,16 @@ pub(crate) async fn proceed(
         let sealed = request.seal(&app.vault)?;
         return Ok(see_other(&format!("{}/login?request={sealed}", app.issuer.prefix)));
     };
+    // RFC 9470 §4 and the operator's policy, whichever asks for more.
+    if session.methods.assurance() < request.least_assurance(app, &session.user) {
+        if request.prompt.none {
+            return Ok(refuse("login_required", "the sign-in is not as strong as asked for"));
+        }
+        let enrolled = factors::enrolled(&app.store, &session.user.id.to_string()).await?;
+        let page = if enrolled.any() { "login/second" } else { "account/totp" };
+        let sealed = request.seal(&app.vault)?;
+        return Ok(see_other(&format!("{}/{page}?request={sealed}", app.issuer.prefix)));
+    }
     let granted = request.scopes() & client.scopes & session.user.role.scopes();
     if granted.is_empty() {
         return Ok(refuse("invalid_scope", "none of the scopes asked for can be granted"));
@@ -150,6 +161,7 @@ async fn issue(
         nonce: request.nonce.clone(),
         code_challenge: request.code_challenge.clone(),
         auth_at: session.auth_at,
+        methods: session.methods,
         expires_at: now + app.lifetimes.code,
         used: false,
     };

@@ -11,12 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::scopes::Scopes;
 
-/// Authentication context: a password over TLS, nothing stronger.
-pub(crate) const ACR_PASSWORD: &str = "urn:quintet:acr:password";
-
-/// Authentication method reference of a password (RFC 8176).
-pub(crate) const AMR_PASSWORD: &str = "pwd";
-
 /// The claims of an access token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AccessClaims {

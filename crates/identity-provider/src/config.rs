@@ -13,6 +13,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::clients::{Client, GrantType, SecretDigest};
+use crate::factors;
 use crate::passwords;
 use crate::scopes::Scopes;
 use crate::throttle;
@@ -55,6 +56,9 @@ pub(crate) struct Config {
     /// How guessing is slowed.
     #[serde(default)]
     pub(crate) throttle: throttle::Settings,
+    /// Who must have a second factor.
+    #[serde(default)]
+    pub(crate) factors: factors::Policy,
 }
 
 /// `[issuer]`

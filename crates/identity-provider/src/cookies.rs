@@ -13,6 +13,9 @@ pub(crate) const SESSION: &str = "__Host-quintet_sso";
 /// Binds the login form to the browser that asked for it.
 pub(crate) const LOGIN: &str = "__Host-quintet_login";
 
+/// A sign-in whose password was right and whose second factor is still to come.
+pub(crate) const PENDING: &str = "__Host-quintet_pending";
+
 /// Tells a browser that signed in before from a stranger.
 pub(crate) const DEVICE: &str = "__Host-quintet_device";
 

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use crate::app::Shared;
-use crate::claims::ACR_PASSWORD;
 use crate::config::Issuer;
+use crate::factors::Assurance;
 use crate::scopes::Scopes;
 
 /// A browser application reads these from its own origin.
@@ -48,7 +48,7 @@ fn document(issuer: &Issuer) -> Value {
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
-        "acr_values_supported": [ACR_PASSWORD],
+        "acr_values_supported": Assurance::ALL.map(Assurance::acr),
         "claim_types_supported": ["normal"],
         "claims_supported": [
             "iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid",

@@ -12,6 +12,7 @@
 use quintet_store::{Row, Sql, Store, Tx, args};
 use quintet_types::{Clock, Entropy};
 
+use crate::factors::Methods;
 use crate::vault::{BearerSecret, Purpose, Vault};
 
 /// Lets secret scanners recognise a leaked refresh token.
@@ -36,6 +37,7 @@ pub(crate) struct Code {
     pub(crate) nonce: Option<String>,
     pub(crate) code_challenge: String,
     pub(crate) auth_at: i64,
+    pub(crate) methods: Methods,
     pub(crate) expires_at: i64,
     pub(crate) used: bool,
 }
@@ -51,6 +53,7 @@ pub(crate) struct Grant {
     /// Outlives the session it began in.
     pub(crate) offline: bool,
     pub(crate) auth_at: i64,
+    pub(crate) methods: Methods,
     pub(crate) expires_at: i64,
     pub(crate) revoked: bool,
 }
@@ -86,7 +89,8 @@ pub(crate) async fn issue_code(
     let secret = BearerSecret::draw(entropy, "");
     tx.execute(
         "INSERT INTO identity_codes (code_hash, grant_id, client_id, user_id, session_id, redirect_uri, scope, \
-         nonce, code_challenge, auth_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         nonce, code_challenge, auth_at, expires_at, methods) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         args![
             vault.hash(Purpose::Code, secret.reveal()),
             &code.grant_id,
@@ -98,7 +102,8 @@ pub(crate) async fn issue_code(
             code.nonce.as_deref(),
             &code.code_challenge,
             code.auth_at,
-            code.expires_at
+            code.expires_at,
+            code.methods.to_string()
         ],
     )
     .await?;
@@ -114,7 +119,7 @@ pub(crate) async fn find_code(
     let row = store
         .fetch_optional(
             "SELECT grant_id, client_id, user_id, session_id, redirect_uri, scope, nonce, code_challenge, auth_at, \
-             expires_at, used_at FROM identity_codes WHERE code_hash = $1",
+             expires_at, used_at, methods FROM identity_codes WHERE code_hash = $1",
             args![vault.hash(Purpose::Code, code)],
         )
         .await?;
@@ -129,6 +134,7 @@ pub(crate) async fn find_code(
         nonce: row.get("nonce")?,
         code_challenge: row.get("code_challenge")?,
         auth_at: row.get("auth_at")?,
+        methods: row.parse("methods")?,
         expires_at: row.get("expires_at")?,
         used: row.get::<Option<i64>>("used_at")?.is_some(),
     }))
@@ -154,7 +160,7 @@ pub(crate) async fn use_code(
 pub(crate) async fn create(tx: &mut Tx, grant: &Grant, now: i64) -> Result<(), quintet_store::Error> {
     tx.execute(
         "INSERT INTO identity_grants (id, client_id, user_id, session_id, scope, offline, auth_at, created_at, \
-         expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         expires_at, methods) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         args![
             &grant.id,
             &grant.client_id,
@@ -164,7 +170,8 @@ pub(crate) async fn create(tx: &mut Tx, grant: &Grant, now: i64) -> Result<(), q
             grant.offline,
             grant.auth_at,
             now,
-            grant.expires_at
+            grant.expires_at,
+            grant.methods.to_string()
         ],
     )
     .await
@@ -180,6 +187,7 @@ fn grant_from_row(row: &Row) -> Result<Grant, quintet_store::Error> {
         scope: row.get("scope")?,
         offline: row.get("offline")?,
         auth_at: row.get("auth_at")?,
+        methods: row.parse("methods")?,
         expires_at: row.get("expires_at")?,
         revoked: row.get::<Option<i64>>("revoked_at")?.is_some(),
     })
@@ -189,7 +197,7 @@ fn grant_from_row(row: &Row) -> Result<Grant, quintet_store::Error> {
 pub(crate) async fn find(store: &Store, id: &str) -> Result<Option<Grant>, quintet_store::Error> {
     store
         .fetch_optional(
-            "SELECT id, client_id, user_id, session_id, scope, offline, auth_at, expires_at, revoked_at \
+            "SELECT id, client_id, user_id, session_id, scope, offline, auth_at, expires_at, revoked_at, methods \
              FROM identity_grants WHERE id = $1",
             args![id],
         )
@@ -208,7 +216,7 @@ pub(crate) async fn find_refresh(
     let row = store
         .fetch_optional(
             "SELECT t.expires_at AS token_expires_at, t.used_at, g.id, g.client_id, g.user_id, \
-             g.session_id, g.scope, g.offline, g.auth_at, g.expires_at, g.revoked_at \
+             g.session_id, g.scope, g.offline, g.auth_at, g.expires_at, g.revoked_at, g.methods \
              FROM identity_refresh_tokens t JOIN identity_grants g ON g.id = t.grant_id WHERE t.token_hash = $1",
             args![vault.hash(Purpose::Refresh, token)],
         )

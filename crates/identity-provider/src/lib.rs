@@ -3,6 +3,7 @@
 //! Sign-in, tokens, accounts and the audit log. It owns the `identity` database and shares it with
 //! nobody; other binaries know it by its URLs and its public keys alone.
 
+mod account;
 mod admin;
 mod app;
 mod audit;
@@ -15,6 +16,7 @@ mod config;
 mod consents;
 mod cookies;
 mod discovery;
+mod factors;
 mod fault;
 mod forms;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,7 +1,11 @@
 //! The sign-in page.
 //!
 //! A wrong password, an unknown account and a disabled one are the same answer after the same work:
-//! one Argon2 hash through the same queue, one audit event, one throttle count.
+//! one Argon2 hash through the same queue, one audit event, one throttle count. Whoever has a second
+//! factor gets no session here; what was proved waits in a sealed cookie ([`second`]).
+
+pub(crate) mod next;
+pub(crate) mod second;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -12,10 +16,10 @@ use zeroize::Zeroizing;
 
 use crate::app::{App, Shared};
 use crate::audit::{self, Event, Kind};
-use crate::authorize::request::{AuthorizationRequest, EXPIRED};
-use crate::authorize::{error_page, proceed, see_other};
+use crate::authorize::{error_page, see_other};
 use crate::caller::Caller;
 use crate::cookies;
+use crate::factors::{self, Methods};
 use crate::fault::Fault;
 use crate::forms;
 use crate::params::Params;
@@ -26,11 +30,17 @@ use crate::time::retry_seconds;
 use crate::users::{self, User};
 use crate::vault::BearerSecret;
 
+use self::next::Next;
+
 /// The form's name in its token.
 const FORM: &str = "login";
 
 /// What every failed sign-in is told.
 const WRONG: &str = "The e-mail address or the password is not right.";
+
+/// What is told when the token of a form does not fit.
+pub(crate) const FORGED: &str =
+    "This form could not be checked. Make sure that cookies are allowed, then try again.";
 
 /// How long a browser stays known to an account, in seconds.
 const DEVICE_SECONDS: i64 = 180 * 24 * 3600;
@@ -45,12 +55,12 @@ pub(crate) async fn get(
         Ok(params) => params,
         Err(error) => return error_page(&app, error.status(), &error.to_string()),
     };
-    let request = match flow(&app, &params) {
-        Ok(request) => request,
+    let next = match Next::read(&app, &params) {
+        Ok(next) => next,
         Err(response) => return *response,
     };
-    let email = request.as_ref().and_then(|request| request.login_hint.clone()).unwrap_or_default();
-    let form = Form { request: request.as_ref(), email: &email, error: None, status: StatusCode::OK };
+    let email = next.request().and_then(|request| request.login_hint.clone()).unwrap_or_default();
+    let form = Form { next: &next, email: &email, error: None, status: StatusCode::OK };
     form.render(&app, &headers).unwrap_or_else(|fault| app.pages.fault(&fault))
 }
 
@@ -68,33 +78,21 @@ pub(crate) async fn post(
     sign_in(&app, &headers, &params, &caller).await.unwrap_or_else(|fault| app.pages.fault(&fault))
 }
 
-/// The sealed request that the page was opened with; none when it was opened by hand.
-fn flow(app: &App, params: &Params) -> Result<Option<AuthorizationRequest>, Box<Response>> {
-    match params.get("request") {
-        None => Ok(None),
-        Some(sealed) => match AuthorizationRequest::open(app, sealed) {
-            Some(request) => Ok(Some(request)),
-            None => Err(Box::new(error_page(app, EXPIRED.0, EXPIRED.1))),
-        },
-    }
-}
-
 async fn sign_in(
     app: &App,
     headers: &HeaderMap,
     params: &Params,
     caller: &Caller,
 ) -> Result<Response, Fault> {
-    let request = match flow(app, params) {
-        Ok(request) => request,
+    let next = match Next::read(app, params) {
+        Ok(next) => next,
         Err(response) => return Ok(*response),
     };
     let email = params.get("email").unwrap_or_default();
-    let form = |status, error| Form { request: request.as_ref(), email, error: Some(error), status };
+    let form = |status, error| Form { next: &next, email, error: Some(error), status };
     let cookie = cookies::read(headers, cookies::LOGIN);
     if !forms::is_ours(&app.vault, &app.issuer.origin, headers, FORM, cookie, params.get(forms::FIELD)) {
-        let error = "This form could not be checked. Make sure that cookies are allowed, then try again.";
-        return form(StatusCode::FORBIDDEN, error).render(app, headers);
+        return form(StatusCode::FORBIDDEN, FORGED).render(app, headers);
     }
     let account = app.account_key(email);
     let place = app.place(headers, account, caller.address);
@@ -102,11 +100,9 @@ async fn sign_in(
         Ok(attempt) => attempt,
         Err(wait) => {
             count("throttled");
-            let seconds = retry_seconds(wait);
-            let text = format!("Too many attempts from here. Wait {seconds} seconds, then try again.");
-            let mut response = form(StatusCode::TOO_MANY_REQUESTS, &text).render(app, headers)?;
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-            return Ok(response);
+            let text = too_many(wait);
+            let response = form(StatusCode::TOO_MANY_REQUESTS, &text).render(app, headers)?;
+            return Ok(retry_after(response, wait));
         }
     };
     let user = match verify(app, email, &params.secret("password")).await {
@@ -116,40 +112,75 @@ async fn sign_in(
             return Err(fault);
         }
     };
-    let Some((user, outdated)) = user else {
+    let Some(user) = user else {
         count("failed");
         record_failure(app, account, caller).await?;
         return form(StatusCode::UNPROCESSABLE_ENTITY, WRONG).render(app, headers);
     };
     app.throttle.succeeded(attempt);
-    let rehashed = if outdated { Some(app.passwords.hash(&params.secret("password")).await?) } else { None };
-    let (session, secret) =
-        start_session(app, headers, &user, rehashed.as_deref(), request.as_ref(), caller).await?;
+    if factors::enrolled(&app.store, &user.id.to_string()).await?.any() {
+        count("half");
+        let mut response = see_other(&next.through(app, "/login/second")?);
+        let pending = second::Pending::of(app, &user).seal(app)?;
+        response.headers_mut().append(header::SET_COOKIE, cookies::set(cookies::PENDING, &pending));
+        return Ok(response);
+    }
+    finish(app, headers, &user, Methods::PASSWORD, &next, caller).await
+}
+
+/// What a throttled person reads.
+pub(crate) fn too_many(wait: std::time::Duration) -> String {
+    format!("Too many attempts from here. Wait {} seconds, then try again.", retry_seconds(wait))
+}
+
+/// Says when to come back.
+pub(crate) fn retry_after(mut response: Response, wait: std::time::Duration) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_seconds(wait)));
+    response
+}
+
+/// Signs `user` in and goes on to `next`; every proof that is asked for was given.
+pub(crate) async fn finish(
+    app: &App,
+    headers: &HeaderMap,
+    user: &User,
+    methods: Methods,
+    next: &Next,
+    caller: &Caller,
+) -> Result<Response, Fault> {
+    let (session, secret) = start_session(app, headers, user, methods, next, caller).await?;
     count("succeeded");
-    let mut response = match &request {
-        Some(request) => proceed(app, request, Some(&session), caller).await?,
-        None => see_other(&format!("{}/", app.issuer.prefix)),
-    };
+    let mut response = next.follow(app, &session, caller).await?;
     let cookies = response.headers_mut();
     cookies.append(header::SET_COOKIE, cookies::set(cookies::SESSION, secret.reveal()));
     cookies.append(header::SET_COOKIE, cookies::clear(cookies::LOGIN));
-    let device = app.device_cookie(account);
+    cookies.append(header::SET_COOKIE, cookies::clear(cookies::PENDING));
+    let device = app.device_cookie(app.account_key(&user.email));
     cookies.append(header::SET_COOKIE, cookies::set_lasting(cookies::DEVICE, &device, DEVICE_SECONDS));
     Ok(response)
 }
 
-fn count(outcome: &'static str) {
+pub(crate) fn count(outcome: &'static str) {
     metrics::counter!("quintet_identity_logins_total", "outcome" => outcome).increment(1);
 }
 
-/// The person who may sign in with this password, and whether the stored hash is outdated.
-async fn verify(app: &App, email: &str, password: &Zeroizing<String>) -> Result<Option<(User, bool)>, Fault> {
-    let Some(user) = users::by_email(&app.store, email).await? else {
+/// The person who may sign in with this password. A weaker stored hash is replaced on the way.
+async fn verify(app: &App, email: &str, password: &Zeroizing<String>) -> Result<Option<User>, Fault> {
+    let Some(mut user) = users::by_email(&app.store, email).await? else {
         app.passwords.verify_nobody(password).await?;
         return Ok(None);
     };
     match app.passwords.verify(password, &user.password_hash).await {
-        Ok(Verdict::Fits { outdated }) if !user.disabled => Ok(Some((user, outdated))),
+        Ok(Verdict::Fits { outdated }) if !user.disabled => {
+            if outdated {
+                let hash = app.passwords.hash(password).await?;
+                let mut tx = app.store.begin().await?;
+                users::rehash(&mut tx, &user, &hash, app.now()).await?;
+                tx.commit().await?;
+                user.password_hash = hash;
+            }
+            Ok(Some(user))
+        }
         Ok(_) => Ok(None),
         Err(error @ PasswordError::Stored) => {
             // Not this person's fault and not to be seen from outside: nobody can sign in with it.
@@ -174,44 +205,42 @@ async fn start_session(
     app: &App,
     headers: &HeaderMap,
     user: &User,
-    rehashed: Option<&str>,
-    request: Option<&AuthorizationRequest>,
+    methods: Methods,
+    next: &Next,
     caller: &Caller,
 ) -> Result<(Session, BearerSecret), Fault> {
     let current = app.session(headers).await?;
     let now = app.now();
     let mut tx = app.store.begin().await?;
-    if let Some(hash) = rehashed {
-        users::rehash(&mut tx, user, hash, now).await?;
-    }
     if let Some(other) = current.as_ref().filter(|current| current.user.id != user.id) {
         crate::grants::revoke_session(&mut tx, &other.id, "", now).await?;
     }
-    let lifetimes = app.lifetimes.session;
-    let (session, secret) = sessions::start(
-        &mut tx,
-        &app.vault,
-        app.entropy.as_ref(),
-        app.clock.as_ref(),
-        user,
-        current.as_ref(),
-        lifetimes,
-    )
-    .await?;
+    let (session, secret) = sessions::start(&mut tx, app, user, methods, current.as_ref()).await?;
     let event = Event {
         actor: user.id.to_string(),
         subject: session.id.clone(),
-        client_id: request.map(|request| request.client_id.clone()).unwrap_or_default(),
-        ..Event::default()
+        client_id: next.request().map(|request| request.client_id.clone()).unwrap_or_default(),
+        detail: audit::detail([("methods", methods.to_string())]),
     };
     audit::append(&mut tx, &app.vault, now, caller, Kind::LoginSucceeded, event).await?;
     tx.commit().await?;
     Ok((session, secret))
 }
 
+/// The cookie that binds the forms of signing in to this browser: the one it has, or a fresh one to
+/// set. One for all of a browser's tabs, so that they do not spoil each other's forms.
+pub(crate) fn binding(app: &App, headers: &HeaderMap) -> (String, Option<HeaderValue>) {
+    if let Some(known) = cookies::read(headers, cookies::LOGIN).filter(|cookie| cookie.len() >= 43) {
+        return (known.to_owned(), None);
+    }
+    let fresh = BearerSecret::draw(app.entropy.as_ref(), "").reveal().to_owned();
+    let set = cookies::set(cookies::LOGIN, &fresh);
+    (fresh, Some(set))
+}
+
 /// The page with its form.
 struct Form<'a> {
-    request: Option<&'a AuthorizationRequest>,
+    next: &'a Next,
     email: &'a str,
     error: Option<&'a str>,
     status: StatusCode,
@@ -219,23 +248,20 @@ struct Form<'a> {
 
 impl Form<'_> {
     fn render(&self, app: &App, headers: &HeaderMap) -> Result<Response, Fault> {
-        // One cookie for all of a browser's tabs, so that they do not spoil each other's forms.
-        let known = cookies::read(headers, cookies::LOGIN).filter(|cookie| cookie.len() >= 43);
-        let fresh = BearerSecret::draw(app.entropy.as_ref(), "");
-        let cookie = known.unwrap_or(fresh.reveal());
-        let client = self.request.and_then(|request| request.client(app));
-        let sealed = self.request.map(|request| request.seal(&app.vault)).transpose()?;
+        let (cookie, set) = binding(app, headers);
+        let (client, target) = self.next.client(app);
+        let (field, value) = self.next.field(app)?;
         let values = context!(
-            client => client.as_ref().map(|(client, _)| client.name.as_str()).unwrap_or_default(),
+            client,
             email => self.email,
             error => self.error.unwrap_or_default(),
-            csrf => forms::token(&app.vault, FORM, cookie),
-            request => sealed.unwrap_or_default(),
+            csrf => forms::token(&app.vault, FORM, &cookie),
+            next_field => field,
+            next_value => value,
         );
-        let target = client.as_ref().map(|(_, redirect)| redirect);
-        let mut response = app.pages.render(self.status, "login.html", values, target)?;
-        if known.is_none() {
-            response.headers_mut().append(header::SET_COOKIE, cookies::set(cookies::LOGIN, cookie));
+        let mut response = app.pages.render(self.status, "login.html", values, target.as_ref())?;
+        if let Some(set) = set {
+            response.headers_mut().append(header::SET_COOKIE, set);
         }
         Ok(response)
     }

@@ -1,4 +1,4 @@
-//! RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0) and the account page.
+//! RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0).
 //!
 //! A person is asked before being signed out, unless the request proves by an ID token of this very
 //! session that it comes from a client they are signed in to. A redirect afterwards goes only to a
@@ -29,21 +29,6 @@ const CARRIED: [&str; 4] = ["id_token_hint", "client_id", "post_logout_redirect_
 
 fn form(session: &Session) -> String {
     format!("logout {}", session.id)
-}
-
-/// `GET /`
-pub(crate) async fn account(State(app): State<Shared>, headers: HeaderMap) -> Response {
-    let page = match app.session(&headers).await {
-        Ok(None) => return see_other(&format!("{}/login", app.issuer.prefix)),
-        Ok(Some(session)) => {
-            let user = &session.user;
-            let values =
-                context!(name => user.name.as_str(), email => user.email.as_str(), role => user.role.name());
-            app.pages.render(StatusCode::OK, "account.html", values, None)
-        }
-        Err(fault) => Err(fault),
-    };
-    page.unwrap_or_else(|fault| app.pages.fault(&fault))
 }
 
 /// `GET /logout`

@@ -14,9 +14,14 @@ use crate::fault::Fault;
 const TEMPLATES: &[(&str, &str)] = &[
     ("base.html", include_str!("pages/base.html")),
     ("login.html", include_str!("pages/login.html")),
+    ("second.html", include_str!("pages/second.html")),
     ("consent.html", include_str!("pages/consent.html")),
     ("logout.html", include_str!("pages/logout.html")),
+    ("account_base.html", include_str!("pages/account_base.html")),
     ("account.html", include_str!("pages/account.html")),
+    ("security.html", include_str!("pages/security.html")),
+    ("totp.html", include_str!("pages/totp.html")),
+    ("codes.html", include_str!("pages/codes.html")),
     ("message.html", include_str!("pages/message.html")),
 ];
 

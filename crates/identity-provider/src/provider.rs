@@ -79,6 +79,7 @@ pub(crate) async fn open(
         keys,
         passwords: Passwords::new(&config.argon2, Arc::clone(&entropy)).context("cannot use [argon2]")?,
         throttle: Throttle::new(config.throttle),
+        factors: config.factors,
         clock,
         entropy,
     });

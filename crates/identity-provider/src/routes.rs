@@ -5,7 +5,9 @@ use axum::Router;
 use axum::routing::{get, post};
 
 use crate::app::Shared;
-use crate::{admin, authorize, discovery, introspect, login, logout, pages, revoke, token, userinfo};
+use crate::{
+    account, admin, authorize, discovery, introspect, login, logout, pages, revoke, token, userinfo,
+};
 
 /// The router of the provider.
 pub(crate) fn router(app: Shared) -> Router {
@@ -13,14 +15,19 @@ pub(crate) fn router(app: Shared) -> Router {
     let at = |path: &str| format!("{prefix}{path}");
     // An issuer at the root has only the one spelling of its own path.
     let bare =
-        if prefix.is_empty() { Router::new() } else { Router::new().route(&prefix, get(logout::account)) };
-    bare.route(&at("/"), get(logout::account))
+        if prefix.is_empty() { Router::new() } else { Router::new().route(&prefix, get(account::overview)) };
+    bare.route(&at("/"), get(account::overview))
+        .route(&at("/account/security"), get(account::security::get))
+        .route(&at("/account/totp"), get(account::totp::get).post(account::totp::post))
+        .route(&at("/account/totp/remove"), post(account::security::remove_totp))
+        .route(&at("/account/recovery-codes"), post(account::security::renew_codes))
         .route(&at("/.well-known/openid-configuration"), get(discovery::metadata))
         .route(&at("/.well-known/oauth-authorization-server"), get(discovery::metadata))
         .route(&rfc8414_path(&prefix), get(discovery::metadata))
         .route(&at("/jwks.json"), get(discovery::jwks))
         .route(&at("/authorize"), get(authorize::get).post(authorize::post))
         .route(&at("/login"), get(login::get).post(login::post))
+        .route(&at("/login/second"), get(login::second::get).post(login::second::post))
         .route(&at("/consent"), post(authorize::consent::post))
         .route(&at("/logout"), get(logout::get).post(logout::post))
         .route(&at("/token"), post(token::post))

@@ -2,7 +2,7 @@
 //!
 //! Who owns which table: `users` identity_users; `sessions` identity_sessions; `grants`
 //! identity_codes, identity_grants, identity_refresh_tokens and identity_revoked_tokens; `consents`
-//! identity_consents; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
+//! identity_consents; `factors` identity_totp and identity_recovery_codes; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
 //!
 //! No bearer secret is stored: codes, refresh tokens and session tokens are held as keyed hashes
 //! ([`crate::vault`]), passwords as Argon2id, signing keys sealed.
@@ -17,6 +17,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "sessions and grants", sql: Sql::one(GRANTS), oldest_reader: 1 },
     Migration { version: 3, name: "signing keys", sql: Sql::one(KEYS), oldest_reader: 1 },
     Migration { version: 4, name: "audit", sql: Sql::one(AUDIT), oldest_reader: 1 },
+    Migration { version: 5, name: "second factors", sql: Sql::one(FACTORS), oldest_reader: 1 },
 ];
 
 const USERS: &str = "
@@ -127,4 +128,26 @@ CREATE TABLE identity_audit_head (
     hash TEXT NOT NULL
 );
 INSERT INTO identity_audit_head (id, seq, hash) VALUES (1, 0, '');
+";
+
+/// A previous release signs people in without the second factor while it runs on this schema; what it
+/// writes says so by the default of `methods`.
+const FACTORS: &str = "
+ALTER TABLE identity_sessions ADD COLUMN methods TEXT NOT NULL DEFAULT 'pwd';
+ALTER TABLE identity_codes ADD COLUMN methods TEXT NOT NULL DEFAULT 'pwd';
+ALTER TABLE identity_grants ADD COLUMN methods TEXT NOT NULL DEFAULT 'pwd';
+CREATE TABLE identity_totp (
+    user_id TEXT PRIMARY KEY REFERENCES identity_users (id),
+    sealed_secret TEXT NOT NULL,
+    last_step BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    last_used_at BIGINT
+);
+CREATE TABLE identity_recovery_codes (
+    code_hash TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES identity_users (id),
+    created_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX identity_recovery_codes_user_id ON identity_recovery_codes (user_id);
 ";

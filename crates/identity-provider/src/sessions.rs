@@ -7,8 +7,9 @@
 //! A session ends at sign-out, after its absolute lifetime, or when it was idle too long.
 
 use quintet_store::{Store, Tx, args};
-use quintet_types::{Clock, Entropy};
 
+use crate::app::App;
+use crate::factors::Methods;
 use crate::time::span;
 use crate::users::{self, User};
 use crate::vault::{BearerSecret, Purpose, Vault};
@@ -22,6 +23,7 @@ pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) user: User,
     pub(crate) auth_at: i64,
+    pub(crate) methods: Methods,
 }
 
 /// How long sessions live, in microseconds.
@@ -41,7 +43,7 @@ pub(crate) async fn find(
 ) -> Result<Option<Session>, quintet_store::Error> {
     let row = store
         .fetch_optional(
-            "SELECT id, user_id, auth_at FROM identity_sessions \
+            "SELECT id, user_id, auth_at, methods FROM identity_sessions \
              WHERE token_hash = $1 AND ended_at IS NULL AND expires_at > $2 AND last_seen_at > $3",
             args![vault.hash(Purpose::Session, cookie), now, now - lifetimes.idle],
         )
@@ -51,7 +53,12 @@ pub(crate) async fn find(
     let Some(user) = users::by_id(store, &user_id).await?.filter(|user| !user.disabled) else {
         return Ok(None);
     };
-    Ok(Some(Session { id: row.get("id")?, user, auth_at: row.get("auth_at")? }))
+    Ok(Some(Session {
+        id: row.get("id")?,
+        user,
+        auth_at: row.get("auth_at")?,
+        methods: row.parse("methods")?,
+    }))
 }
 
 /// Whether the session `id` is live; for tokens that live no longer than their session.
@@ -74,39 +81,57 @@ pub(crate) async fn is_live(
 /// Starts a session, or renews `current` when the same person signed in again.
 pub(crate) async fn start(
     tx: &mut Tx,
-    vault: &Vault,
-    entropy: &dyn Entropy,
-    clock: &dyn Clock,
+    app: &App,
     user: &User,
+    methods: Methods,
     current: Option<&Session>,
-    lifetimes: Lifetimes,
 ) -> Result<(Session, BearerSecret), quintet_store::Error> {
-    let now = clock.now_micros();
-    let secret = BearerSecret::draw(entropy, "");
-    let hash = vault.hash(Purpose::Session, secret.reveal());
+    let now = app.now();
+    let expires_at = now + app.lifetimes.session.absolute;
+    let secret = BearerSecret::draw(app.entropy.as_ref(), "");
+    let hash = app.vault.hash(Purpose::Session, secret.reveal());
     let renewed = current.filter(|current| current.user.id == user.id);
     if let Some(other) = current.filter(|current| current.user.id != user.id) {
         end(tx, &other.id, now).await?;
     }
     let id = if let Some(session) = renewed {
         tx.execute(
-            "UPDATE identity_sessions SET token_hash = $1, auth_at = $2, last_seen_at = $2, expires_at = $3 \
-             WHERE id = $4",
-            args![hash, now, now + lifetimes.absolute, &session.id],
+            "UPDATE identity_sessions SET token_hash = $1, auth_at = $2, last_seen_at = $2, expires_at = $3, \
+             methods = $4 WHERE id = $5",
+            args![hash, now, expires_at, methods.to_string(), &session.id],
         )
         .await?;
         session.id.clone()
     } else {
-        let id = format!("ses_{}", quintet_types::id::encode(quintet_types::id::draw(clock, entropy)));
+        let drawn = quintet_types::id::draw(app.clock.as_ref(), app.entropy.as_ref());
+        let id = format!("ses_{}", quintet_types::id::encode(drawn));
         tx.execute(
-            "INSERT INTO identity_sessions (id, token_hash, user_id, auth_at, last_seen_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $4, $5)",
-            args![&id, hash, user.id, now, now + lifetimes.absolute],
+            "INSERT INTO identity_sessions (id, token_hash, user_id, auth_at, last_seen_at, expires_at, methods) \
+             VALUES ($1, $2, $3, $4, $4, $5, $6)",
+            args![&id, hash, user.id, now, expires_at, methods.to_string()],
         )
         .await?;
         id
     };
-    Ok((Session { id, user: user.clone(), auth_at: now }, secret))
+    Ok((Session { id, user: user.clone(), auth_at: now, methods }, secret))
+}
+
+/// Adds a proof to a session, under a new secret. The instant of the sign-in stays that of the
+/// password: a client that asks for a recent one gets what it asked for.
+pub(crate) async fn raise(
+    tx: &mut Tx,
+    app: &App,
+    session: &Session,
+    by: Methods,
+) -> Result<(Session, BearerSecret), quintet_store::Error> {
+    let methods = session.methods.union(by);
+    let secret = BearerSecret::draw(app.entropy.as_ref(), "");
+    tx.execute(
+        "UPDATE identity_sessions SET token_hash = $1, methods = $2, last_seen_at = $3 WHERE id = $4",
+        args![app.vault.hash(Purpose::Session, secret.reveal()), methods.to_string(), app.now(), &session.id],
+    )
+    .await?;
+    Ok((Session { methods, ..session.clone() }, secret))
 }
 
 /// Notes that the session is in use; at most once a minute.

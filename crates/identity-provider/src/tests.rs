@@ -3,6 +3,7 @@
 
 mod admin;
 mod authorize;
+mod factors;
 mod harness;
 mod login;
 mod logout;

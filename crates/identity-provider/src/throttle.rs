@@ -71,6 +71,8 @@ pub(crate) struct AccountKey(pub(crate) [u8; 32]);
 pub(crate) enum Place {
     /// A browser known to the account.
     Device([u8; 16]),
+    /// Anywhere: for what only somebody who knows the password comes to.
+    Anywhere,
     /// A network prefix; `None` when the gateway named no address (a local caller).
     Prefix(Option<IpAddr>),
 }

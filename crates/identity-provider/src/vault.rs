@@ -53,6 +53,31 @@ pub(crate) enum Purpose {
     Account,
     /// One link of the audit chain.
     Audit,
+    /// A recovery code.
+    Recovery,
+    /// What a person knew when a sign-in began, so that it ends with a changed password.
+    Password,
+}
+
+/// What is sealed; what was sealed as one thing never opens as another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sealing {
+    /// The secret of a second factor, in the database.
+    Factor,
+    /// A sign-in that waits for its second factor, in a cookie.
+    Pending,
+    /// A second factor that is being set up, in a form.
+    Enrolment,
+}
+
+impl Sealing {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Factor => "factor",
+            Self::Pending => "pending",
+            Self::Enrolment => "enrolment",
+        }
+    }
 }
 
 impl Purpose {
@@ -65,6 +90,8 @@ impl Purpose {
             Self::Device => b"device",
             Self::Account => b"account",
             Self::Audit => b"audit",
+            Self::Recovery => b"recovery",
+            Self::Password => b"password",
         }
     }
 }
@@ -97,6 +124,7 @@ pub(crate) struct Vault {
     hashing: hmac::Key,
     flows: RandomizedNonceKey,
     signing_keys: RandomizedNonceKey,
+    factors: RandomizedNonceKey,
 }
 
 impl fmt::Debug for Vault {
@@ -134,6 +162,7 @@ impl Vault {
             // 2^32 random nonces at which plain GCM stops.
             flows: aead(&AES_256_GCM_SIV, b"authorization flows")?,
             signing_keys: aead(&AES_256_GCM, b"signing keys")?,
+            factors: aead(&AES_256_GCM_SIV, b"second factors")?,
         })
     }
 
@@ -158,7 +187,34 @@ impl Vault {
 
     /// [`mac`](Self::mac) as the text that the database holds.
     pub(crate) fn hash(&self, purpose: Purpose, secret: &str) -> String {
-        URL_SAFE_NO_PAD.encode(self.mac(purpose, &[secret.as_bytes()]))
+        self.hash_parts(purpose, &[secret.as_bytes()])
+    }
+
+    /// [`hash`](Self::hash) of more than one part.
+    pub(crate) fn hash_parts(&self, purpose: Purpose, parts: &[&[u8]]) -> String {
+        URL_SAFE_NO_PAD.encode(self.mac(purpose, parts))
+    }
+
+    /// Seals `plain`, bound to `place`, which opening it has to name.
+    pub(crate) fn seal(&self, what: Sealing, place: &str, plain: &[u8]) -> Result<String, VaultError> {
+        seal(self.key_of(what), &context(what, place), plain)
+    }
+
+    /// Opens what [`seal`](Self::seal) made of the same thing for the same place.
+    pub(crate) fn open(
+        &self,
+        what: Sealing,
+        place: &str,
+        sealed: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        open(self.key_of(what), &context(what, place), sealed)
+    }
+
+    const fn key_of(&self, what: Sealing) -> &RandomizedNonceKey {
+        match what {
+            Sealing::Factor => &self.factors,
+            Sealing::Pending | Sealing::Enrolment => &self.flows,
+        }
     }
 
     /// Seals the state of an authorization flow into text that fits a URL.
@@ -180,6 +236,11 @@ impl Vault {
     pub(crate) fn open_signing_key(&self, kid: &str, sealed: &str) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         open(&self.signing_keys, kid.as_bytes(), sealed)
     }
+}
+
+/// Labels have no colon, so no two pairs give the same bytes.
+fn context(what: Sealing, place: &str) -> Vec<u8> {
+    format!("{}:{place}", what.label()).into_bytes()
 }
 
 fn seal(key: &RandomizedNonceKey, context: &[u8], plain: &[u8]) -> Result<String, VaultError> {
@@ -257,6 +318,16 @@ mod tests {
         let sealed = vault.seal_signing_key("a", b"private").unwrap();
         assert_eq!(vault.open_signing_key("a", &sealed).unwrap().as_slice(), b"private");
         assert_eq!(vault.open_signing_key("b", &sealed), Err(VaultError::Unsealable));
+    }
+
+    #[test]
+    fn what_is_sealed_for_one_place_or_as_one_thing_does_not_open_as_another() {
+        let vault = vault(3);
+        let sealed = vault.seal(Sealing::Pending, "a", b"state").unwrap();
+        assert_eq!(vault.open(Sealing::Pending, "a", &sealed).unwrap().as_slice(), b"state");
+        assert_eq!(vault.open(Sealing::Pending, "b", &sealed), Err(VaultError::Unsealable));
+        assert_eq!(vault.open(Sealing::Enrolment, "a", &sealed), Err(VaultError::Unsealable));
+        assert!(vault.open_flow(&sealed).is_err());
     }
 
     #[test]

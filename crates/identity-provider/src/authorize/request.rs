@@ -7,11 +7,13 @@ use url::Url;
 use crate::app::App;
 use crate::claims::IdClaims;
 use crate::clients::{Client, GrantType};
+use crate::factors::Assurance;
 use crate::fault::Fault;
 use crate::keys::TokenType;
 use crate::params::Params;
 use crate::scopes::Scopes;
 use crate::sessions::Session;
+use crate::users::User;
 use crate::vault::Vault;
 
 /// Bounds what a client may make us carry through the flow; long URLs die in proxies.
@@ -39,6 +41,9 @@ pub(crate) struct AuthorizationRequest {
     pub(crate) code_challenge: String,
     pub(crate) prompt: Prompt,
     max_age: Option<i64>,
+    /// The least that `acr_values` asks for.
+    #[serde(default)]
+    assurance: Option<Assurance>,
     pub(crate) login_hint: Option<String>,
     /// The person an `id_token_hint` names; nobody else will do.
     subject: Option<String>,
@@ -131,6 +136,7 @@ fn check(
         code_challenge: code_challenge(params)?,
         prompt: prompt(params)?,
         max_age: max_age(params)?,
+        assurance: params.get("acr_values").and_then(Assurance::asked_by),
         login_hint: params.get("login_hint").filter(|hint| hint.len() <= 254).map(str::to_owned),
         subject: subject(app, params)?,
         issued_at: app.now(),
@@ -207,6 +213,11 @@ impl AuthorizationRequest {
         let recent = !self.prompt.login
             && self.max_age.is_none_or(|seconds| now - session.auth_at <= seconds.saturating_mul(1_000_000));
         right_person && (since_request || recent)
+    }
+
+    /// The least that a sign-in of `user` must be worth for this request.
+    pub(crate) fn least_assurance(&self, app: &App, user: &User) -> Assurance {
+        app.factors.least(user).max(self.assurance.unwrap_or(Assurance::OneFactor))
     }
 
     /// The request as text for a URL or a hidden field.

@@ -144,11 +144,18 @@ pub(super) async fn open(
 
 /// One provider for each database there is.
 pub(super) async fn providers() -> Vec<Provider> {
+    providers_with(|_| {}).await
+}
+
+/// As [`providers`], with `change` made to the configuration.
+pub(super) async fn providers_with(change: impl Fn(&mut Value)) -> Vec<Provider> {
     let mut providers = Vec::new();
     for database in quintet_testkit::databases().await {
         let directory = tempfile::tempdir().unwrap();
         let clock = FakeClock::default();
-        let app = open(config(directory.path(), &database.url), &database, &clock).await.unwrap();
+        let mut config = config(directory.path(), &database.url);
+        change(&mut config);
+        let app = open(config, &database, &clock).await.unwrap();
         let router = routes::router(Arc::clone(&app));
         providers.push(Provider { app, router, clock, database, directory });
     }

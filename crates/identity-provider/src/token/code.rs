@@ -92,6 +92,7 @@ async fn redeem(
         scope: scopes.to_string(),
         offline: scopes.has("offline_access"),
         auth_at: code.auth_at,
+        methods: code.methods,
         expires_at: now + app.lifetimes.refresh_max,
         revoked: false,
     };

@@ -4,7 +4,7 @@ use quintet_types::id;
 
 use super::answer::Tokens;
 use crate::app::App;
-use crate::claims::{ACR_PASSWORD, AMR_PASSWORD, AccessClaims, IdClaims, Profile, at_hash};
+use crate::claims::{AccessClaims, IdClaims, Profile, at_hash};
 use crate::clients::Client;
 use crate::fault::Fault;
 use crate::grants::Grant;
@@ -54,7 +54,7 @@ pub(super) fn for_user(
         sid: Some(grant.session_id.clone()),
         grant_id: Some(grant.id.clone()),
         auth_time: Some(seconds(grant.auth_at)),
-        acr: Some(ACR_PASSWORD.to_owned()),
+        acr: Some(grant.methods.assurance().acr().to_owned()),
         email: Some(user.email.clone()),
         name: Some(user.name.clone()),
         ..base(app, client, scopes)
@@ -70,8 +70,8 @@ pub(super) fn for_user(
             exp: seconds(app.now() + app.lifetimes.id),
             auth_time: seconds(grant.auth_at),
             nonce: nonce.map(str::to_owned),
-            acr: ACR_PASSWORD.to_owned(),
-            amr: vec![AMR_PASSWORD.to_owned()],
+            acr: grant.methods.assurance().acr().to_owned(),
+            amr: grant.methods.amr(),
             at_hash: at_hash(&access_token),
             sid: grant.session_id.clone(),
             profile: profile(user, scopes),

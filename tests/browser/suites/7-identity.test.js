@@ -1,0 +1,107 @@
+// A person's own account at the identity provider: second factors, in each colour scheme, without JavaScript where
+// nothing but a form is needed.
+
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+
+import { codeOf } from "../support/authenticator.js";
+import { accessibilityViolations, fillSignIn, launch, newPerson, picture, required, url } from "../support/browser.js";
+
+const ACCOUNT = `${url}/identity/`;
+const SECURITY = `${url}/identity/account/security`;
+
+async function enter(page, address = ACCOUNT) {
+  await page.goto(address);
+  await fillSignIn(page, required("QUINTET_ADMIN_PASSWORD"));
+}
+
+/** Holds a page to what every page owes: no violation, nothing wider than its window, no complaint. */
+async function inspect(person, name) {
+  const { page, complaints } = person;
+  await picture(page, `identity-${name}`);
+  assert.deepEqual(await accessibilityViolations(page), [], name);
+  const [needs, has] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(needs <= has, `${name}: ${needs} px wide in a window of ${has} px`);
+  assert.deepEqual(complaints, [], name);
+}
+
+/** Wrong, and none of the codes of the steps around now. */
+function wrongCode(secret) {
+  const near = [-1, 0, 1].map((offset) => codeOf(secret, offset));
+  return ["000000", "111111", "222222", "333333"].find((code) => !near.includes(code));
+}
+
+async function alertSays(page, text) {
+  await page.getByRole("alert").filter({ hasText: text }).waitFor();
+}
+
+describe("a person's account", () => {
+  let browser;
+  before(async () => {
+    browser = await launch();
+  });
+  after(() => browser.close());
+
+  it("an authenticator app is set up, asked for, replaced by a recovery code, and removed", async () => {
+    const owner = await newPerson(browser);
+    const { page } = owner;
+    await enter(page);
+    await page.getByRole("heading", { name: "Your account" }).waitFor();
+    await inspect(owner, "account");
+    await page.getByRole("link", { name: "Signing in" }).click();
+    await page.getByRole("link", { name: "Set up an app" }).waitFor();
+    await inspect(owner, "security");
+    await page.getByRole("link", { name: "Set up an app" }).click();
+    const secret = await page.locator(".secret code").innerText();
+    await inspect(owner, "app");
+    await page.getByLabel("Enter the code that the app shows").fill(wrongCode(secret));
+    await page.getByRole("button", { name: "Confirm" }).click();
+    await alertSays(page, "not the code");
+    assert.equal(await page.locator(".secret code").innerText(), secret, "the secret stays through a wrong code");
+    owner.complaints.length = 0; // Chromium reports the status of the refusal.
+    await page.getByLabel("Enter the code that the app shows").fill(codeOf(secret, -1));
+    await page.getByRole("button", { name: "Confirm" }).click();
+    await page.getByRole("heading", { name: "Write these codes down" }).waitFor();
+    const codes = await page.locator(".codes code").allInnerTexts();
+    assert.equal(codes.length, 10);
+    await inspect(owner, "codes");
+    await page.getByRole("link", { name: "I have written them down" }).click();
+    await page.getByText("10 codes are left").waitFor();
+    await inspect(owner, "security-with-app");
+
+    const dark = await newPerson(browser, {
+      colorScheme: "dark",
+      viewport: { width: 390, height: 844 },
+      isMobile: true,
+      hasTouch: true,
+    });
+    await enter(dark.page);
+    await dark.page.getByRole("heading", { name: "Second step" }).waitFor();
+    await inspect(dark, "second-step");
+    await dark.page.getByLabel("Code", { exact: true }).fill(wrongCode(secret));
+    await dark.page.getByRole("button", { name: "Continue" }).click();
+    await alertSays(dark.page, "not right");
+    dark.complaints.length = 0;
+    await dark.page.getByLabel("Code", { exact: true }).fill(codeOf(secret));
+    await dark.page.getByRole("button", { name: "Continue" }).click();
+    await dark.page.getByRole("heading", { name: "Your account" }).waitFor();
+    await dark.page.getByRole("link", { name: "Signing in" }).click();
+    await dark.page.getByRole("link", { name: "Move to another device" }).click();
+    await inspect(dark, "app-phone");
+    await dark.context.close();
+
+    const plain = await newPerson(browser, { javaScriptEnabled: false });
+    await enter(plain.page);
+    await plain.page.getByRole("link", { name: "Use a recovery code" }).click();
+    await plain.page.getByLabel("Recovery code").fill(codes[0]);
+    await plain.page.getByRole("button", { name: "Continue" }).click();
+    await plain.page.getByRole("heading", { name: "Your account" }).waitFor();
+    await plain.context.close();
+
+    await page.goto(SECURITY);
+    await page.getByText("9 codes are left").waitFor();
+    await page.getByRole("button", { name: "Remove the app" }).click();
+    await page.getByRole("link", { name: "Set up an app" }).waitFor();
+    await owner.context.close();
+  });
+});
