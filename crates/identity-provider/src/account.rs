@@ -4,6 +4,7 @@
 //! account is entered asks for a sign-in of the last minutes too ([`Visit::recent`]), so that a browser
 //! left open gives nothing away for good.
 
+pub(crate) mod passkeys;
 pub(crate) mod security;
 pub(crate) mod totp;
 
@@ -35,10 +36,12 @@ pub(crate) enum Page {
     Security,
     /// Setting an authenticator app up.
     Totp,
+    /// Adding a passkey.
+    Passkey,
 }
 
 impl Page {
-    const ALL: [Self; 3] = [Self::Overview, Self::Security, Self::Totp];
+    const ALL: [Self; 4] = [Self::Overview, Self::Security, Self::Totp, Self::Passkey];
 
     /// The page's name in a query.
     pub(crate) const fn name(self) -> &'static str {
@@ -46,6 +49,7 @@ impl Page {
             Self::Overview => "account",
             Self::Security => "security",
             Self::Totp => "totp",
+            Self::Passkey => "passkey",
         }
     }
 
@@ -60,6 +64,7 @@ impl Page {
             Self::Overview => "/",
             Self::Security => "/account/security",
             Self::Totp => "/account/totp",
+            Self::Passkey => "/account/passkey",
         }
     }
 }

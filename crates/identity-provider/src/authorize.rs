@@ -21,7 +21,7 @@ use crate::audit::{self, Event, Kind};
 use crate::caller::Caller;
 use crate::clients::Client;
 use crate::consents;
-use crate::factors;
+use crate::factors::{self, Missing};
 use crate::fault::Fault;
 use crate::grants::{self, Code};
 use crate::params::{Params, ParamsError};
@@ -99,14 +99,15 @@ pub(crate) async fn proceed(
         return Ok(see_other(&format!("{}/login?request={sealed}", app.issuer.prefix)));
     };
     // RFC 9470 §4 and the operator's policy, whichever asks for more.
-    if session.methods.assurance() < request.least_assurance(app, &session.user) {
+    let (have, least) = (session.methods.assurance(), request.least_assurance(app, &session.user));
+    if have < least {
         if request.prompt.none {
             return Ok(refuse("login_required", "the sign-in is not as strong as asked for"));
         }
         let enrolled = factors::enrolled(&app.store, &session.user.id.to_string()).await?;
-        let page = if enrolled.any() { "login/second" } else { "account/totp" };
+        let path = enrolled.missing(have, least).map_or("/login/second", Missing::path);
         let sealed = request.seal(&app.vault)?;
-        return Ok(see_other(&format!("{}/{page}?request={sealed}", app.issuer.prefix)));
+        return Ok(see_other(&format!("{}{path}?request={sealed}", app.issuer.prefix)));
     }
     let granted = request.scopes() & client.scopes & session.user.role.scopes();
     if granted.is_empty() {

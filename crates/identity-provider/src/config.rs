@@ -194,6 +194,8 @@ pub(crate) struct Lifetimes {
 pub(crate) struct Issuer {
     /// The issuer identifier, exactly as configured.
     pub(crate) url: String,
+    /// The host alone, which passkeys are bound to.
+    pub(crate) host: String,
     /// Scheme, host and port, as browsers write them into `Origin`.
     pub(crate) origin: String,
     /// The path, without a trailing slash; empty for an issuer at the root.
@@ -224,7 +226,8 @@ impl Issuer {
         if !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._".contains(&byte)) {
             return Err(invalid("the path of an issuer is made of plain segments"));
         }
-        Ok(Self { url: text.to_owned(), origin: url.origin().ascii_serialization(), prefix })
+        let host = url.host_str().unwrap_or_default().to_owned();
+        Ok(Self { url: text.to_owned(), host, origin: url.origin().ascii_serialization(), prefix })
     }
 
     /// The URL of one of this provider's endpoints.

@@ -4,6 +4,7 @@
 //! tell clients of them as `amr` (RFC 8176) and `acr`. Whoever has a second factor is asked for it at
 //! every sign-in by password; [`Policy`] says who must have one.
 
+pub(crate) mod passkeys;
 pub(crate) mod recovery;
 pub(crate) mod totp;
 
@@ -28,11 +29,20 @@ impl Methods {
     pub(crate) const OTP: Self = Self(1 << 1);
     /// A recovery code.
     pub(crate) const RECOVERY: Self = Self(1 << 2);
+    /// A passkey whose authenticator made sure of its owner, by a finger, a face or a PIN.
+    pub(crate) const PASSKEY: Self = Self(1 << 3);
+    /// A passkey that somebody touched.
+    pub(crate) const KEY: Self = Self(1 << 4);
 
     /// Each member with the name it is stored by and what tokens call it. RFC 8176 has no name of its
     /// own for a recovery code, which is a password that works once.
-    const TABLE: [(Self, &'static str, &'static str); 3] =
-        [(Self::PASSWORD, "pwd", "pwd"), (Self::OTP, "otp", "otp"), (Self::RECOVERY, "recovery", "otp")];
+    const TABLE: [(Self, &'static str, &'static str); 5] = [
+        (Self::PASSWORD, "pwd", "pwd"),
+        (Self::OTP, "otp", "otp"),
+        (Self::RECOVERY, "recovery", "otp"),
+        (Self::PASSKEY, "passkey", "pop"),
+        (Self::KEY, "key", "pop"),
+    ];
 
     /// Both sets together.
     pub(crate) const fn union(self, other: Self) -> Self {
@@ -45,7 +55,10 @@ impl Methods {
 
     /// How much the set is worth.
     pub(crate) const fn assurance(self) -> Assurance {
-        if self.any_of(Self::PASSWORD) && self.any_of(Self::OTP.union(Self::RECOVERY)) {
+        let password = self.any_of(Self::PASSWORD);
+        if self.any_of(Self::PASSKEY) || (password && self.any_of(Self::KEY)) {
+            Assurance::PhishingResistant
+        } else if password && self.any_of(Self::OTP.union(Self::RECOVERY)) {
             Assurance::TwoFactors
         } else {
             Assurance::OneFactor
@@ -94,17 +107,20 @@ pub(crate) enum Assurance {
     OneFactor,
     /// Two of knowledge, possession and inherence.
     TwoFactors,
+    /// Two of them, one a key that no other site can ask for.
+    PhishingResistant,
 }
 
 impl Assurance {
     /// Every level, weakest first.
-    pub(crate) const ALL: [Self; 2] = [Self::OneFactor, Self::TwoFactors];
+    pub(crate) const ALL: [Self; 3] = [Self::OneFactor, Self::TwoFactors, Self::PhishingResistant];
 
     /// The claim `acr`.
     pub(crate) const fn acr(self) -> &'static str {
         match self {
             Self::OneFactor => "urn:quintet:acr:password",
             Self::TwoFactors => "urn:quintet:acr:mfa",
+            Self::PhishingResistant => "urn:quintet:acr:passkey",
         }
     }
 
@@ -152,6 +168,8 @@ impl Policy {
 pub(crate) struct Enrolled {
     /// An authenticator app.
     pub(crate) totp: bool,
+    /// Passkeys.
+    pub(crate) passkeys: i64,
     /// Recovery codes that are left.
     pub(crate) recovery_codes: i64,
 }
@@ -160,7 +178,44 @@ impl Enrolled {
     /// Whether a password alone signs nobody in any more. Recovery codes stand in for a lost factor;
     /// they are none by themselves.
     pub(crate) const fn any(self) -> bool {
-        self.totp
+        self.totp || self.passkeys > 0
+    }
+
+    /// How many factors there are beside the password.
+    pub(crate) const fn count(self) -> i64 {
+        self.passkeys + if self.totp { 1 } else { 0 }
+    }
+
+    /// What somebody whose sign-in is worth `have` does next to come to `least`.
+    pub(crate) fn missing(self, have: Assurance, least: Assurance) -> Option<Missing> {
+        match least {
+            _ if have >= least => None,
+            Assurance::PhishingResistant if self.passkeys == 0 => Some(Missing::Passkey),
+            Assurance::OneFactor | Assurance::TwoFactors if !self.any() => Some(Missing::App),
+            _ => Some(Missing::Step),
+        }
+    }
+}
+
+/// What a sign-in lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Proof by a factor that is there.
+    Step,
+    /// A passkey, to be set up.
+    Passkey,
+    /// Any second factor, to be set up.
+    App,
+}
+
+impl Missing {
+    /// The page where it is given.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Step => "/login/second",
+            Self::Passkey => "/account/passkey",
+            Self::App => "/account/totp",
+        }
     }
 }
 
@@ -169,18 +224,24 @@ pub(crate) async fn enrolled(store: &Store, user_id: &str) -> Result<Enrolled, q
     let row = store
         .fetch_one(
             "SELECT (SELECT count(*) FROM identity_totp WHERE user_id = $1) AS totp, \
+             (SELECT count(*) FROM identity_passkeys WHERE user_id = $1) AS passkeys, \
              (SELECT count(*) FROM identity_recovery_codes WHERE user_id = $1 AND used_at IS NULL) AS codes",
             args![user_id],
         )
         .await?;
-    Ok(Enrolled { totp: row.get::<i64>("totp")? > 0, recovery_codes: row.get("codes")? })
+    Ok(Enrolled {
+        totp: row.get::<i64>("totp")? > 0,
+        passkeys: row.get("passkeys")?,
+        recovery_codes: row.get("codes")?,
+    })
 }
 
 /// Removes recovery codes once there is no factor that they could stand in for.
 pub(crate) async fn drop_orphaned_codes(tx: &mut Tx, user_id: &str) -> Result<(), quintet_store::Error> {
     tx.execute(
         "DELETE FROM identity_recovery_codes WHERE user_id = $1 \
-         AND NOT EXISTS (SELECT 1 FROM identity_totp WHERE user_id = $1)",
+         AND NOT EXISTS (SELECT 1 FROM identity_totp WHERE user_id = $1) \
+         AND NOT EXISTS (SELECT 1 FROM identity_passkeys WHERE user_id = $1)",
         args![user_id],
     )
     .await
@@ -193,7 +254,7 @@ mod tests {
 
     #[test]
     fn methods_are_stored_and_read_back_and_unknown_ones_are_an_error() {
-        for text in ["", "pwd", "pwd otp", "pwd recovery", "pwd otp recovery"] {
+        for text in ["", "pwd", "pwd otp", "pwd recovery", "pwd otp recovery", "passkey", "pwd key"] {
             assert_eq!(text.parse::<Methods>().unwrap().to_string(), text);
         }
         assert_eq!("pwd sms".parse::<Methods>(), Err(UnknownMethod("sms".to_owned())));
@@ -207,9 +268,30 @@ mod tests {
             ("pwd otp", "pwd otp mfa", Assurance::TwoFactors),
             ("pwd recovery", "pwd otp mfa", Assurance::TwoFactors),
             ("pwd otp recovery", "pwd otp mfa", Assurance::TwoFactors),
+            ("passkey", "pop mfa", Assurance::PhishingResistant),
+            ("key", "pop", Assurance::OneFactor),
+            ("pwd key", "pwd pop mfa", Assurance::PhishingResistant),
+            ("pwd passkey key", "pwd pop mfa", Assurance::PhishingResistant),
         ] {
             let methods: Methods = text.parse().unwrap();
             assert_eq!((methods.amr().join(" ").as_str(), methods.assurance()), (amr, assurance), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sign_in_is_led_to_what_it_lacks_and_to_no_page_that_cannot_give_it() {
+        use Assurance::{OneFactor, PhishingResistant, TwoFactors};
+        let enrolled = |totp, passkeys| Enrolled { totp, passkeys, recovery_codes: 0 };
+        for (enrolled, have, least, expected) in [
+            (enrolled(false, 0), OneFactor, OneFactor, None),
+            (enrolled(false, 0), OneFactor, TwoFactors, Some(Missing::App)),
+            (enrolled(true, 0), OneFactor, TwoFactors, Some(Missing::Step)),
+            (enrolled(false, 1), OneFactor, TwoFactors, Some(Missing::Step)),
+            (enrolled(true, 0), TwoFactors, PhishingResistant, Some(Missing::Passkey)),
+            (enrolled(true, 1), TwoFactors, PhishingResistant, Some(Missing::Step)),
+            (enrolled(true, 1), PhishingResistant, PhishingResistant, None),
+        ] {
+            assert_eq!(enrolled.missing(have, least), expected, "{enrolled:?} {have:?} {least:?}");
         }
     }
 

@@ -7,6 +7,8 @@ use url::Url;
 
 use crate::authorize::request::{code_challenge, max_age, prompt};
 use crate::clients::{Client, GrantType};
+use crate::factors::passkeys::cose::PublicKey;
+use crate::factors::passkeys::webauthn::{Assertion, Registration, RelyingParty};
 use crate::params::Params;
 use crate::scopes::Scopes;
 use crate::token::code::proves;
@@ -73,6 +75,32 @@ pub fn sealed_flow(data: &[u8]) {
     let _ = parse_sealing_key(text);
 }
 
+/// What stands before the 32 bytes of an Ed25519 key in COSE.
+const ED25519_HEAD: [u8; 10] = [0xa4, 0x01, 0x01, 0x03, 0x27, 0x20, 0x06, 0x21, 0x58, 32];
+
+/// What a browser answers for a passkey is read or refused, and a key never ends beyond its bytes. The challenge is taken
+/// for ours, so that the rest is reached.
+pub fn passkey_answer(data: &[u8]) {
+    if let Some((_, length)) = PublicKey::read(data) {
+        assert!(length <= data.len());
+        assert!(
+            PublicKey::read(data.get(..length).unwrap_or_default()).is_some(),
+            "a key needs what follows it"
+        );
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let party = RelyingParty { id: "id.example", origin: "https://id.example" };
+    if let Ok(Ok(registered)) = Registration::parse(text).map(|answer| answer.verify(party, |_| true)) {
+        assert!(PublicKey::read(&registered.public_key).is_some(), "a key was stored that cannot be read");
+    }
+    if let Ok(answer) = Assertion::parse(text) {
+        assert!(
+            answer.verify(party, &[ED25519_HEAD.as_slice(), &[7; 32]].concat(), |_| true).is_err(),
+            "a signature was made without the key"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use quintet_testkit::replay;
@@ -80,6 +108,11 @@ mod tests {
     #[test]
     fn authorization_request() {
         replay("authorization_request", super::authorization_request);
+    }
+
+    #[test]
+    fn passkey_answer() {
+        replay("passkey_answer", super::passkey_answer);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! factor gets no session here; what was proved waits in a sealed cookie ([`second`]).
 
 pub(crate) mod next;
+pub(crate) mod passkey;
 pub(crate) mod second;
 
 use axum::body::Body;
@@ -258,8 +259,9 @@ impl Form<'_> {
             csrf => forms::token(&app.vault, FORM, &cookie),
             next_field => field,
             next_value => value,
+            passkey => passkey::Offer::first(app, &cookie).values(app),
         );
-        let mut response = app.pages.render(self.status, "login.html", values, target.as_ref())?;
+        let mut response = app.pages.render_scripted(self.status, "login.html", values, target.as_ref())?;
         if let Some(set) = set {
             response.headers_mut().append(header::SET_COOKIE, set);
         }

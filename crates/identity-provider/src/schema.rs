@@ -2,7 +2,8 @@
 //!
 //! Who owns which table: `users` identity_users; `sessions` identity_sessions; `grants`
 //! identity_codes, identity_grants, identity_refresh_tokens and identity_revoked_tokens; `consents`
-//! identity_consents; `factors` identity_totp and identity_recovery_codes; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
+//! identity_consents; `factors` identity_totp, identity_recovery_codes, identity_passkeys and
+//! identity_used_challenges; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
 //!
 //! No bearer secret is stored: codes, refresh tokens and session tokens are held as keyed hashes
 //! ([`crate::vault`]), passwords as Argon2id, signing keys sealed.
@@ -18,6 +19,12 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "signing keys", sql: Sql::one(KEYS), oldest_reader: 1 },
     Migration { version: 4, name: "audit", sql: Sql::one(AUDIT), oldest_reader: 1 },
     Migration { version: 5, name: "second factors", sql: Sql::one(FACTORS), oldest_reader: 1 },
+    Migration {
+        version: 6,
+        name: "passkeys",
+        sql: Sql::per_dialect(PASSKEYS_SQLITE, PASSKEYS_POSTGRES),
+        oldest_reader: 1,
+    },
 ];
 
 const USERS: &str = "
@@ -151,3 +158,35 @@ CREATE TABLE identity_recovery_codes (
 );
 CREATE INDEX identity_recovery_codes_user_id ON identity_recovery_codes (user_id);
 ";
+
+macro_rules! passkeys {
+    ($bytes:literal) => {
+        concat!(
+            "
+CREATE TABLE identity_passkeys (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES identity_users (id),
+    credential_id TEXT NOT NULL,
+    public_key ",
+            $bytes,
+            " NOT NULL,
+    sign_count BIGINT NOT NULL,
+    backed_up BOOLEAN NOT NULL,
+    name TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    last_used_at BIGINT,
+    CONSTRAINT identity_passkeys_credential_id_key UNIQUE (credential_id)
+);
+CREATE INDEX identity_passkeys_user_id ON identity_passkeys (user_id);
+CREATE TABLE identity_used_challenges (
+    challenge_hash TEXT PRIMARY KEY,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX identity_used_challenges_expires_at ON identity_used_challenges (expires_at);
+"
+        )
+    };
+}
+
+const PASSKEYS_SQLITE: &str = passkeys!("BLOB");
+const PASSKEYS_POSTGRES: &str = passkeys!("BYTEA");

@@ -7,5 +7,6 @@ mod factors;
 mod harness;
 mod login;
 mod logout;
+mod passkeys;
 mod start;
 mod token;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::app::Shared;
+use crate::factors::passkeys;
 use crate::grants;
 
 /// Keys made by another node are known after at most this long, well within their publication lead.
@@ -41,7 +42,12 @@ pub(crate) async fn run(app: Shared, shutdown: CancellationToken) -> anyhow::Res
 }
 
 async fn prune(app: &App) {
-    match grants::prune(&app.store, app.now()).await {
+    let pruned = async {
+        Ok::<_, quintet_store::Error>(
+            grants::prune(&app.store, app.now()).await? + passkeys::prune(&app.store, app.now()).await?,
+        )
+    };
+    match pruned.await {
         Ok(deleted) => metrics::counter!("quintet_identity_pruned_rows_total").increment(deleted),
         Err(error) => {
             let error: &dyn std::error::Error = &error;

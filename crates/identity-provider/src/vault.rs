@@ -55,6 +55,8 @@ pub(crate) enum Purpose {
     Audit,
     /// A recovery code.
     Recovery,
+    /// A challenge to a passkey, and that it was used.
+    Challenge,
     /// What a person knew when a sign-in began, so that it ends with a changed password.
     Password,
 }
@@ -91,6 +93,7 @@ impl Purpose {
             Self::Account => b"account",
             Self::Audit => b"audit",
             Self::Recovery => b"recovery",
+            Self::Challenge => b"challenge",
             Self::Password => b"password",
         }
     }

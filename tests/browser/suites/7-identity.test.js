@@ -104,4 +104,79 @@ describe("a person's account", () => {
     await page.getByRole("link", { name: "Set up an app" }).waitFor();
     await owner.context.close();
   });
+
+  it("a passkey is added, named, used as the only step and as the second, suggested, and removed", async () => {
+    const owner = await newPerson(browser);
+    const { page, context } = owner;
+    const authenticator = await virtualAuthenticator(owner);
+    await enter(page, `${url}/identity/login?to=security`);
+    await page.getByRole("link", { name: "Add a passkey" }).click();
+    await page.getByLabel("Name, such as").fill("Laptop");
+    await inspect(owner, "passkey");
+    await page.getByRole("button", { name: "Add the passkey" }).click();
+    await page.getByRole("heading", { name: "Write these codes down" }).waitFor();
+    await page.getByRole("link", { name: "I have written them down" }).click();
+    await page.getByLabel("Name of the passkey Laptop").fill("Work laptop");
+    await page.getByRole("button", { name: "Rename the passkey Laptop" }).click();
+    await page.getByLabel("Name of the passkey Work laptop").waitFor();
+    await inspect(owner, "security-with-passkey");
+
+    // As the only step, by the button.
+    await authenticator.answer(false);
+    await context.clearCookies();
+    await page.goto(ACCOUNT);
+    await page.getByRole("button", { name: "Sign in with a passkey" }).waitFor();
+    await inspect(owner, "sign-in-with-passkey");
+    await authenticator.answer(true);
+    await page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await page.getByRole("heading", { name: "Your account" }).waitFor();
+
+    // Suggested by the browser, without a click: conditional mediation.
+    await context.clearCookies();
+    await page.goto(ACCOUNT);
+    await page.getByRole("heading", { name: "Your account" }).waitFor();
+
+    // As the second step, after a password.
+    await authenticator.answer(false);
+    await context.clearCookies();
+    await enter(page);
+    await page.getByRole("heading", { name: "Second step" }).waitFor();
+    await inspect(owner, "second-step-by-passkey");
+    await authenticator.answer(true);
+    await page.getByRole("button", { name: "Use a passkey" }).click();
+    await page.getByRole("heading", { name: "Your account" }).waitFor();
+
+    // A device that has no passkey of this site says so, and the page stays usable.
+    const stranger = await newPerson(browser);
+    await virtualAuthenticator(stranger);
+    await stranger.page.goto(ACCOUNT);
+    await stranger.page.getByRole("button", { name: "Sign in with a passkey" }).click();
+    await alertSays(stranger.page, "did not answer");
+    await inspect(stranger, "no-passkey");
+    await stranger.context.close();
+
+    await page.goto(SECURITY);
+    await page.getByRole("button", { name: "Remove the passkey Work laptop" }).click();
+    await page.getByText("instead of a password").waitFor();
+    await context.close();
+  });
 });
+
+/** An authenticator of the browser's own, which tells a finger from another; `answer` says whether it does so by itself. */
+async function virtualAuthenticator({ context, page }) {
+  const session = await context.newCDPSession(page);
+  await session.send("WebAuthn.enable");
+  const { authenticatorId } = await session.send("WebAuthn.addVirtualAuthenticator", {
+    options: {
+      protocol: "ctap2",
+      transport: "internal",
+      hasResidentKey: true,
+      hasUserVerification: true,
+      isUserVerified: true,
+      automaticPresenceSimulation: true,
+    },
+  });
+  return {
+    answer: (enabled) => session.send("WebAuthn.setAutomaticPresenceSimulation", { authenticatorId, enabled }),
+  };
+}

@@ -12,6 +12,7 @@ use crate::app::{App, Shared};
 use crate::audit::{self, Event, Kind};
 use crate::authorize::see_other;
 use crate::caller::Caller;
+use crate::factors::passkeys::{self, Passkey};
 use crate::factors::{self, Assurance, recovery, totp};
 use crate::login::next::Next;
 use crate::params::Params;
@@ -26,8 +27,10 @@ pub(crate) async fn get(State(app): State<Shared>, headers: HeaderMap) -> Respon
 async fn show(app: &App, headers: &HeaderMap) -> Result<Response, Turned> {
     let visit = Visit::begin(app, headers, &HERE).await?;
     let app_facts = totp::facts(&app.store, &visit.user_id()).await?;
+    let keys: Vec<Value> = passkeys::of(&app.store, &visit.user_id()).await?.iter().map(listed).collect();
     let values = context!(
         page => Page::Security.name(),
+        passkeys => Value::from(keys),
         csrf => visit.csrf(app),
         has_app => app_facts.is_some(),
         app_added => app_facts.map(|facts| shown(facts.created_at)).unwrap_or_default(),
@@ -39,6 +42,16 @@ async fn show(app: &App, headers: &HeaderMap) -> Result<Response, Turned> {
     Ok(app.pages.render(StatusCode::OK, "security.html", values, None)?)
 }
 
+fn listed(passkey: &Passkey) -> Value {
+    context!(
+        id => passkey.id.as_str(),
+        name => passkey.name.as_str(),
+        synced => passkey.backed_up,
+        added => shown(passkey.created_at),
+        used => passkey.last_used_at.map(shown).unwrap_or_default(),
+    )
+}
+
 /// An event about the visitor's own account.
 pub(crate) fn event<const N: usize>(visit: &Visit, pairs: [(&str, String); N]) -> Event {
     Event {
@@ -47,6 +60,16 @@ pub(crate) fn event<const N: usize>(visit: &Visit, pairs: [(&str, String); N]) -
         client_id: String::new(),
         detail: audit::detail(pairs),
     }
+}
+
+/// Keeps the last factor of who must have one.
+pub(crate) fn refuse_last(app: &App, visit: &Visit) -> Result<(), Turned> {
+    if app.factors.least(&visit.session.user) == Assurance::OneFactor || visit.enrolled.count() > 1 {
+        return Ok(());
+    }
+    let text = "Your administrator asks for a second step, so the last one cannot be removed. \
+                Set another one up first.";
+    Err(Turned::Away(Box::new(app.pages.message(StatusCode::CONFLICT, "That did not work", text))))
 }
 
 /// The page that shows new recovery codes, this once.
@@ -110,12 +133,7 @@ async fn remove(
 ) -> Result<Response, Turned> {
     let visit = Visit::recent(app, headers, &HERE).await?;
     visit.check(app, headers, params)?;
-    if app.factors.least(&visit.session.user) > Assurance::OneFactor {
-        let text = "Your administrator asks for a second step, so the last one cannot be removed. \
-                    To move to another device, set the app up anew.";
-        let page = app.pages.message(StatusCode::CONFLICT, "That did not work", text);
-        return Err(Turned::Away(Box::new(page)));
-    }
+    refuse_last(app, &visit)?;
     let now = app.now();
     let mut tx = app.store.begin().await?;
     let removed = totp::remove(&mut tx, &visit.user_id()).await?;

@@ -60,8 +60,7 @@ fn page(
     error: Option<&str>,
     status: StatusCode,
 ) -> Result<Response, Fault> {
-    let host = url::Url::parse(&app.issuer.url).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let address = secret.address(&host.unwrap_or_default(), &visit.session.user.email);
+    let address = secret.address(&app.issuer.host, &visit.session.user.email);
     let picture = totp::picture(&address);
     let (client, target) = next.client(app);
     let (field, value) = next.field(app)?;

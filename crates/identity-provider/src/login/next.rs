@@ -10,9 +10,11 @@ use crate::app::App;
 use crate::authorize::request::{AuthorizationRequest, EXPIRED};
 use crate::authorize::{error_page, proceed, see_other};
 use crate::caller::Caller;
+use crate::factors::Assurance;
 use crate::fault::Fault;
 use crate::params::Params;
 use crate::sessions::Session;
+use crate::users::User;
 
 /// The destination of a sign-in.
 #[derive(Debug)]
@@ -33,6 +35,11 @@ impl Next {
                 .map(|request| Self::Client(Box::new(request)))
                 .ok_or_else(|| Box::new(error_page(app, EXPIRED.0, EXPIRED.1))),
         }
+    }
+
+    /// The least that a sign-in of `user` must be worth there.
+    pub(crate) fn least(&self, app: &App, user: &User) -> Assurance {
+        self.request().map_or(Assurance::OneFactor, |request| request.least_assurance(app, user))
     }
 
     /// The client's request, if it is one.

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::next::Next;
+use super::passkey::Offer;
 use super::{FORGED, binding, count, finish, retry_after, too_many};
 use crate::app::{App, Shared};
 use crate::audit::{self, Event, Kind};
@@ -24,7 +25,7 @@ use crate::authorize::{error_page, see_other};
 use crate::caller::Caller;
 use crate::cookies;
 use crate::factors::totp::Outcome;
-use crate::factors::{self, Assurance, Enrolled, Methods, recovery, totp};
+use crate::factors::{self, Assurance, Enrolled, Methods, Missing, passkeys, recovery, totp};
 use crate::fault::Fault;
 use crate::forms;
 use crate::params::Params;
@@ -78,13 +79,13 @@ fn fingerprint(app: &App, user: &User) -> String {
 }
 
 /// Somebody who has come half the way.
-enum Half {
+pub(super) enum Half {
     Password(Box<User>),
     Session(Box<Session>),
 }
 
 impl Half {
-    async fn find(app: &App, headers: &HeaderMap) -> Result<Option<Self>, Fault> {
+    pub(super) async fn find(app: &App, headers: &HeaderMap) -> Result<Option<Self>, Fault> {
         if let Some(cookie) = cookies::read(headers, cookies::PENDING)
             && let Some(user) = Pending::open(app, cookie).await?
         {
@@ -93,24 +94,62 @@ impl Half {
         Ok(app.session(headers).await?.map(|session| Self::Session(Box::new(session))))
     }
 
-    fn user(&self) -> &User {
+    pub(super) fn user(&self) -> &User {
         match self {
             Self::Password(user) => user,
             Self::Session(session) => &session.user,
         }
     }
+
+    /// The least that this step must add up to. After a password any factor will do: who is asked for
+    /// more comes back with a session.
+    pub(super) fn least(&self, asked: Assurance) -> Assurance {
+        match self {
+            Self::Password(_) => Assurance::TwoFactors,
+            Self::Session(_) => asked,
+        }
+    }
+
+    /// Goes on with one more proof.
+    pub(super) async fn proved(
+        &self,
+        app: &App,
+        headers: &HeaderMap,
+        method: Methods,
+        next: &Next,
+        caller: &Caller,
+    ) -> Result<Response, Fault> {
+        match self {
+            Self::Password(user) => {
+                finish(app, headers, user, Methods::PASSWORD.union(method), next, caller).await
+            }
+            Self::Session(session) => raise(app, session, method, next, caller).await,
+        }
+    }
 }
 
-/// Which kind of code the form asks for.
+/// What the page asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+pub(super) enum Asked {
     App,
     Recovery,
+    /// A passkey, because there is no app.
+    Passkey,
+    /// A passkey, because nothing else is enough.
+    PasskeyAlone,
 }
 
 impl Asked {
-    fn read(params: &Params) -> Self {
-        if params.get("use") == Some("recovery") { Self::Recovery } else { Self::App }
+    pub(super) fn read(params: &Params, enrolled: Enrolled, least: Assurance) -> Self {
+        if least > Assurance::TwoFactors {
+            Self::PasskeyAlone
+        } else if params.get("use") == Some("recovery") {
+            Self::Recovery
+        } else if enrolled.totp {
+            Self::App
+        } else {
+            Self::Passkey
+        }
     }
 }
 
@@ -137,14 +176,17 @@ async fn ask(app: &App, headers: &HeaderMap, params: &Params, caller: &Caller) -
         return Ok(see_other(&next.through(app, "/login")?));
     };
     let enrolled = factors::enrolled(&app.store, &half.user().id.to_string()).await?;
+    let least = next.least(app, half.user());
     if let Half::Session(session) = &half
-        && (session.methods.assurance() > Assurance::OneFactor || !enrolled.any())
+        && enrolled.missing(session.methods.assurance(), least.max(Assurance::TwoFactors))
+            != Some(Missing::Step)
     {
         return next.follow(app, session, caller).await;
     }
-    let asked = Asked::read(params);
+    let asked = Asked::read(params, enrolled, half.least(least));
     Form { next: &next, half: &half, enrolled, asked, error: None, status: StatusCode::OK }
         .render(app, headers)
+        .await
 }
 
 /// `POST /login/second`
@@ -171,35 +213,30 @@ async fn check(app: &App, headers: &HeaderMap, params: &Params, caller: &Caller)
     };
     let user = half.user();
     let enrolled = factors::enrolled(&app.store, &user.id.to_string()).await?;
-    let asked = Asked::read(params);
+    let asked = Asked::read(params, enrolled, half.least(next.least(app, user)));
     let form = |status, error| Form { next: &next, half: &half, enrolled, asked, error: Some(error), status };
     let cookie = cookies::read(headers, cookies::LOGIN);
     if !forms::is_ours(&app.vault, &app.issuer.origin, headers, FORM, cookie, params.get(forms::FIELD)) {
-        return form(StatusCode::FORBIDDEN, FORGED).render(app, headers);
+        return form(StatusCode::FORBIDDEN, FORGED).render(app, headers).await;
     }
     let attempts = match Attempts::count(app, headers, user, caller) {
         Ok(attempts) => attempts,
         Err(wait) => {
             count("throttled");
             let text = too_many(wait);
-            let response = form(StatusCode::TOO_MANY_REQUESTS, &text).render(app, headers)?;
+            let response = form(StatusCode::TOO_MANY_REQUESTS, &text).render(app, headers).await?;
             return Ok(retry_after(response, wait));
         }
     };
     match prove(app, user, asked, params.get("code").unwrap_or_default(), caller).await {
         Ok(Some(method)) => {
             attempts.succeeded(app);
-            match &half {
-                Half::Password(user) => {
-                    finish(app, headers, user, Methods::PASSWORD.union(method), &next, caller).await
-                }
-                Half::Session(session) => raise(app, session, method, &next, caller).await,
-            }
+            half.proved(app, headers, method, &next, caller).await
         }
         Ok(None) => {
             count("failed");
             let error = if asked == Asked::Recovery { WRONG_RECOVERY } else { WRONG_CODE };
-            form(StatusCode::UNPROCESSABLE_ENTITY, error).render(app, headers)
+            form(StatusCode::UNPROCESSABLE_ENTITY, error).render(app, headers).await
         }
         Err(fault) => {
             attempts.cancelled(app);
@@ -224,6 +261,8 @@ async fn prove(
             Outcome::Replayed => (None, Kind::SecondFactorFailed, "code used before"),
             Outcome::Wrong => (None, Kind::SecondFactorFailed, "wrong code"),
         },
+        // A passkey does not come with this form.
+        Asked::Passkey | Asked::PasskeyAlone => return Ok(None),
         Asked::Recovery => {
             if recovery::redeem(&app.store, &app.vault, &user_id, code, now).await? {
                 (Some(Methods::RECOVERY), Kind::RecoveryCodeUsed, "")
@@ -308,17 +347,22 @@ impl Attempts {
 }
 
 /// The page with its form.
-struct Form<'a> {
-    next: &'a Next,
-    half: &'a Half,
-    enrolled: Enrolled,
-    asked: Asked,
-    error: Option<&'a str>,
-    status: StatusCode,
+pub(super) struct Form<'a> {
+    pub(super) next: &'a Next,
+    pub(super) half: &'a Half,
+    pub(super) enrolled: Enrolled,
+    pub(super) asked: Asked,
+    pub(super) error: Option<&'a str>,
+    pub(super) status: StatusCode,
 }
 
 impl Form<'_> {
-    fn render(&self, app: &App, headers: &HeaderMap) -> Result<Response, Fault> {
+    pub(super) async fn render(&self, app: &App, headers: &HeaderMap) -> Result<Response, Fault> {
+        let keys = if self.enrolled.passkeys > 0 && self.asked != Asked::Recovery {
+            passkeys::of(&app.store, &self.half.user().id.to_string()).await?
+        } else {
+            Vec::new()
+        };
         let (cookie, set) = binding(app, headers);
         let (client, target) = self.next.client(app);
         let (field, value) = self.next.field(app)?;
@@ -326,13 +370,16 @@ impl Form<'_> {
             client,
             email => self.half.user().email.as_str(),
             recovery => self.asked == Asked::Recovery,
+            by_app => self.asked == Asked::App,
+            passkey => (!keys.is_empty()).then(|| Offer::second(app, &cookie, &keys).values(app)),
+            may_recover => self.asked != Asked::PasskeyAlone,
             codes_left => self.enrolled.recovery_codes,
             error => self.error.unwrap_or_default(),
             csrf => forms::token(&app.vault, FORM, &cookie),
             next_field => field,
             next_value => value,
         );
-        let mut response = app.pages.render(self.status, "second.html", values, target.as_ref())?;
+        let mut response = app.pages.render_scripted(self.status, "second.html", values, target.as_ref())?;
         if let Some(set) = set {
             response.headers_mut().append(header::SET_COOKIE, set);
         }
