@@ -185,7 +185,9 @@ impl Binary for EdgeGateway {
         cx.spawn("acme", acme::run(Arc::clone(&gateway), cx.shutdown()));
         cx.spawn("upkeep", upkeep(Arc::clone(&gateway), SystemResolver, cx.shutdown()));
         cx.spawn("observer", observe(gateway, cx.shutdown()));
-        for (number, running) in assembled.run(cx.shutdown())?.into_iter().enumerate() {
+        for (number, running) in
+            assembled.run(cx.shutdown(), || Some(cx.pulse("worker")))?.into_iter().enumerate()
+        {
             cx.spawn("worker", async move {
                 running.await.with_context(|| format!("worker {number} died"))?.context("cannot serve")
             });

@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use quintet_service::Pulse;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
 use tokio::task::AbortHandle;
@@ -104,6 +105,7 @@ pub(crate) fn run(
     sockets: Sockets,
     shutdown: CancellationToken,
     drain: Duration,
+    pulse: Option<Pulse>,
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -120,7 +122,7 @@ pub(crate) fn run(
         }
         #[cfg(feature = "http3")]
         let endpoints = crate::http3::Endpoints::open(&worker, sockets.quic)?;
-        let sweep = tokio::task::spawn_local(sweep_forever(Rc::clone(&worker)));
+        let sweep = tokio::task::spawn_local(sweep_forever(Rc::clone(&worker), pulse));
         while accepting.join_next().await.is_some() {}
         worker.tasks.close();
         if tokio::time::timeout(drain, worker.tasks.wait()).await.is_err() {
@@ -361,11 +363,14 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, door: Door) {
     .await;
 }
 
-async fn sweep_forever(worker: Rc<Worker>) {
+async fn sweep_forever(worker: Rc<Worker>, pulse: Option<Pulse>) {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        if let Some(pulse) = &pulse {
+            pulse.beat();
+        }
         worker.sweep();
     }
 }

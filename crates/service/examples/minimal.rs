@@ -30,6 +30,9 @@ struct Listen {
     /// Never becomes ready.
     #[serde(default)]
     hang: bool,
+    /// Has a thread that gives no sign of life.
+    #[serde(default)]
+    stuck: bool,
 }
 
 struct Minimal;
@@ -71,6 +74,15 @@ impl Binary for Minimal {
         if config.listen.hang {
             tracing::info!("hanging");
             std::future::pending::<()>().await;
+        }
+        if config.listen.stuck {
+            let pulse = cx.pulse("stuck");
+            let shutdown = cx.shutdown();
+            cx.spawn("stuck", async move {
+                shutdown.cancelled().await;
+                drop(pulse);
+                Ok(())
+            });
         }
         let own = Router::new().route("/minimal", get(|| async { "its own" }));
         cx.serve_admin(own.route("/refusing", get(|| async { Problem::not_found("answer") })));

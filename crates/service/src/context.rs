@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Source};
+use crate::pulse::{Pulse, Pulses};
 use crate::sockets::Inherited;
 use crate::{Binary, Code, StartError, upgrade};
 
@@ -45,6 +46,7 @@ struct Inner {
     readiness: Mutex<Vec<ReadinessHandle>>,
     reloads: Mutex<Vec<Reload>>,
     admin: Mutex<Router>,
+    pulses: Mutex<Pulses>,
 }
 
 /// A task that ended with an error.
@@ -109,6 +111,7 @@ impl Context {
             readiness: Mutex::default(),
             reloads: Mutex::default(),
             admin: Mutex::default(),
+            pulses: Mutex::default(),
         };
         (Self(Arc::new(inner)), failed)
     }
@@ -298,6 +301,16 @@ impl Context {
         let config = source.parse()?;
         B::validate(&config).map_err(|invalid| source.invalid(&invalid))?;
         Ok(config)
+    }
+
+    /// A sign of life that the watchdog expects from now on: for a thread with an event loop of its own.
+    pub fn pulse(&self, name: &'static str) -> Pulse {
+        lock(&self.0.pulses).add(name)
+    }
+
+    /// The threads that gave no sign of life since the last look.
+    pub(crate) fn standing_still(&self) -> Vec<&'static str> {
+        lock(&self.0.pulses).standing_still()
     }
 
     /// The process's telemetry.

@@ -20,6 +20,7 @@ pub mod exit;
 mod lifecycle;
 mod manual;
 mod notify;
+mod pulse;
 pub mod secret;
 mod settings;
 mod sockets;
@@ -31,6 +32,7 @@ pub use self::config::Invalid;
 pub use self::context::{Context, ReadinessHandle};
 pub use self::exit::{Code, OrExit, StartError};
 pub use self::lifecycle::run;
+pub use self::pulse::Pulse;
 pub use self::secret::{Secret, SecretFile};
 pub use self::settings::{Common, ListenSection, ServiceSection};
 

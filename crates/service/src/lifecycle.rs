@@ -28,6 +28,8 @@ const MAX_DEFAULT_THREADS: usize = 4;
 /// How long the last log lines and spans may take to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// What systemd is asked for beyond the drain and the flush before it kills.
+const STOP_RESERVE: Duration = Duration::from_secs(3);
 
 /// The whole `main` of a binary.
 pub fn run<B: Binary>() -> ExitCode {
@@ -124,7 +126,7 @@ async fn live<B: Binary>(
             () = signals.stop.recv() => return Ok(Code::Ok),
         }
         cx.warn_of_unclaimed_sockets();
-        background.spawn(notify::keep_alive());
+        background.spawn(notify::keep_alive(cx.clone()));
         background.spawn(upkeep(cx.clone()));
         announce_ready::<B>(&cx, &ready, started);
         Ok(work::<B>(&cx, &mut signals, &mut failures, &succeeded).await)
@@ -140,7 +142,7 @@ async fn live<B: Binary>(
 
     ready.set(false);
     if !succeeded.is_cancelled() {
-        notify::stopping();
+        notify::stopping(drain_timeout.saturating_add(FLUSH_TIMEOUT).saturating_add(STOP_RESERVE));
     }
     let code = drain(&cx, code, drain_timeout, &mut signals, &mut failures).await;
     tracing::info!(exit_code = code.number(), "stopped");

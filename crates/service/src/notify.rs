@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::Context;
+
 pub(crate) fn ready() {
     send(&[NotifyState::Ready, NotifyState::Status("ready")]);
 }
@@ -24,18 +26,25 @@ pub(crate) fn succeeded_by(pid: u32) {
     send(&[NotifyState::MainPid(pid)]);
 }
 
-pub(crate) fn stopping() {
-    send(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+/// The process ends within `limit`, which may be more than the unit's `TimeoutStopSec=`.
+pub(crate) fn stopping(limit: Duration) {
+    let limit = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX);
+    send(&[NotifyState::Stopping, NotifyState::Status("draining"), NotifyState::ExtendTimeoutUsec(limit)]);
 }
 
-/// Pings the watchdog, if systemd runs one, for as long as the runtime runs this task.
-pub(crate) async fn keep_alive() {
+/// Pings the watchdog, if systemd runs one, for as long as the runtime runs this task and every pulse beats.
+pub(crate) async fn keep_alive(cx: Context) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
     let mut ticks = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        send(&[NotifyState::Watchdog]);
+        let still = cx.standing_still();
+        if still.is_empty() {
+            send(&[NotifyState::Watchdog]);
+        } else {
+            tracing::error!(threads = ?still, "no sign of life; the watchdog is not answered");
+        }
     }
 }
 

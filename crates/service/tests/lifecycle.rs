@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
-use process::{Fixture, Notifications, get, read_response, request};
+use process::{Fixture, Notifications, get, read_response, request, until};
 use rustix::process::Signal;
 
 #[test]
@@ -37,9 +37,26 @@ fn it_is_ready_once_started_and_stops_with_0_on_sigterm() {
     notifications.wait_for("RELOADING=1");
     notifications.wait_for("READY=1");
     process.signal(Signal::TERM);
-    notifications.wait_for("STOPPING=1");
+    // Ten seconds of drain unless set, two for the flush, three in reserve.
+    notifications.wait_for("EXTEND_TIMEOUT_USEC=15000000");
     assert_eq!(process.wait(), 0);
     assert!(process.logged("stopped"));
+}
+
+#[test]
+fn a_thread_without_a_sign_of_life_leaves_the_watchdog_unanswered() {
+    let fixture = Fixture::new("stuck = true\n");
+    let notifications = Notifications::bind(&fixture);
+    let mut process =
+        fixture.start_with(&[("NOTIFY_SOCKET", notifications.path().as_str()), ("WATCHDOG_USEC", "20000")]);
+    process.wait_until_ready();
+    // The first look finds every thread alive.
+    notifications.wait_for("WATCHDOG=1");
+    until("the standstill is logged", || process.logged("no sign of life; the watchdog is not answered"));
+    process.signal(Signal::TERM);
+    let lines = notifications.lines_until("STOPPING=1");
+    assert!(!lines.iter().any(|line| line == "WATCHDOG=1"), "{lines:?}");
+    assert_eq!(process.wait(), 0);
 }
 
 #[test]
@@ -211,7 +228,7 @@ fn a_wrong_key_ends_the_start_with_78_and_one_line() {
     let mut process = fixture.start();
     assert_eq!(process.wait(), 78);
     let expected = format!(
-        "error: {}:6:1: key `listen.prot`: unknown key; known here: public, hang\n",
+        "error: {}:6:1: key `listen.prot`: unknown key; known here: public, hang, stuck\n",
         fixture.config().display()
     );
     assert_eq!(process.stderr(), expected);

@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod chaos;
 mod check;
+mod debian;
 mod detach;
 mod dist;
 mod docs;
@@ -19,6 +20,7 @@ mod policy;
 mod process;
 mod promql;
 mod test;
+mod units;
 mod up;
 mod workspace;
 

@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use self::postgres::Server;
 use self::runner::Tally;
 use crate::build::{self, CONSOLE};
-use crate::{check, dist, policy, process, workspace};
+use crate::{check, dist, policy, process, units, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -69,6 +69,7 @@ const GROUPS: &[Group] = &[
     Group { name: "doctests", when: When::Always, run: doctests },
     Group { name: "tests", when: When::Always, run: tests },
     Group { name: "http3", when: When::Always, run: http3 },
+    Group { name: "units", when: When::Slow, run: |_| units::check() },
     Group { name: "dist", when: When::Slow, run: dist },
     Group { name: "story", when: When::Slow, run: story },
     Group { name: "browser", when: When::Slow, run: browser },

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use quintet_http::listen::{Address, Listener};
-use quintet_service::{Code, OrExit as _};
+use quintet_service::{Code, OrExit as _, Pulse};
 use quintet_types::SharedClock;
 use tokio_util::sync::CancellationToken;
 
@@ -177,16 +177,22 @@ type Running = tokio::sync::oneshot::Receiver<std::io::Result<()>>;
 
 impl Assembled {
     /// Starts the workers' threads; each answers when its thread is over.
-    pub(crate) fn run(self, shutdown: CancellationToken) -> anyhow::Result<Vec<Running>> {
+    /// With a pulse from `pulse` each, which beats while its event loop runs.
+    pub(crate) fn run(
+        self,
+        shutdown: CancellationToken,
+        pulse: impl Fn() -> Option<Pulse>,
+    ) -> anyhow::Result<Vec<Running>> {
         let mut running = Vec::with_capacity(self.sockets.len());
         for (number, sockets) in self.sockets.into_iter().enumerate() {
             let (done, waiting) = tokio::sync::oneshot::channel();
             let (gateway, shutdown, drain) = (Arc::clone(&self.gateway), shutdown.clone(), self.drain);
+            let pulse = pulse();
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || {
                     // Nobody waits any more when the process is aborted.
-                    let _ = done.send(worker::run(gateway, sockets, shutdown, drain));
+                    let _ = done.send(worker::run(gateway, sockets, shutdown, drain, pulse));
                 })
                 .context("cannot start a worker thread")?;
             running.push(waiting);

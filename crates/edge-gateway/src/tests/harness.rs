@@ -151,7 +151,7 @@ impl Fixture {
             let never = CancellationToken::new();
             crate::gateway::open_http3(&mut assembled, Vec::new(), None, never, Giver::Systemd).unwrap();
         }
-        let running = assembled.run(shutdown.clone()).unwrap();
+        let running = assembled.run(shutdown.clone(), || None).unwrap();
         let mut issuer = TestIssuer::with_clock(clock);
         issuer.issuer = ISSUER.to_owned();
         let issuer = Arc::new(issuer);

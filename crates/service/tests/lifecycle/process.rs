@@ -210,12 +210,19 @@ impl Notifications {
 
     /// Reads until a notification has the line `wanted`.
     pub(crate) fn wait_for(&self, wanted: &str) {
+        self.lines_until(wanted);
+    }
+
+    /// All lines up to and with the notification that has the line `wanted`.
+    pub(crate) fn lines_until(&self, wanted: &str) -> Vec<String> {
         let mut buffer = [0; 4096];
+        let mut lines = Vec::new();
         loop {
             let length = self.socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
             let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            lines.extend(text.lines().map(str::to_owned));
             if text.lines().any(|line| line == wanted) {
-                return;
+                return lines;
             }
         }
     }

@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use super::Build;
+use crate::debian::mirror;
 use crate::{process, workspace};
 
 const SUITE: &str = "forky";
@@ -118,14 +119,6 @@ impl Root {
         command.arg(&self.path).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
     }
-}
-
-/// The mirror this machine's own packages come from.
-fn mirror() -> String {
-    let listed = process::output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]));
-    let mirrors = listed.unwrap_or_default();
-    let own = mirrors.lines().find(|uri| uri.trim_end_matches('/').ends_with("/debian"));
-    own.unwrap_or("http://deb.debian.org/debian").to_owned()
 }
 
 fn cargo_home() -> anyhow::Result<PathBuf> {
