@@ -6,15 +6,13 @@
 
 use std::collections::HashMap;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::jwk::{Algorithm, PublicKey};
+
 /// More keys than any rotation needs; the rest of a longer list is not read.
 const MAX_KEYS: usize = 64;
-const COORDINATE: usize = 32;
 
 /// Why a key set cannot be used.
 #[derive(Debug, Error)]
@@ -27,42 +25,23 @@ pub enum JwksError {
     Empty,
 }
 
-/// The signature algorithms accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Algorithm {
-    Es256,
-    EdDsa,
+/// The keys of `json`, at most 64, without those that [`PublicKey::from_jwk`] refuses.
+pub fn public_keys(json: &[u8]) -> Result<Vec<PublicKey>, JwksError> {
+    let document: Document = serde_json::from_slice(json).map_err(JwksError::Document)?;
+    let keys: Vec<_> =
+        document.keys.iter().take(MAX_KEYS).filter_map(|jwk| PublicKey::from_jwk(jwk).ok()).collect();
+    if keys.is_empty() { Err(JwksError::Empty) } else { Ok(keys) }
 }
 
-impl Algorithm {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "ES256" => Some(Self::Es256),
-            "EdDSA" | "Ed25519" => Some(Self::EdDsa),
-            _ => None,
-        }
-    }
-}
-
-pub(crate) struct Key {
-    pub(crate) algorithm: Algorithm,
-    public: ParsedPublicKey,
-}
-
-impl Key {
-    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.public.verify_sig(message, signature).is_ok()
-    }
-}
-
-pub(crate) struct KeySet(HashMap<String, Key>);
+/// The keys that verify access tokens, by id.
+pub(crate) struct KeySet(HashMap<String, PublicKey>);
 
 impl KeySet {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, JwksError> {
-        let document: Document = serde_json::from_slice(json).map_err(JwksError::Document)?;
         let mut keys = HashMap::new();
-        for value in document.keys.into_iter().take(MAX_KEYS) {
-            if let Some((id, key)) = serde_json::from_value::<Jwk>(value).ok().and_then(usable) {
+        for key in public_keys(json)? {
+            let usable = matches!(key.algorithm(), Some(Algorithm::Es256 | Algorithm::EdDsa));
+            if let Some(id) = key.key_id().filter(|_| usable).map(str::to_owned) {
                 // Of two keys with one id the first counts, so that a later one cannot displace it.
                 keys.entry(id).or_insert(key);
             }
@@ -70,7 +49,7 @@ impl KeySet {
         if keys.is_empty() { Err(JwksError::Empty) } else { Ok(Self(keys)) }
     }
 
-    pub(crate) fn find(&self, id: &str) -> Option<&Key> {
+    pub(crate) fn find(&self, id: &str) -> Option<&PublicKey> {
         self.0.get(id)
     }
 
@@ -82,40 +61,4 @@ impl KeySet {
 #[derive(Deserialize)]
 struct Document {
     keys: Vec<serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    kid: Option<String>,
-    #[serde(rename = "use")]
-    usage: Option<String>,
-    alg: Option<String>,
-    crv: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-}
-
-fn usable(jwk: Jwk) -> Option<(String, Key)> {
-    let id = jwk.kid.filter(|id| !id.is_empty())?;
-    if jwk.usage.is_some_and(|usage| usage != "sig") {
-        return None;
-    }
-    let x = coordinate(jwk.x.as_deref()?)?;
-    let (algorithm, public) = match (jwk.kty.as_str(), jwk.crv.as_deref()?) {
-        ("EC", "P-256") => {
-            let y = coordinate(jwk.y.as_deref()?)?;
-            // SEC 1 §2.3.3: an uncompressed point.
-            let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
-            (Algorithm::Es256, ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok()?)
-        }
-        ("OKP", "Ed25519") => (Algorithm::EdDsa, ParsedPublicKey::new(&ED25519, x).ok()?),
-        _ => return None,
-    };
-    let named = jwk.alg.is_none_or(|alg| Algorithm::parse(&alg) == Some(algorithm));
-    named.then_some((id, Key { algorithm, public }))
-}
-
-fn coordinate(text: &str) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == COORDINATE)
 }

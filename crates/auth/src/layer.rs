@@ -1,20 +1,20 @@
 //! The axum side: a layer that lets only verified requests through, and the principal they speak for.
 //!
-//! The token is taken from `Authorization: Bearer` alone; a query parameter would end up in logs.
+//! The token is taken from `Authorization` alone; a query parameter would end up in logs.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, OriginalUri, Request};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use quintet_http::Problem;
 use tower::{Layer, Service};
 
+use crate::binding::{Possession, certificate_thumbprint, presented};
 use crate::claims::Claims;
 use crate::rejection::Rejection;
 use crate::verifier::Verifier;
@@ -113,7 +113,10 @@ where
         Box::pin(async move {
             // Never trust a principal that something further out put there.
             request.extensions_mut().remove::<Principal>();
-            match authenticate(&verifier, request.headers()).await {
+            // A nested router has taken the front of the path away.
+            let original = request.extensions().get::<OriginalUri>().map(|uri| uri.path().to_owned());
+            let path = original.unwrap_or_else(|| request.uri().path().to_owned());
+            match authenticate(&verifier, request.method(), &path, request.headers()).await {
                 Ok(principal) => {
                     request.extensions_mut().insert(principal);
                     inner.call(request).await
@@ -124,24 +127,24 @@ where
     }
 }
 
-async fn authenticate(verifier: &Verifier, headers: &HeaderMap) -> Result<Principal, Rejection> {
-    verifier.verify(bearer(headers)?).await
+async fn authenticate(
+    verifier: &Verifier,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Principal, Rejection> {
+    let (scheme, token) = presented(headers)?;
+    let principal = verifier.verify_bound(token).await?;
+    let certificate = certificate_thumbprint(headers);
+    let possession = Possession { scheme, token, method: method.as_str(), headers, certificate };
+    verifier.confirm(&principal.claims, &possession, || requested_url(headers, path))?;
+    Ok(principal)
 }
 
-/// The bearer token (RFC 6750 §2.1); the scheme's case does not matter (RFC 9110 §11.1).
-fn bearer(headers: &HeaderMap) -> Result<&str, Rejection> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Rejection::Missing)?;
-    if values.next().is_some() {
-        return Err(Rejection::Malformed("there are several Authorization headers"));
-    }
-    let text = value.to_str().map_err(|_| Rejection::Malformed("it is not text"))?;
-    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Rejection::Missing);
-    }
-    match token.trim_matches(' ') {
-        "" => Err(Rejection::Missing),
-        token => Ok(token),
-    }
+/// The URL that the client wrote. The gateway alone reaches this listener, and says what it saw.
+fn requested_url(headers: &HeaderMap, path: &str) -> Option<String> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let scheme = text("x-forwarded-proto").unwrap_or("http");
+    let host = text("x-forwarded-host").or_else(|| text("host"))?;
+    Some(format!("{scheme}://{host}{path}"))
 }

@@ -6,6 +6,8 @@ use http::StatusCode;
 use quintet_http::Problem;
 use thiserror::Error;
 
+use crate::dpop::{PROOF_ALGORITHMS, ProofError};
+
 /// Why a request is not let in. The text is safe to show to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Rejection {
@@ -33,6 +35,12 @@ pub enum Rejection {
     /// The signature does not fit.
     #[error("the token's signature is not valid")]
     Signature,
+    /// It is bound to a key, and the request does not prove to hold it.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// It is bound to a certificate that this connection was not made with.
+    #[error("the token is bound to another client certificate")]
+    Certificate,
     /// No keys could be fetched since start, so nothing can be said about the token.
     #[error("tokens cannot be verified right now")]
     Unavailable,
@@ -50,6 +58,9 @@ impl Rejection {
             Self::WrongAudience => "token_wrong_audience",
             Self::UnknownKey => "token_unknown_key",
             Self::Signature => "token_signature",
+            Self::Proof(ProofError::Replayed) => "proof_replayed",
+            Self::Proof(_) => "proof_invalid",
+            Self::Certificate => "token_wrong_certificate",
             Self::Unavailable => "auth_unavailable",
         }
     }
@@ -66,6 +77,12 @@ impl From<Rejection> for Problem {
             Rejection::Missing => {
                 Problem::new(StatusCode::UNAUTHORIZED, rejection.code(), rejection.to_string())
                     .with_challenge("Bearer")
+            }
+            // RFC 9449 §7.1.
+            Rejection::Proof(_) => {
+                let algorithms = PROOF_ALGORITHMS.join(" ");
+                Problem::new(StatusCode::UNAUTHORIZED, rejection.code(), rejection.to_string())
+                    .with_challenge(format!("DPoP error=\"invalid_dpop_proof\", algs=\"{algorithms}\""))
             }
             _ => Problem::new(StatusCode::UNAUTHORIZED, rejection.code(), rejection.to_string())
                 .with_challenge(format!("Bearer error=\"invalid_token\", error_description=\"{rejection}\"")),

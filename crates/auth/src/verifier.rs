@@ -18,7 +18,9 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
 use crate::claims::Claims;
-use crate::jwks::{JwksError, Key, KeySet};
+use crate::dpop::{ProofError, Seen};
+use crate::jwk::PublicKey;
+use crate::jwks::{JwksError, KeySet};
 use crate::jws::Unverified;
 use crate::layer::Principal;
 use crate::rejection::Rejection;
@@ -98,14 +100,32 @@ impl Verifier {
         Ok(Self { core: Arc::new(core), _refresher: JoinSet::new() })
     }
 
-    /// Checks a token completely. Waits only where the token names an unknown key and a fetch is
-    /// due, and then no longer than that fetch may take.
+    /// Checks a bearer token completely; one that is bound to a key or a certificate is refused.
     pub async fn verify(&self, token: &str) -> Result<Principal, Rejection> {
+        let principal = self.verify_bound(token).await?;
+        match &principal.claims.cnf {
+            None => Ok(principal),
+            Some(_) => Err(Rejection::Proof(ProofError::Missing)),
+        }
+    }
+
+    /// Checks a token, but not that its sender is its holder, which [`Verifier::confirm`] does. Waits only where the
+    /// token names an unknown key and a fetch is due, and then no longer than that fetch may take.
+    pub async fn verify_bound(&self, token: &str) -> Result<Principal, Rejection> {
         let outcome = self.core.verify(token).await;
         if let Err(rejection) = &outcome {
             metrics::counter!("quintet_auth_rejections_total", "code" => rejection.code()).increment(1);
         }
         outcome.map(|claims| Principal { claims: Arc::new(claims) })
+    }
+
+    /// Seconds since the Unix epoch.
+    pub(crate) fn now(&self) -> i64 {
+        self.core.clock.now().as_second()
+    }
+
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.core.seen
     }
 
     /// Whether keys have been loaded, so that tokens can be verified.
@@ -136,6 +156,7 @@ struct Core {
     keys: ArcSwapOption<KeySet>,
     loaded: watch::Sender<bool>,
     source: Option<Source>,
+    seen: Seen,
 }
 
 struct Source {
@@ -157,7 +178,8 @@ enum FetchError {
 impl Core {
     fn new(issuer: String, audience: String, clock: SharedClock, source: Option<Source>) -> Self {
         let keys = ArcSwapOption::empty();
-        Self { issuer, audience, clock, keys, loaded: watch::Sender::new(false), source }
+        let loaded = watch::Sender::new(false);
+        Self { issuer, audience, clock, keys, loaded, source, seen: Seen::default() }
     }
 
     fn store(&self, keys: KeySet) {
@@ -235,11 +257,11 @@ impl Core {
     }
 }
 
-fn check_signature(token: &Unverified<'_>, key: &Key) -> Result<(), Rejection> {
-    if key.algorithm != token.algorithm {
+fn check_signature(token: &Unverified<'_>, key: &PublicKey) -> Result<(), Rejection> {
+    if key.algorithm() != Some(token.algorithm()) {
         return Err(Rejection::Malformed("its algorithm is not that of its key"));
     }
-    if key.verifies(token.signed, &token.signature) { Ok(()) } else { Err(Rejection::Signature) }
+    if token.is_signed_by(key) { Ok(()) } else { Err(Rejection::Signature) }
 }
 
 /// A clock that was set back must not silence refetching until it has caught up.

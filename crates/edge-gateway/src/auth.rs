@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
-use quintet_auth::Rejection;
+use quintet_auth::{Possession, Rejection};
 use quintet_http::problem::Problem;
 
 use crate::connection::ConnectionState;
@@ -67,31 +67,40 @@ pub(crate) async fn authorize(
 ) -> Result<Pass, Denied> {
     match route.auth {
         Auth::None => Ok(Pass::default()),
-        Auth::Token => bearer(state, view, route, &parts.headers).await.map_err(Denied::from),
+        Auth::Token => token(state, view, route, host, parts).await.map_err(Denied::from),
         Auth::Browser if parts.headers.contains_key(AUTHORIZATION) => {
-            bearer(state, view, route, &parts.headers).await.map_err(Denied::from)
+            token(state, view, route, host, parts).await.map_err(Denied::from)
         }
         Auth::Browser => browser(state, view, route, host, parts, upgrade).await,
     }
 }
 
-async fn bearer(
+async fn token(
     state: &ConnectionState,
     view: &View,
     route: &Route,
-    headers: &HeaderMap,
+    host: &str,
+    parts: &Parts,
 ) -> Result<Pass, Problem> {
-    let token = bearer_token(headers).ok_or(Rejection::Missing)?;
+    let (scheme, token) = quintet_auth::presented(&parts.headers)?;
     let Some(identity) = &view.identity else { return Err(Rejection::Unavailable.into()) };
     let now = state.worker.gateway.now();
     let principal = if let Some(known) = identity.tokens.find(token, now) {
         known
     } else {
         let principal = // Boxed, as all that is large and rare on a request's way: its future is made and moved for each request.
-        Rc::new(Box::pin(identity.verifier.verify(token)).await?);
+        Rc::new(Box::pin(identity.verifier.verify_bound(token)).await?);
         identity.tokens.store(token, Rc::clone(&principal), now);
         principal
     };
+    let certificate = state.client_certificate().map(|certificate| certificate.thumbprint().to_owned());
+    let possession =
+        Possession { scheme, token, method: parts.method.as_str(), headers: &parts.headers, certificate };
+    let url = || {
+        let scheme = if state.secure { "https" } else { "http" };
+        Some(format!("{scheme}://{host}{}", parts.uri.path()))
+    };
+    identity.verifier.confirm(&principal.claims, &possession, url)?;
     match route.scopes.iter().find(|scope| !principal.claims.has_scope(scope)) {
         Some(missing) => Err(Problem::forbidden(missing)),
         None => Ok(Pass { subject: subject_key(state, route, &principal.claims.sub), ..Pass::default() }),
@@ -101,18 +110,6 @@ async fn bearer(
 fn subject_key(state: &ConnectionState, route: &Route, subject: &str) -> Option<ClientKey> {
     let counted = matches!(route.quota, Some((_, QuotaKey::Subject)));
     counted.then(|| state.worker.gateway.rate_limiter.key_of(subject.as_bytes()))
-}
-
-/// The token of the one `Authorization: Bearer` header.
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next()?.to_str().ok()?;
-    if values.next().is_some() {
-        return None;
-    }
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 async fn browser(
@@ -238,16 +235,6 @@ mod tests {
         check(&[("origin", "https://a.example")], false);
         check(&[("sec-fetch-site", "same-site")], false);
         check(&[("sec-fetch-site", "cross-site"), ("origin", "https://a.example:8443")], false);
-    }
-
-    #[test]
-    fn a_bearer_token_is_taken_from_exactly_one_header() {
-        assert_eq!(bearer_token(&headers(&[("authorization", "bearer  abc")])), Some("abc"));
-        assert_eq!(bearer_token(&headers(&[("authorization", "Basic abc")])), None);
-        assert_eq!(bearer_token(&headers(&[("authorization", "Bearer ")])), None);
-        let mut twice = headers(&[("authorization", "Bearer a")]);
-        twice.append(AUTHORIZATION, HeaderValue::from_static("Bearer b"));
-        assert_eq!(bearer_token(&twice), None);
     }
 
     #[test]

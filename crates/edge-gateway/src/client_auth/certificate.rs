@@ -1,7 +1,8 @@
 //! A client's certificate as upstreams are told of it.
 
+use aws_lc_rs::digest;
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rustls_pki_types::CertificateDer;
@@ -21,6 +22,7 @@ const NOT_IN_A_NAME: &AsciiSet = &NOT_LITERAL.add(b',');
 #[derive(Debug)]
 pub(crate) struct ClientCertificate {
     headers: Vec<(HeaderName, HeaderValue)>,
+    thumbprint: String,
 }
 
 impl ClientCertificate {
@@ -36,7 +38,13 @@ impl ClientCertificate {
         ];
         let headers = texts.into_iter().filter(|(_, text)| !text.is_empty());
         let headers = headers.filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?)));
-        Some(Self { headers: headers.collect() })
+        let thumbprint = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, certificate));
+        Some(Self { headers: headers.collect(), thumbprint })
+    }
+
+    /// The SHA-256 thumbprint by which tokens are bound to it (RFC 8705 §3.1).
+    pub(crate) fn thumbprint(&self) -> &str {
+        &self.thumbprint
     }
 
     /// Tells an upstream.

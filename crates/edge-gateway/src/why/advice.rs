@@ -203,6 +203,14 @@ fn identity(word: &str) -> Option<(&'static str, &'static str)> {
             "The bearer token is not valid yet.",
             "Compare the clocks of the gateway and the identity provider.",
         ),
+        "proof_invalid" | "proof_replayed" => (
+            "The token is bound to a key (DPoP), and the request's proof is missing, used before or for something else.",
+            "The client must make a proof for each request, for its method, URL and token; check the client's clock.",
+        ),
+        "token_wrong_certificate" => (
+            "The token is bound to a client certificate that this connection was not made with.",
+            "Connect with the certificate that the token was got with, to a host of a [[client_auth]] section.",
+        ),
         "token_wrong_issuer" | "token_wrong_audience" => (
             "The bearer token is from another issuer or for another audience.",
             "Compare the token's `iss` and `aud` with `issuer` and `audience` of [identity].",
@@ -284,6 +292,9 @@ mod tests {
             R::WrongAudience,
             R::UnknownKey,
             R::Signature,
+            R::Proof(quintet_auth::dpop::ProofError::Missing),
+            R::Proof(quintet_auth::dpop::ProofError::Replayed),
+            R::Certificate,
             R::Unavailable,
         ];
         let codes = rejections.map(R::code).into_iter().chain([
