@@ -154,9 +154,8 @@ impl PublicKey {
             return false;
         }
         let key = match (&self.material, algorithm) {
-            (Material::Ec { public, .. }, Algorithm::Es256) | (Material::Ed { public, .. }, Algorithm::EdDsa) => {
-                public
-            }
+            (Material::Ec { public, .. }, Algorithm::Es256)
+            | (Material::Ed { public, .. }, Algorithm::EdDsa) => public,
             (Material::Rsa { pss, .. }, Algorithm::Ps256) => pss,
             (Material::Rsa { pkcs1, .. }, Algorithm::Rs256) => pkcs1,
             _ => return false,
@@ -243,7 +242,8 @@ mod tests {
         let key = PublicKey::from_jwk(&rsa).unwrap();
         assert_eq!(key.thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
         assert_eq!(key.key_id(), Some("2011-04-29"));
-        let ed = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+        let ed =
+            json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
         let key = PublicKey::from_jwk(&ed).unwrap();
         assert_eq!(key.thumbprint(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }

@@ -78,9 +78,8 @@ impl<'a> Compact<'a> {
             .split_once('.')
             .filter(|(_, payload)| !payload.contains('.'))
             .ok_or(CompactError::Parts)?;
-        let header: Header = decode(header)
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .ok_or(CompactError::Header)?;
+        let header: Header =
+            decode(header).and_then(|json| serde_json::from_slice(&json).ok()).ok_or(CompactError::Header)?;
         let algorithm = Algorithm::parse(&header.alg).ok_or(CompactError::Algorithm)?;
         if header.crit.is_some() {
             return Err(CompactError::Critical);
@@ -104,9 +103,7 @@ impl<'a> Compact<'a> {
 
     /// The claims; meaningful only once the signature has been checked.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, CompactError> {
-        decode(self.payload)
-            .and_then(|json| serde_json::from_slice(&json).ok())
-            .ok_or(CompactError::Claims)
+        decode(self.payload).and_then(|json| serde_json::from_slice(&json).ok()).ok_or(CompactError::Claims)
     }
 }
 

@@ -9,17 +9,18 @@
 
 pub(crate) mod consent;
 pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod source;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use url::Url;
 
 use crate::app::{App, Shared};
 use crate::audit::{self, Event, Kind};
 use crate::caller::Caller;
-use crate::clients::Client;
+use crate::clients::{Client, Profile};
 use crate::consents;
 use crate::factors::{self, Missing};
 use crate::fault::Fault;
@@ -27,8 +28,13 @@ use crate::grants::{self, Code};
 use crate::params::{Params, ParamsError};
 use crate::scopes::Scopes;
 use crate::sessions::{self, Session};
+use crate::time::span;
 
 use self::request::{AuthorizationRequest, ErrorRedirect, Refusal};
+use self::response::Destination;
+
+/// The longest life of a code under the profile fapi2.
+const FAPI2_CODE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// `GET /authorize`
 pub(crate) async fn get(
@@ -57,7 +63,10 @@ async fn begin(
     caller: &Caller,
 ) -> Response {
     let request = match params {
-        Ok(params) => request::validate(app, &params),
+        Ok(params) => match source::resolve(app, params).await {
+            Ok(requested) => request::validate(app, &requested),
+            Err(refusal) => Err(refusal),
+        },
         Err(error) => return error_page(app, error.status(), &error.to_string()),
     };
     match request {
@@ -72,9 +81,10 @@ async fn begin(
         }
         Err(Refusal::Page(text)) => error_page(app, StatusCode::BAD_REQUEST, text),
         Err(Refusal::Redirect(redirect)) => {
-            let ErrorRedirect { to, state, error, description } = *redirect;
-            refuse(app, to, state.as_deref(), error, description)
+            let ErrorRedirect { destination, error, description } = *redirect;
+            destination.refuse(app, error, description)
         }
+        Err(Refusal::Fault(fault)) => app.pages.fault(&fault),
     }
 }
 
@@ -89,11 +99,10 @@ pub(crate) async fn proceed(
     let Some((client, redirect)) = request.client(app) else {
         return Ok(error_page(app, StatusCode::BAD_REQUEST, "This client is not registered any more."));
     };
-    let refuse =
-        |error, description| refuse(app, redirect.clone(), request.state.as_deref(), error, description);
+    let destination = request.destination(redirect);
     let Some(session) = session.filter(|session| request.accepts(session, app.now())) else {
         if request.prompt.none {
-            return Ok(refuse("login_required", "nobody is signed in, or not as asked for"));
+            return Ok(destination.refuse(app, "login_required", "nobody is signed in, or not as asked for"));
         }
         let sealed = request.seal(&app.vault)?;
         return Ok(see_other(&format!("{}/login?request={sealed}", app.issuer.prefix)));
@@ -102,7 +111,11 @@ pub(crate) async fn proceed(
     let (have, least) = (session.methods.assurance(), request.least_assurance(app, &session.user));
     if have < least {
         if request.prompt.none {
-            return Ok(refuse("login_required", "the sign-in is not as strong as asked for"));
+            return Ok(destination.refuse(
+                app,
+                "login_required",
+                "the sign-in is not as strong as asked for",
+            ));
         }
         let enrolled = factors::enrolled(&app.store, &session.user.id.to_string()).await?;
         let path = enrolled.missing(have, least).map_or("/login/second", Missing::path);
@@ -111,15 +124,15 @@ pub(crate) async fn proceed(
     }
     let granted = request.scopes() & client.scopes & session.user.role.scopes();
     if granted.is_empty() {
-        return Ok(refuse("invalid_scope", "none of the scopes asked for can be granted"));
+        return Ok(destination.refuse(app, "invalid_scope", "none of the scopes asked for can be granted"));
     }
-    if needs_consent(app, request, client, session, granted).await? {
+    if needs_consent(app, request, &client, session, granted).await? {
         if request.prompt.none {
-            return Ok(refuse("consent_required", "the person has not allowed this yet"));
+            return Ok(destination.refuse(app, "consent_required", "the person has not allowed this yet"));
         }
-        return consent::page(app, request, client, session, granted);
+        return consent::page(app, request, &client, session, granted);
     }
-    issue(app, request, client, redirect, session, granted, caller).await
+    issue(app, request, &client, destination, session, granted, caller).await
 }
 
 async fn needs_consent(
@@ -146,7 +159,7 @@ async fn issue(
     app: &App,
     request: &AuthorizationRequest,
     client: &Client,
-    mut redirect: Url,
+    destination: Destination,
     session: &Session,
     granted: Scopes,
     caller: &Caller,
@@ -163,8 +176,15 @@ async fn issue(
         code_challenge: request.code_challenge.clone(),
         auth_at: session.auth_at,
         methods: session.methods,
-        expires_at: now + app.lifetimes.code,
+        // FAPI 2.0 §5.3.2.1: a minute at most.
+        expires_at: now
+            + match client.security.profile {
+                Profile::Basic => app.lifetimes.code,
+                Profile::Fapi2 => app.lifetimes.code.min(span(FAPI2_CODE)),
+            },
         used: false,
+        resource: request.resource.clone(),
+        dpop_jkt: request.dpop_jkt.clone(),
     };
     let mut tx = app.store.begin().await?;
     sessions::touch(&mut tx, &session.id, now).await?;
@@ -178,35 +198,7 @@ async fn issue(
     audit::append(&mut tx, &app.vault, now, caller, Kind::CodeIssued, event).await?;
     tx.commit().await?;
     metrics::counter!("quintet_identity_codes_issued_total").increment(1);
-    {
-        let mut query = redirect.query_pairs_mut();
-        query.append_pair("code", secret.reveal());
-        if let Some(state) = &request.state {
-            query.append_pair("state", state);
-        }
-        query.append_pair("iss", &app.issuer.url);
-    }
-    Ok(see_other(redirect.as_str()))
-}
-
-/// Sends an error to the client (RFC 6749 §4.1.2.1), with the issuer (RFC 9207).
-pub(crate) fn refuse(
-    app: &App,
-    mut redirect: Url,
-    state: Option<&str>,
-    error: &'static str,
-    description: &'static str,
-) -> Response {
-    metrics::counter!("quintet_identity_authorization_errors_total", "error" => error).increment(1);
-    {
-        let mut query = redirect.query_pairs_mut();
-        query.append_pair("error", error).append_pair("error_description", description);
-        if let Some(state) = state {
-            query.append_pair("state", state);
-        }
-        query.append_pair("iss", &app.issuer.url);
-    }
-    see_other(redirect.as_str())
+    Ok(destination.answer(app, &[("code", secret.reveal())]))
 }
 
 pub(crate) fn error_page(app: &App, status: StatusCode, text: &str) -> Response {

@@ -7,6 +7,7 @@
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use quintet_auth::Confirmation;
 use serde::{Deserialize, Serialize};
 
 use crate::scopes::Scopes;
@@ -35,6 +36,9 @@ pub(crate) struct AccessClaims {
     pub(crate) email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
+    /// What the token is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cnf: Option<Confirmation>,
 }
 
 impl AccessClaims {

@@ -4,8 +4,11 @@
 //! memory dump's reader and gives a comparison in constant time; a slow password hash would only
 //! make the token endpoint slow.
 
+mod security;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use axum::http::{HeaderMap, header};
@@ -17,6 +20,8 @@ use thiserror::Error;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
+pub(crate) use self::security::{Profile, Security};
+use crate::client_auth::AuthMethod;
 use crate::params::Params;
 use crate::scopes::Scopes;
 
@@ -48,7 +53,7 @@ impl GrantType {
 pub(crate) struct Client {
     pub(crate) id: String,
     pub(crate) name: String,
-    /// Absent: a public client, which authenticates by PKCE alone.
+    /// Absent: a public client, which authenticates by PKCE alone, or one that has a key.
     pub(crate) secret: Option<SecretDigest>,
     pub(crate) redirect_uris: Vec<Url>,
     pub(crate) redirect_texts: Vec<String>,
@@ -61,9 +66,15 @@ pub(crate) struct Client {
     pub(crate) introspection: bool,
     /// How long a used refresh token is still answered, in microseconds.
     pub(crate) refresh_grace: i64,
+    pub(crate) security: Security,
 }
 
 impl Client {
+    /// Whether the client does not authenticate.
+    pub(crate) fn is_public(&self) -> bool {
+        self.security.authentication == AuthMethod::None
+    }
+
     /// Whether the client may use `grant`.
     pub(crate) fn may(&self, grant: GrantType) -> bool {
         self.grant_types.contains(&grant)
@@ -100,7 +111,7 @@ pub(crate) struct SecretDigest([u8; 32]);
 
 /// Every registered client.
 pub(crate) struct Clients {
-    by_id: HashMap<String, Client>,
+    by_id: HashMap<String, Arc<Client>>,
     key: hmac::Key,
 }
 
@@ -134,17 +145,21 @@ impl Clients {
 
     /// Adds a client.
     pub(crate) fn insert(&mut self, client: Client) {
-        self.by_id.insert(client.id.clone(), client);
+        self.by_id.insert(client.id.clone(), Arc::new(client));
     }
 
     /// The client with this id.
-    pub(crate) fn find(&self, id: &str) -> Option<&Client> {
-        self.by_id.get(id)
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<Client>> {
+        self.by_id.get(id).cloned()
     }
 
-    /// The client that a request to the token, revocation or introspection endpoint comes from
-    /// (RFC 6749 §2.3.1): `client_secret_basic`, `client_secret_post`, or `none` for a public one.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap, params: &Params) -> Result<&Client, ClientError> {
+    /// The client that a request comes from (RFC 6749 §2.3.1): `client_secret_basic`, `client_secret_post`, or `none` for
+    /// a public one. Clients with a key are [`crate::client_auth`]'s.
+    pub(crate) fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        params: &Params,
+    ) -> Result<Arc<Client>, ClientError> {
         let mut authorization = headers.get_all(header::AUTHORIZATION).iter();
         let basic = match (authorization.next(), authorization.next()) {
             (None, _) => None,
@@ -166,9 +181,9 @@ impl Clients {
             ),
         };
         let client = self.find(&id);
-        let fits = match (client.and_then(|client| client.secret.as_ref()), &secret) {
+        let fits = match (client.as_ref().and_then(|client| client.secret.as_ref()), &secret) {
             (Some(expected), Some(secret)) => self.digest(secret.as_bytes()).0.ct_eq(&expected.0).into(),
-            (None, None) => true,
+            (None, None) => client.as_ref().is_some_and(|client| client.is_public()),
             _ => false,
         };
         client.filter(|_| fits).ok_or(ClientError::Rejected)
@@ -217,6 +232,7 @@ mod tests {
             consent: false,
             introspection: false,
             refresh_grace: 0,
+            security: Security::default(),
         }
     }
 
@@ -247,7 +263,10 @@ mod tests {
     fn registry() -> Clients {
         let mut clients = Clients::new(&SystemEntropy);
         let secret = Some(clients.digest(b"s3cret:+%"));
-        clients.insert(Client { id: "backend".to_owned(), secret, ..client(&[]) });
+        let security = Security { authentication: AuthMethod::Secret, ..Security::default() };
+        clients.insert(Client { id: "backend".to_owned(), secret, security, ..client(&[]) });
+        let security = Security { authentication: AuthMethod::PrivateKeyJwt, ..Security::default() };
+        clients.insert(Client { id: "signer".to_owned(), security, ..client(&[]) });
         clients.insert(client(&[]));
         clients
     }
@@ -286,6 +305,7 @@ mod tests {
     fn a_public_client_names_itself_and_may_not_send_a_secret() {
         assert_eq!(outcome(None, "client_id=app"), Ok("app".to_owned()));
         assert_eq!(outcome(None, "client_id=app&client_secret=x"), Err(ClientError::Rejected));
+        assert_eq!(outcome(None, "client_id=signer"), Err(ClientError::Rejected), "it has a key to show");
         assert_eq!(outcome(None, "client_id=nobody"), Err(ClientError::Rejected));
         assert_eq!(outcome(None, ""), Err(ClientError::Rejected));
     }

@@ -4,6 +4,8 @@
 //! [`ClientConfig::build`] parse them once into types that cannot hold a nonsensical value, and
 //! `--check-config` runs the same code.
 
+mod client;
+
 use std::time::Duration;
 
 use quintet_http::Limits;
@@ -12,10 +14,9 @@ use quintet_service::{ListenSection, SecretFile, ServiceSection};
 use serde::Deserialize;
 use url::Url;
 
-use crate::clients::{Client, GrantType, SecretDigest};
+pub(crate) use self::client::ClientConfig;
 use crate::factors;
 use crate::passwords;
-use crate::scopes::Scopes;
 use crate::throttle;
 use crate::time::span;
 
@@ -95,45 +96,6 @@ pub(crate) struct Bootstrap {
     pub(crate) admin_name: String,
     /// The administrator's first password.
     pub(crate) admin_password_file: SecretFile,
-}
-
-/// `[[clients]]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ClientConfig {
-    /// `client_id`.
-    pub(crate) id: String,
-    /// What people are shown; the id when absent.
-    pub(crate) name: Option<String>,
-    /// The client's secret; absent for a public client.
-    pub(crate) secret_file: Option<SecretFile>,
-    /// Where codes may be sent, compared exactly.
-    #[serde(default)]
-    pub(crate) redirect_uris: Vec<String>,
-    /// What the client may ask the token endpoint for.
-    #[serde(default = "default_grant_types")]
-    pub(crate) grant_types: Vec<GrantType>,
-    /// The most the client may be granted.
-    pub(crate) scopes: Vec<String>,
-    /// Where people may be sent after signing out, compared exactly.
-    #[serde(default)]
-    pub(crate) post_logout_redirect_uris: Vec<String>,
-    /// Whether people are asked before the client gets anything; off for our own clients.
-    #[serde(default = "yes")]
-    pub(crate) consent: bool,
-    /// Whether the client may introspect tokens that are not its own.
-    #[serde(default)]
-    pub(crate) introspection: bool,
-    /// Overrides `tokens.refresh_grace_seconds` for this client.
-    pub(crate) refresh_grace_seconds: Option<u64>,
-}
-
-fn default_grant_types() -> Vec<GrantType> {
-    vec![GrantType::AuthorizationCode, GrantType::RefreshToken]
-}
-
-const fn yes() -> bool {
-    true
 }
 
 /// `[tokens]`
@@ -295,57 +257,6 @@ impl Config {
                 idle: bounded("session_idle_seconds", tokens.session_idle_seconds, year)?,
             },
             flow: bounded("flow_seconds", tokens.flow_seconds, 24 * 3600)?,
-        })
-    }
-}
-
-impl ClientConfig {
-    /// The client, with the digest of its secret where that was read.
-    pub(crate) fn build(
-        &self,
-        index: usize,
-        grace_seconds: u64,
-        secret: Option<SecretDigest>,
-    ) -> Result<Client, Invalid> {
-        let invalid = |key: &str, message: String| Invalid::new(format!("clients.{index}.{key}"), message);
-        if self.id.is_empty()
-            || !self.id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
-        {
-            return Err(invalid("id", "a client id is made of letters, digits, '-', '.' and '_'".to_owned()));
-        }
-        let scopes = Scopes::known(self.scopes.iter().map(String::as_str))
-            .map_err(|unknown| invalid("scopes", unknown.to_string()))?;
-        let redirect_uris = self
-            .redirect_uris
-            .iter()
-            .map(|uri| redirect_target(uri).map_err(|message| invalid("redirect_uris", message)))
-            .collect::<Result<Vec<_>, _>>()?;
-        for uri in &self.post_logout_redirect_uris {
-            redirect_target(uri).map_err(|message| invalid("post_logout_redirect_uris", message))?;
-        }
-        let by_code = self.grant_types.contains(&GrantType::AuthorizationCode);
-        if by_code && redirect_uris.is_empty() {
-            return Err(invalid("redirect_uris", "a client with authorization_code needs one".to_owned()));
-        }
-        if self.secret_file.is_none() && self.grant_types.contains(&GrantType::ClientCredentials) {
-            return Err(invalid("grant_types", "client_credentials needs a secret_file".to_owned()));
-        }
-        let grace_seconds = self.refresh_grace_seconds.unwrap_or(grace_seconds);
-        if grace_seconds > 60 {
-            return Err(invalid("refresh_grace_seconds", "at most 60".to_owned()));
-        }
-        Ok(Client {
-            id: self.id.clone(),
-            name: self.name.clone().unwrap_or_else(|| self.id.clone()),
-            secret,
-            redirect_uris,
-            redirect_texts: self.redirect_uris.clone(),
-            post_logout_redirect_uris: self.post_logout_redirect_uris.clone(),
-            grant_types: self.grant_types.clone(),
-            scopes,
-            consent: self.consent,
-            introspection: self.introspection,
-            refresh_grace: span(Duration::from_secs(grace_seconds)),
         })
     }
 }

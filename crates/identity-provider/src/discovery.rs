@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
+use quintet_auth::dpop::PROOF_ALGORITHMS;
 use serde_json::{Value, json};
 
 use crate::app::Shared;
@@ -27,7 +28,9 @@ pub(crate) async fn jwks(State(app): State<Shared>) -> Response {
 }
 
 fn document(issuer: &Issuer) -> Value {
-    let authentication = json!(["client_secret_basic", "client_secret_post", "none"]);
+    let confidential = ["client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth"];
+    let authentication: Vec<_> = confidential.into_iter().chain(["none"]).collect();
+    let assertions = ["ES256", "EdDSA", "PS256", "RS256"];
     json!({
         "issuer": issuer.url,
         "authorization_endpoint": issuer.endpoint("/authorize"),
@@ -39,13 +42,20 @@ fn document(issuer: &Issuer) -> Value {
         "end_session_endpoint": issuer.endpoint("/logout"),
         "scopes_supported": Scopes::all().names().collect::<Vec<_>>(),
         "response_types_supported": ["code"],
-        "response_modes_supported": ["query"],
+        "response_modes_supported": ["query", "form_post"],
         "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
         "token_endpoint_auth_methods_supported": authentication,
+        "token_endpoint_auth_signing_alg_values_supported": assertions,
         "revocation_endpoint_auth_methods_supported": authentication,
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "revocation_endpoint_auth_signing_alg_values_supported": assertions,
+        "introspection_endpoint_auth_methods_supported": confidential,
+        "introspection_endpoint_auth_signing_alg_values_supported": assertions,
+        "pushed_authorization_request_endpoint": issuer.endpoint("/par"),
+        "require_pushed_authorization_requests": false,
+        "dpop_signing_alg_values_supported": PROOF_ALGORITHMS,
+        "tls_client_certificate_bound_access_tokens": true,
         "code_challenge_methods_supported": ["S256"],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "acr_values_supported": Assurance::ALL.map(Assurance::acr),
@@ -55,7 +65,9 @@ fn document(issuer: &Issuer) -> Value {
             "email", "email_verified", "name", "preferred_username",
         ],
         "claims_parameter_supported": false,
-        "request_parameter_supported": false,
+        "request_parameter_supported": true,
+        "request_object_signing_alg_values_supported": assertions,
+        "require_signed_request_object": false,
         "request_uri_parameter_supported": false,
         "authorization_response_iss_parameter_supported": true,
         "backchannel_logout_supported": false,

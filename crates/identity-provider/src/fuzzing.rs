@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use url::Url;
 
 use crate::authorize::request::{code_challenge, max_age, prompt};
-use crate::clients::{Client, GrantType};
+use crate::clients::{Client, GrantType, Security};
 use crate::factors::passkeys::cose::PublicKey;
 use crate::factors::passkeys::webauthn::{Assertion, Registration, RelyingParty};
 use crate::params::Params;
@@ -28,6 +28,7 @@ static CLIENT: LazyLock<Client> = LazyLock::new(|| Client {
     consent: false,
     introspection: false,
     refresh_grace: 0,
+    security: Security::default(),
 });
 
 /// The parameters of an authorization request are read or refused, and nothing but a registered redirect is followed.

@@ -40,6 +40,10 @@ pub(crate) struct Code {
     pub(crate) methods: Methods,
     pub(crate) expires_at: i64,
     pub(crate) used: bool,
+    /// The one service that the tokens are for, if the client named it.
+    pub(crate) resource: Option<String>,
+    /// The DPoP key that the code is for (RFC 9449 §10).
+    pub(crate) dpop_jkt: Option<String>,
 }
 
 /// A grant.
@@ -56,6 +60,10 @@ pub(crate) struct Grant {
     pub(crate) methods: Methods,
     pub(crate) expires_at: i64,
     pub(crate) revoked: bool,
+    /// The one service that the tokens are for, if the client named it.
+    pub(crate) resource: Option<String>,
+    /// The DPoP key that its refresh tokens are bound to.
+    pub(crate) dpop_jkt: Option<String>,
 }
 
 /// A refresh token as stored.
@@ -89,8 +97,8 @@ pub(crate) async fn issue_code(
     let secret = BearerSecret::draw(entropy, "");
     tx.execute(
         "INSERT INTO identity_codes (code_hash, grant_id, client_id, user_id, session_id, redirect_uri, scope, \
-         nonce, code_challenge, auth_at, expires_at, methods) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         nonce, code_challenge, auth_at, expires_at, methods, resource, dpop_jkt) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         args![
             vault.hash(Purpose::Code, secret.reveal()),
             &code.grant_id,
@@ -103,7 +111,9 @@ pub(crate) async fn issue_code(
             &code.code_challenge,
             code.auth_at,
             code.expires_at,
-            code.methods.to_string()
+            code.methods.to_string(),
+            code.resource.as_deref(),
+            code.dpop_jkt.as_deref()
         ],
     )
     .await?;
@@ -119,7 +129,7 @@ pub(crate) async fn find_code(
     let row = store
         .fetch_optional(
             "SELECT grant_id, client_id, user_id, session_id, redirect_uri, scope, nonce, code_challenge, auth_at, \
-             expires_at, used_at, methods FROM identity_codes WHERE code_hash = $1",
+             expires_at, used_at, methods, resource, dpop_jkt FROM identity_codes WHERE code_hash = $1",
             args![vault.hash(Purpose::Code, code)],
         )
         .await?;
@@ -137,6 +147,8 @@ pub(crate) async fn find_code(
         methods: row.parse("methods")?,
         expires_at: row.get("expires_at")?,
         used: row.get::<Option<i64>>("used_at")?.is_some(),
+        resource: row.get("resource")?,
+        dpop_jkt: row.get("dpop_jkt")?,
     }))
 }
 
@@ -160,7 +172,7 @@ pub(crate) async fn use_code(
 pub(crate) async fn create(tx: &mut Tx, grant: &Grant, now: i64) -> Result<(), quintet_store::Error> {
     tx.execute(
         "INSERT INTO identity_grants (id, client_id, user_id, session_id, scope, offline, auth_at, created_at, \
-         expires_at, methods) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         expires_at, methods, resource, dpop_jkt) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         args![
             &grant.id,
             &grant.client_id,
@@ -171,7 +183,9 @@ pub(crate) async fn create(tx: &mut Tx, grant: &Grant, now: i64) -> Result<(), q
             grant.auth_at,
             now,
             grant.expires_at,
-            grant.methods.to_string()
+            grant.methods.to_string(),
+            grant.resource.as_deref(),
+            grant.dpop_jkt.as_deref()
         ],
     )
     .await
@@ -190,6 +204,8 @@ fn grant_from_row(row: &Row) -> Result<Grant, quintet_store::Error> {
         methods: row.parse("methods")?,
         expires_at: row.get("expires_at")?,
         revoked: row.get::<Option<i64>>("revoked_at")?.is_some(),
+        resource: row.get("resource")?,
+        dpop_jkt: row.get("dpop_jkt")?,
     })
 }
 
@@ -197,8 +213,8 @@ fn grant_from_row(row: &Row) -> Result<Grant, quintet_store::Error> {
 pub(crate) async fn find(store: &Store, id: &str) -> Result<Option<Grant>, quintet_store::Error> {
     store
         .fetch_optional(
-            "SELECT id, client_id, user_id, session_id, scope, offline, auth_at, expires_at, revoked_at, methods \
-             FROM identity_grants WHERE id = $1",
+            "SELECT id, client_id, user_id, session_id, scope, offline, auth_at, expires_at, revoked_at, methods, \
+             resource, dpop_jkt FROM identity_grants WHERE id = $1",
             args![id],
         )
         .await?
@@ -216,7 +232,8 @@ pub(crate) async fn find_refresh(
     let row = store
         .fetch_optional(
             "SELECT t.expires_at AS token_expires_at, t.used_at, g.id, g.client_id, g.user_id, \
-             g.session_id, g.scope, g.offline, g.auth_at, g.expires_at, g.revoked_at, g.methods \
+             g.session_id, g.scope, g.offline, g.auth_at, g.expires_at, g.revoked_at, g.methods, g.resource, \
+             g.dpop_jkt \
              FROM identity_refresh_tokens t JOIN identity_grants g ON g.id = t.grant_id WHERE t.token_hash = $1",
             args![vault.hash(Purpose::Refresh, token)],
         )
@@ -241,6 +258,21 @@ pub(crate) async fn issue_refresh(
     )
     .await?;
     Ok(secret)
+}
+
+/// Lets a refresh token that is not rotated live until `expires_at`.
+pub(crate) async fn extend_refresh(
+    tx: &mut Tx,
+    vault: &Vault,
+    token: &str,
+    expires_at: i64,
+) -> Result<(), quintet_store::Error> {
+    tx.execute(
+        "UPDATE identity_refresh_tokens SET expires_at = $1 WHERE token_hash = $2",
+        args![expires_at, vault.hash(Purpose::Refresh, token)],
+    )
+    .await
+    .map(drop)
 }
 
 /// Uses a refresh token, or a second time within `grace` of its first use.
@@ -349,6 +381,8 @@ pub(crate) async fn prune(store: &Store, now: i64) -> Result<u64, quintet_store:
         ("DELETE FROM identity_grants WHERE expires_at < $1", now),
         ("DELETE FROM identity_revoked_tokens WHERE expires_at < $1", now),
         ("DELETE FROM identity_sessions WHERE expires_at < $1", now),
+        ("DELETE FROM identity_used_ids WHERE expires_at < $1", now),
+        ("DELETE FROM identity_pushed_requests WHERE expires_at < $1", now),
     ] {
         // One transaction each: the write lock of SQLite is shared with every login.
         let mut tx = store.begin().await?;

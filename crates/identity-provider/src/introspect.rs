@@ -1,4 +1,4 @@
-//! Token introspection (RFC 7662), for clients that have a secret.
+//! Token introspection (RFC 7662), for clients that authenticate.
 //!
 //! A client sees its own tokens; one marked `introspection = true` sees all. Everything else is
 //! `{"active": false}`, which tells nothing.
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::app::{App, Shared};
 use crate::bearer;
+use crate::client_auth;
 use crate::clients::Client;
 use crate::fault::Fault;
 use crate::grants;
@@ -30,15 +31,13 @@ pub(crate) async fn post(State(app): State<Shared>, headers: HeaderMap, body: Bo
 
 async fn handle(app: &App, headers: &HeaderMap, body: Body) -> Result<Value, Refusal> {
     let params = Params::read(headers, body).await?;
-    let client = app.clients.authenticate(headers, &params)?;
-    if client.secret.is_none() {
-        return Err(OAuthError::InvalidClient.because("a public client may not introspect"));
-    }
+    let client = client_auth::authenticate(app, headers, &params, "/introspect").await?;
+    client_auth::confidential(&client)?;
     let token = params.get("token").ok_or(OAuthError::InvalidRequest.because("token is missing"))?;
     let answer = if token.starts_with(grants::REFRESH_PREFIX) {
-        refresh(app, client, token).await?
+        refresh(app, &client, token).await?
     } else {
-        access(app, client, token).await?
+        access(app, &client, token).await?
     };
     Ok(answer.unwrap_or_else(|| json!({ "active": false })))
 }
@@ -48,11 +47,13 @@ fn may_see(client: &Client, owner: &str) -> bool {
 }
 
 async fn access(app: &App, client: &Client, token: &str) -> Result<Option<Value>, Fault> {
-    let claims = bearer::active(app, token).await?.filter(|claims| may_see(client, &claims.client_id));
+    let claims = bearer::known(app, token).await?.filter(|claims| may_see(client, &claims.client_id));
     Ok(claims.map(|claims| {
+        let by_key = claims.cnf.as_ref().is_some_and(|cnf| cnf.key.is_some());
+        let token_type = if by_key { "DPoP" } else { "Bearer" };
         let mut answer = json!({
             "active": true,
-            "token_type": "Bearer",
+            "token_type": token_type,
             "iss": claims.iss,
             "sub": claims.sub,
             "aud": claims.aud,
@@ -64,6 +65,10 @@ async fn access(app: &App, client: &Client, token: &str) -> Result<Option<Value>
         });
         if let (Some(email), Some(answer)) = (claims.email, answer.as_object_mut()) {
             answer.insert("username".to_owned(), email.into());
+        }
+        // RFC 9449 §6.2, RFC 8705 §3.2.
+        if let (Some(cnf), Some(answer)) = (claims.cnf, answer.as_object_mut()) {
+            answer.insert("cnf".to_owned(), json!(cnf));
         }
         answer
     }))

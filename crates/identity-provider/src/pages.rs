@@ -1,5 +1,5 @@
 //! The pages that people see: server-rendered, autoescaped, without JavaScript but for passkeys, which
-//! there is no other way to ask for. Pages that offer them work without it too.
+//! there is no other way to ask for, and for a form that sends itself. These pages work without it too.
 //!
 //! Every page carries the same strict policy: nothing loads but our own style sheet and mark, nobody
 //! frames it, and its form may go only to us and to the client it will redirect to (browsers apply
@@ -26,11 +26,13 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("passkey_form.html", include_str!("pages/passkey_form.html")),
     ("codes.html", include_str!("pages/codes.html")),
     ("message.html", include_str!("pages/message.html")),
+    ("form_post.html", include_str!("pages/form_post.html")),
 ];
 
 const STYLE: &str = include_str!("pages/style.css");
 const MARK: &str = include_str!("pages/mark.svg");
 const PASSKEYS: &str = include_str!("pages/passkeys.js");
+const FORM_POST: &str = include_str!("pages/form-post.js");
 
 /// The pages, parsed once.
 pub(crate) struct Pages {
@@ -102,6 +104,24 @@ impl Pages {
         Ok(response)
     }
 
+    /// A page that sends its form to `target` by itself, where the browser runs scripts.
+    pub(crate) fn render_sending(
+        &self,
+        status: StatusCode,
+        template: &str,
+        values: Value,
+        target: &Url,
+    ) -> Result<Response, Fault> {
+        let mut response = self.render(status, template, values, Some(target))?;
+        let policy = content_security_policy(Some(target)) + "; script-src 'self'";
+        if let Ok(policy) = HeaderValue::from_str(&policy) {
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
+        // The client learns from the form what it needs; the address of this page is a flow's.
+        response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        Ok(response)
+    }
+
     /// A page that only says something.
     pub(crate) fn message(&self, status: StatusCode, title: &str, text: &str) -> Response {
         let alert = status.is_client_error() || status.is_server_error();
@@ -159,6 +179,11 @@ pub(crate) async fn passkeys() -> Response {
     asset("text/javascript; charset=utf-8", PASSKEYS)
 }
 
+/// The script of the page that answers a client by a form.
+pub(crate) async fn form_post_script() -> Response {
+    asset("text/javascript; charset=utf-8", FORM_POST)
+}
+
 fn asset(media_type: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),
@@ -196,10 +221,12 @@ mod tests {
     fn no_template_has_inline_script_or_style() {
         let forbidden =
             ["<script", "style=", "<style", "|safe", "javascript:", " onclick", " onsubmit", " onload"];
-        let ours = "<script src=\"{{ base }}/assets/passkeys.js\" defer></script>";
+        let ours = ["passkeys", "form-post"]
+            .map(|name| format!("<script src=\"{{{{ base }}}}/assets/{name}.js\" defer></script>"));
         for (name, source) in TEMPLATES {
             for text in forbidden {
-                assert!(!source.replace(ours, "").to_lowercase().contains(text), "{name} contains {text}");
+                let source = source.replace(&ours[0], "").replace(&ours[1], "").to_lowercase();
+                assert!(!source.contains(text), "{name} contains {text}");
             }
         }
     }

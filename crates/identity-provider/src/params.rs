@@ -90,6 +90,30 @@ impl Params {
         Self::parse(&bytes)
     }
 
+    /// Parameters from elsewhere than a form; of two with one name the first counts.
+    pub(crate) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut params = HashMap::new();
+        for (name, value) in pairs.into_iter().take(MAX_PARAMETERS) {
+            params.entry(name).or_insert(Zeroizing::new(value));
+        }
+        Self(params)
+    }
+
+    /// Every parameter with its value.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Writes a parameter, over one that is there.
+    pub(crate) fn set(&mut self, name: &str, value: String) {
+        self.0.insert(name.to_owned(), Zeroizing::new(value));
+    }
+
+    /// Takes a parameter out.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     /// A parameter with a value.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|value| value.as_str()).filter(|value| !value.is_empty())

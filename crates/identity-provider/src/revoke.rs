@@ -12,6 +12,7 @@ use crate::app::{App, Shared};
 use crate::audit::{self, Event, Kind};
 use crate::caller::Caller;
 use crate::claims::AccessClaims;
+use crate::client_auth;
 use crate::clients::Client;
 use crate::fault::Fault;
 use crate::grants;
@@ -35,9 +36,9 @@ pub(crate) async fn post(
 
 async fn handle(app: &App, headers: &HeaderMap, body: Body, caller: &Caller) -> Result<(), Refusal> {
     let params = Params::read(headers, body).await?;
-    let client = app.clients.authenticate(headers, &params)?;
+    let client = client_auth::authenticate(app, headers, &params, "/revoke").await?;
     let token = params.get("token").ok_or(OAuthError::InvalidRequest.because("token is missing"))?;
-    Ok(revoke(app, client, token, caller).await?)
+    Ok(revoke(app, &client, token, caller).await?)
 }
 
 async fn revoke(app: &App, client: &Client, token: &str, caller: &Caller) -> Result<(), Fault> {

@@ -6,7 +6,7 @@ use axum::routing::{get, post};
 
 use crate::app::Shared;
 use crate::{
-    account, admin, authorize, discovery, introspect, login, logout, pages, revoke, token, userinfo,
+    account, admin, authorize, discovery, introspect, login, logout, pages, par, revoke, token, userinfo,
 };
 
 /// The router of the provider.
@@ -34,6 +34,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .route(&at("/login/second"), get(login::second::get).post(login::second::post))
         .route(&at("/consent"), post(authorize::consent::post))
         .route(&at("/logout"), get(logout::get).post(logout::post))
+        .route(&at("/par"), post(par::post))
         .route(&at("/token"), post(token::post))
         .route(&at("/userinfo"), get(userinfo::get).post(userinfo::post))
         .route(&at("/revoke"), post(revoke::post))
@@ -43,6 +44,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .route(&at("/assets/style.css"), get(pages::style))
         .route(&at("/assets/passkeys.js"), get(pages::passkeys))
         .route(&at("/assets/mark.svg"), get(pages::mark))
+        .route(&at("/assets/form-post.js"), get(pages::form_post_script))
         .with_state(app)
 }
 

@@ -3,7 +3,8 @@
 //! Who owns which table: `users` identity_users; `sessions` identity_sessions; `grants`
 //! identity_codes, identity_grants, identity_refresh_tokens and identity_revoked_tokens; `consents`
 //! identity_consents; `factors` identity_totp, identity_recovery_codes, identity_passkeys and
-//! identity_used_challenges; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
+//! identity_used_challenges; `replay` identity_used_ids; `par` identity_pushed_requests; `keys`
+//! identity_signing_keys; `audit` identity_audit and identity_audit_head.
 //!
 //! No bearer secret is stored: codes, refresh tokens and session tokens are held as keyed hashes
 //! ([`crate::vault`]), passwords as Argon2id, signing keys sealed.
@@ -25,6 +26,7 @@ const MIGRATIONS: &[Migration] = &[
         sql: Sql::per_dialect(PASSKEYS_SQLITE, PASSKEYS_POSTGRES),
         oldest_reader: 1,
     },
+    Migration { version: 7, name: "bound and pushed requests", sql: Sql::one(BOUND), oldest_reader: 1 },
 ];
 
 const USERS: &str = "
@@ -105,6 +107,26 @@ CREATE TABLE identity_consents (
     granted_at BIGINT NOT NULL,
     CONSTRAINT identity_consents_pkey PRIMARY KEY (user_id, client_id)
 );
+";
+
+const BOUND: &str = "
+ALTER TABLE identity_codes ADD COLUMN resource TEXT;
+ALTER TABLE identity_codes ADD COLUMN dpop_jkt TEXT;
+ALTER TABLE identity_grants ADD COLUMN resource TEXT;
+ALTER TABLE identity_grants ADD COLUMN dpop_jkt TEXT;
+CREATE TABLE identity_used_ids (
+    id_hash TEXT PRIMARY KEY,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX identity_used_ids_expires_at ON identity_used_ids (expires_at);
+CREATE TABLE identity_pushed_requests (
+    uri_hash TEXT PRIMARY KEY,
+    client_id TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX identity_pushed_requests_expires_at ON identity_pushed_requests (expires_at);
 ";
 
 const KEYS: &str = "

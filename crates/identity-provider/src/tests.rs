@@ -3,10 +3,14 @@
 
 mod admin;
 mod authorize;
+mod client_auth;
+mod dpop;
 mod factors;
 mod harness;
 mod login;
 mod logout;
 mod passkeys;
+mod pushed;
+mod signing;
 mod start;
 mod token;

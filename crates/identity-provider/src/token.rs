@@ -1,6 +1,7 @@
 //! The token endpoint (RFC 6749 §3.2) and its three grants.
 
 mod answer;
+mod binding;
 pub(crate) mod code;
 mod mint;
 mod refresh;
@@ -13,14 +14,19 @@ use axum::response::{IntoResponse as _, Response};
 use crate::app::{App, Shared};
 use crate::audit::{self, Event, Kind};
 use crate::caller::Caller;
+use crate::client_auth;
 use crate::clients::{Client, GrantType};
+use crate::dpop;
 use crate::fault::Fault;
 use crate::grants;
 use crate::params::Params;
 use crate::scopes::Scopes;
 
 use self::answer::Tokens;
-pub(crate) use self::answer::{OAuthError, Refusal, no_store};
+pub(crate) use self::answer::{OAuthError, Refusal, no_store, respond};
+use self::binding::Binding;
+pub(crate) use self::binding::resource;
+use self::mint::Shape;
 pub(crate) use self::mint::{AUDIENCE, profile};
 
 /// `POST /token`
@@ -34,10 +40,19 @@ pub(crate) async fn post(
         Ok(params) => exchange(&app, &headers, &params, &caller).await,
         Err(error) => Err(error.into()),
     };
-    match result {
+    let response = match result {
         Ok(tokens) => no_store(axum::Json(tokens).into_response()),
         Err(refusal) => refusal.into_response(),
-    }
+    };
+    dpop::with_nonce(&app, &headers, response)
+}
+
+/// A request by an authenticated client.
+struct Ask<'a> {
+    client: &'a Client,
+    params: &'a Params,
+    caller: &'a Caller,
+    binding: Binding,
 }
 
 async fn exchange(
@@ -46,7 +61,7 @@ async fn exchange(
     params: &Params,
     caller: &Caller,
 ) -> Result<Tokens, Refusal> {
-    let client = app.clients.authenticate(headers, params)?;
+    let client = client_auth::authenticate(app, headers, params, "/token").await?;
     let grant = match params.get("grant_type") {
         Some("authorization_code") => GrantType::AuthorizationCode,
         Some("refresh_token") => GrantType::RefreshToken,
@@ -59,30 +74,34 @@ async fn exchange(
     if !client.may(grant) {
         return Err(OAuthError::UnauthorizedClient.because("this client may not use this grant type"));
     }
+    let binding = Binding::of(app, &client, headers).await?;
+    let ask = Ask { client: &client, params, caller, binding };
     let tokens = match grant {
-        GrantType::AuthorizationCode => code::exchange(app, client, params, caller).await,
-        GrantType::RefreshToken => refresh::exchange(app, client, params, caller).await,
-        GrantType::ClientCredentials => client_credentials(app, client, params),
+        GrantType::AuthorizationCode => code::exchange(app, &ask).await,
+        GrantType::RefreshToken => refresh::exchange(app, &ask).await,
+        GrantType::ClientCredentials => client_credentials(app, &ask),
     }?;
     metrics::counter!("quintet_identity_tokens_issued_total", "grant_type" => grant.name()).increment(1);
     Ok(tokens)
 }
 
-/// RFC 6749 §4.4. Touches no database: service tokens must flow when everything else queues.
-fn client_credentials(app: &App, client: &Client, params: &Params) -> Result<Tokens, Refusal> {
+/// RFC 6749 §4.4. Touches no database for a client with a secret: service tokens must flow when everything else queues.
+fn client_credentials(app: &App, ask: &Ask<'_>) -> Result<Tokens, Refusal> {
+    let client = ask.client;
     // A client has nobody to identify and no session to outlive.
     let person = Scopes::requested("openid profile email offline_access");
     let allowed = Scopes::requested(
         &client.scopes.names().filter(|name| !person.has(name)).collect::<Vec<_>>().join(" "),
     );
-    let scopes = match params.get("scope") {
+    let scopes = match ask.params.get("scope") {
         None => allowed,
         Some(wanted) => Scopes::requested(wanted) & allowed,
     };
     if scopes.is_empty() {
         return Err(OAuthError::InvalidScope.because("this client may have none of the scopes asked for"));
     }
-    mint::for_client(app, client, scopes).map_err(Refusal::from)
+    let shape = Shape { audience: binding::audience(client, ask.params, None)?, binding: &ask.binding };
+    mint::for_client(app, client, scopes, &shape).map_err(Refusal::from)
 }
 
 /// Revokes a grant whose code or refresh token somebody else has a copy of.

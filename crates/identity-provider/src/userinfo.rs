@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::app::{App, Shared};
 use crate::bearer;
-use crate::claims::Profile;
+use crate::claims::{AccessClaims, Profile};
 use crate::fault::Fault;
 use crate::params::Params;
 use crate::token::profile;
@@ -24,23 +24,40 @@ struct UserInfo {
 
 /// `GET /userinfo`
 pub(crate) async fn get(State(app): State<Shared>, headers: HeaderMap) -> Response {
-    answer(&app, bearer::from_header(&headers)).await
+    by_header(&app, "GET", &headers).await
 }
 
 /// `POST /userinfo`, with the token in the header or in the form (RFC 6750 §2.2), not in both.
 pub(crate) async fn post(State(app): State<Shared>, headers: HeaderMap, body: Body) -> Response {
     if headers.contains_key(header::AUTHORIZATION) {
-        return answer(&app, bearer::from_header(&headers)).await;
+        return by_header(&app, "POST", &headers).await;
     }
     match Params::read(&headers, body).await {
-        Ok(params) => answer(&app, params.get("access_token")).await,
-        Err(_) => answer(&app, None).await,
+        Ok(params) => match params.get("access_token") {
+            Some(token) => answer(&app, bearer::active(&app, token).await).await,
+            None => challenge(StatusCode::UNAUTHORIZED, NOTHING),
+        },
+        Err(_) => challenge(StatusCode::UNAUTHORIZED, NOTHING),
     }
 }
 
-async fn answer(app: &App, token: Option<&str>) -> Response {
-    let Some(token) = token else { return challenge(StatusCode::UNAUTHORIZED, "Bearer realm=\"quintet\"") };
-    match look_up(app, token).await {
+/// By `Authorization: Bearer` or `DPoP`.
+async fn by_header(app: &App, method: &str, headers: &HeaderMap) -> Response {
+    match quintet_auth::presented(headers) {
+        Ok(_) => answer(app, bearer::held(app, method, "/userinfo", headers).await).await,
+        Err(_) => challenge(StatusCode::UNAUTHORIZED, NOTHING),
+    }
+}
+
+/// The challenge to a request without a token.
+const NOTHING: &str = "Bearer realm=\"quintet\", DPoP algs=\"ES256 EdDSA PS256\"";
+
+async fn answer(app: &App, claims: Result<Option<AccessClaims>, Fault>) -> Response {
+    let found = match claims {
+        Ok(claims) => look_up(app, claims).await,
+        Err(fault) => Err(fault),
+    };
+    match found {
         Ok(Ok(info)) => {
             let mut response = Json(info).into_response();
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -51,8 +68,8 @@ async fn answer(app: &App, token: Option<&str>) -> Response {
     }
 }
 
-async fn look_up(app: &App, token: &str) -> Result<Result<UserInfo, Response>, Fault> {
-    let Some(claims) = bearer::active(app, token).await? else {
+async fn look_up(app: &App, claims: Option<AccessClaims>) -> Result<Result<UserInfo, Response>, Fault> {
+    let Some(claims) = claims else {
         return Ok(Err(challenge(
             StatusCode::UNAUTHORIZED,
             "Bearer realm=\"quintet\", error=\"invalid_token\", error_description=\"the token is not valid\"",

@@ -59,6 +59,12 @@ pub(crate) enum Purpose {
     Challenge,
     /// What a person knew when a sign-in began, so that it ends with a changed password.
     Password,
+    /// The id of a token that is good once.
+    SingleUse,
+    /// A nonce for DPoP proofs.
+    DpopNonce,
+    /// The name of a pushed authorization request.
+    PushedRequest,
 }
 
 /// What is sealed; what was sealed as one thing never opens as another.
@@ -95,6 +101,9 @@ impl Purpose {
             Self::Recovery => b"recovery",
             Self::Challenge => b"challenge",
             Self::Password => b"password",
+            Self::SingleUse => b"single use",
+            Self::DpopNonce => b"dpop nonce",
+            Self::PushedRequest => b"pushed request",
         }
     }
 }

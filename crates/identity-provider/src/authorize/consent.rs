@@ -9,7 +9,7 @@ use minijinja::{Value, context};
 use crate::app::{App, Shared};
 use crate::audit::{self, Event, Kind};
 use crate::authorize::request::{AuthorizationRequest, EXPIRED};
-use crate::authorize::{error_page, proceed, refuse};
+use crate::authorize::{error_page, proceed};
 use crate::caller::Caller;
 use crate::clients::Client;
 use crate::consents;
@@ -81,8 +81,8 @@ async fn decide(app: &App, headers: &HeaderMap, params: &Params, caller: &Caller
         return Ok(error_page(app, StatusCode::BAD_REQUEST, "This client is not registered any more."));
     };
     if params.get("decision") != Some("allow") {
-        let state = request.state.as_deref();
-        return Ok(refuse(app, redirect, state, "access_denied", "the person did not allow this"));
+        let destination = request.destination(redirect);
+        return Ok(destination.refuse(app, "access_denied", "the person did not allow this"));
     }
     let user_id = session.user.id.to_string();
     let granted = request.scopes() & client.scopes & session.user.role.scopes();

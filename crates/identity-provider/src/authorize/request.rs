@@ -1,9 +1,13 @@
 //! One authorization request: read, checked, sealed.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::response::{Destination, ResponseMode};
+use super::source::{Requested, Source};
 use crate::app::App;
 use crate::claims::IdClaims;
 use crate::clients::{Client, GrantType};
@@ -21,6 +25,12 @@ const MAX_CARRIED_BYTES: usize = 2048;
 
 /// BASE64URL(SHA-256) without padding (RFC 7636 §4.2).
 const CHALLENGE_CHARS: usize = 43;
+
+/// BASE64URL(SHA-256) of a key (RFC 7638 §3.1).
+const THUMBPRINT_CHARS: usize = 43;
+
+/// Longest list of languages.
+const MAX_HINT_BYTES: usize = 256;
 
 /// What `prompt` asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +60,17 @@ pub(crate) struct AuthorizationRequest {
     issued_at: i64,
     /// Whether the person allowed this very request; set by the consent form alone.
     pub(crate) consented: bool,
+    #[serde(default)]
+    response_mode: ResponseMode,
+    /// The one service the tokens are for (RFC 8707).
+    #[serde(default)]
+    pub(crate) resource: Option<String>,
+    /// The DPoP key that the code will be for (RFC 9449 §10).
+    #[serde(default)]
+    pub(crate) dpop_jkt: Option<String>,
+    /// The languages the person reads, best first.
+    #[serde(default)]
+    pub(crate) ui_locales: Option<String>,
 }
 
 /// Why a request is not carried out.
@@ -59,38 +80,67 @@ pub(crate) enum Refusal {
     Page(&'static str),
     /// The client is told.
     Redirect(Box<ErrorRedirect>),
+    /// It is our doing.
+    Fault(Fault),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
 }
 
 /// An error on its way to the client.
 #[derive(Debug)]
 pub(crate) struct ErrorRedirect {
-    pub(crate) to: Url,
-    pub(crate) state: Option<String>,
+    pub(crate) destination: Destination,
     pub(crate) error: &'static str,
     pub(crate) description: &'static str,
 }
 
-/// Reads and checks the parameters of an authorization request.
-pub(crate) fn validate(app: &App, params: &Params) -> Result<AuthorizationRequest, Refusal> {
-    let client = params
+/// The client that `client_id` names.
+pub(crate) fn client(app: &App, params: &Params) -> Result<Arc<Client>, Refusal> {
+    params
         .get("client_id")
         .and_then(|id| app.clients.find(id))
-        .ok_or(Refusal::Page("The application that sent you here is not registered."))?;
-    let redirect_uri = params
-        .get("redirect_uri")
-        .ok_or(Refusal::Page("The application did not say where to send you back to."))?;
-    let to = client
-        .redirect(redirect_uri)
-        .ok_or(Refusal::Page("The address to send you back to is not registered for this application."))?;
-    let state = params.get("state").map(str::to_owned);
-    let outcome = match &state {
-        Some(state) if state.len() > MAX_CARRIED_BYTES => Err(("invalid_request", "state is too long")),
-        _ => check(app, params, client, redirect_uri),
+        .ok_or(Refusal::Page("The application that sent you here is not registered."))
+}
+
+/// An error for the client where its redirect is registered, else for the person.
+pub(crate) fn refusal(
+    client: &Client,
+    params: &Params,
+    error: &'static str,
+    description: &'static str,
+) -> Refusal {
+    let Some(wanted) = params.get("redirect_uri") else {
+        return Refusal::Page("The application did not say where to send you back to.");
     };
-    outcome.map_err(|(error, description)| {
-        let state = state.filter(|state| state.len() <= MAX_CARRIED_BYTES);
-        Refusal::Redirect(Box::new(ErrorRedirect { to, state, error, description }))
-    })
+    let Some(to) = client.redirect(wanted) else {
+        return Refusal::Page("The address to send you back to is not registered for this application.");
+    };
+    let state = params.get("state").filter(|state| state.len() <= MAX_CARRIED_BYTES).map(str::to_owned);
+    let mode = ResponseMode::parse(params.get("response_mode")).unwrap_or_default();
+    let destination = Destination { to, mode, state };
+    Refusal::Redirect(Box::new(ErrorRedirect { destination, error, description }))
+}
+
+/// Checks the parameters of an authorization request.
+pub(crate) fn validate(app: &App, requested: &Requested) -> Result<AuthorizationRequest, Refusal> {
+    let params = &requested.params;
+    let client = client(app, params)?;
+    let refused = |error, description| refusal(&client, params, error, description);
+    let Some(redirect_uri) = params.get("redirect_uri").filter(|wanted| client.redirect(wanted).is_some())
+    else {
+        return Err(refused("invalid_request", "redirect_uri is missing or not registered"));
+    };
+    if params.get("state").is_some_and(|state| state.len() > MAX_CARRIED_BYTES) {
+        return Err(refused("invalid_request", "state is too long"));
+    }
+    if client.security.requires_pushed_requests && requested.source != Source::Pushed {
+        return Err(refused("invalid_request", "this client must push its requests to /par"));
+    }
+    check(app, params, &client, redirect_uri).map_err(|(error, description)| refused(error, description))
 }
 
 fn check(
@@ -99,23 +149,16 @@ fn check(
     client: &Client,
     redirect_uri: &str,
 ) -> Result<AuthorizationRequest, (&'static str, &'static str)> {
-    for (name, error) in [
-        ("request", "request_not_supported"),
-        ("request_uri", "request_uri_not_supported"),
-        ("registration", "registration_not_supported"),
-    ] {
-        if params.get(name).is_some() {
-            return Err((error, "parameters are taken from the query alone"));
-        }
+    if params.get("registration").is_some() {
+        return Err(("registration_not_supported", "clients are registered beforehand"));
     }
     match params.get("response_type") {
         Some("code") => {}
         Some(_) => return Err(("unsupported_response_type", "response_type must be code")),
         None => return Err(("invalid_request", "response_type is missing")),
     }
-    if !matches!(params.get("response_mode"), None | Some("query")) {
-        return Err(("invalid_request", "response_mode must be query"));
-    }
+    let response_mode = ResponseMode::parse(params.get("response_mode"))
+        .ok_or(("invalid_request", "response_mode must be query or form_post"))?;
     if !client.may(GrantType::AuthorizationCode) {
         return Err(("unauthorized_client", "this client may not use authorization codes"));
     }
@@ -133,7 +176,11 @@ fn check(
         scope: Scopes::requested(params.get("scope").unwrap_or_default()).to_string(),
         state: params.get("state").map(str::to_owned),
         nonce,
-        code_challenge: code_challenge(params)?,
+        code_challenge: if client.security.requires_pkce || uses_pkce(params) {
+            code_challenge(params)?
+        } else {
+            String::new()
+        },
         prompt: prompt(params)?,
         max_age: max_age(params)?,
         assurance: params.get("acr_values").and_then(Assurance::asked_by),
@@ -141,7 +188,25 @@ fn check(
         subject: subject(app, params)?,
         issued_at: app.now(),
         consented: false,
+        response_mode,
+        resource: crate::token::resource(client, params).map_err(|text| ("invalid_target", text))?,
+        dpop_jkt: dpop_jkt(params)?,
+        ui_locales: params.get("ui_locales").filter(|text| text.len() <= MAX_HINT_BYTES).map(str::to_owned),
     })
+}
+
+fn dpop_jkt(params: &Params) -> Result<Option<String>, (&'static str, &'static str)> {
+    match params.get("dpop_jkt") {
+        Some(text) if text.len() != THUMBPRINT_CHARS => {
+            Err(("invalid_request", "dpop_jkt is not a SHA-256 thumbprint"))
+        }
+        text => Ok(text.map(str::to_owned)),
+    }
+}
+
+/// Whether anything of PKCE is there; then all of it must be.
+fn uses_pkce(params: &Params) -> bool {
+    params.get("code_challenge").is_some() || params.get("code_challenge_method").is_some()
 }
 
 pub(crate) fn code_challenge(params: &Params) -> Result<String, (&'static str, &'static str)> {
@@ -194,15 +259,21 @@ fn subject(app: &App, params: &Params) -> Result<Option<String>, (&'static str, 
 }
 
 impl AuthorizationRequest {
+    /// Where the answer goes, `to` being the registered redirect.
+    pub(crate) fn destination(&self, to: Url) -> Destination {
+        Destination { to, mode: self.response_mode, state: self.state.clone() }
+    }
+
     /// The scopes asked for.
     pub(crate) fn scopes(&self) -> Scopes {
         Scopes::requested(&self.scope)
     }
 
     /// The client and its redirect, as they are registered now.
-    pub(crate) fn client<'a>(&self, app: &'a App) -> Option<(&'a Client, Url)> {
+    pub(crate) fn client(&self, app: &App) -> Option<(Arc<Client>, Url)> {
         let client = app.clients.find(&self.client_id)?;
-        client.redirect(&self.redirect_uri).map(|redirect| (client, redirect))
+        let redirect = client.redirect(&self.redirect_uri)?;
+        Some((client, redirect))
     }
 
     /// Whether `session` is recent enough and of the right person.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use url::Url;
 
+use super::signing::ClientKey;
 use crate::app::Shared;
 use crate::config::Config;
 use crate::{provider, routes};
@@ -85,9 +86,12 @@ pub(super) fn secret_file(directory: &std::path::Path, name: &str, content: &str
     path.display().to_string()
 }
 
-/// A configuration with four clients: ours, a partner's, a native application and a service.
+/// A configuration with clients of every kind: ours, a partner's, a native application, services, some with keys.
 pub(super) fn config(directory: &std::path::Path, database_url: &str) -> Value {
     let secret = secret_file(directory, "client", SECRET);
+    let jwks = directory.join("jwks.json");
+    std::fs::write(&jwks, ClientKey::in_directory(directory).jwks()).unwrap();
+    let jwks = jwks.display().to_string();
     json!({
         "service": { "admin": "127.0.0.1:0" },
         "listen": { "http": "127.0.0.1:0" },
@@ -127,6 +131,31 @@ pub(super) fn config(directory: &std::path::Path, database_url: &str) -> Value {
                 "grant_types": ["client_credentials"],
                 "scopes": ["openid", "orders:read", "orders:write"],
                 "introspection": true,
+            },
+            {
+                "id": "signer", "consent": false, "token_endpoint_auth_method": "private_key_jwt",
+                "jwks_file": jwks,
+                "redirect_uris": [CALLBACK],
+                "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
+                "scopes": ["openid", "profile", "email", "orders:read"],
+                "resources": ["https://reports.example/", "https://other.example/"],
+            },
+            {
+                "id": "fapi", "consent": false, "token_endpoint_auth_method": "private_key_jwt",
+                "jwks_file": jwks, "profile": "fapi2",
+                "redirect_uris": ["https://bank.example/cb", CALLBACK],
+                "scopes": ["openid", "orders:read"],
+            },
+            {
+                "id": "mtls", "token_endpoint_auth_method": "tls_client_auth",
+                "tls_client_auth_san_dns": "robot.example",
+                "grant_types": ["client_credentials"],
+                "scopes": ["orders:read"],
+            },
+            {
+                "id": "lenient", "secret_file": secret, "consent": false, "require_pkce": false,
+                "redirect_uris": [CALLBACK],
+                "scopes": ["openid", "profile", "email", "orders:read"],
             },
         ],
     })

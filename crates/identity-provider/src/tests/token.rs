@@ -401,7 +401,7 @@ async fn userinfo_tells_what_the_scopes_allow() {
         let none = provider.get("/identity/userinfo", &[]).await;
         assert_eq!(
             (none.status, none.header("www-authenticate")),
-            (StatusCode::UNAUTHORIZED, "Bearer realm=\"quintet\"")
+            (StatusCode::UNAUTHORIZED, "Bearer realm=\"quintet\", DPoP algs=\"ES256 EdDSA PS256\"")
         );
         let forged = format!("{bearer}x");
         let wrong = provider.get("/identity/userinfo", &[("authorization", &forged)]).await;

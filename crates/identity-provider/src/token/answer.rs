@@ -1,5 +1,7 @@
 //! What the token, revocation and introspection endpoints answer: RFC 6749 §5.1 and §5.2.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -32,12 +34,23 @@ pub(crate) enum OAuthError {
     InvalidScope,
     UnauthorizedClient,
     UnsupportedGrantType,
+    /// RFC 8707 §2.
+    InvalidTarget,
+    /// RFC 9449 §5.
+    InvalidDpopProof,
+    /// RFC 9449 §8.
+    UseDpopNonce,
 }
 
 impl OAuthError {
     /// The refusal with words for the client's developer.
     pub(crate) const fn because(self, description: &'static str) -> Refusal {
-        Refusal::Client(self, description)
+        Refusal::Client(self, Cow::Borrowed(description))
+    }
+
+    /// The same with words made for this request.
+    pub(crate) fn explained(self, description: String) -> Refusal {
+        Refusal::Client(self, Cow::Owned(description))
     }
 
     const fn code(self) -> &'static str {
@@ -48,6 +61,9 @@ impl OAuthError {
             Self::InvalidScope => "invalid_scope",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
         }
     }
 }
@@ -56,7 +72,7 @@ impl OAuthError {
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// The client's doing.
-    Client(OAuthError, &'static str),
+    Client(OAuthError, Cow<'static, str>),
     /// The body could not be read.
     Params(ParamsError),
     /// Ours.
@@ -107,7 +123,7 @@ impl IntoResponse for Refusal {
                 // §5.2: 401 for a client that failed to authenticate, 400 for everything else.
                 let unauthenticated = error == OAuthError::InvalidClient;
                 let status = if unauthenticated { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
-                let mut response = respond(status, error.code(), description);
+                let mut response = respond(status, error.code(), &description);
                 if unauthenticated {
                     let challenge = HeaderValue::from_static("Basic realm=\"quintet\", charset=\"UTF-8\"");
                     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -128,7 +144,8 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn respond(status: StatusCode, error: &'static str, description: &str) -> Response {
+/// An error answer as RFC 6749 §5.2 has it.
+pub(crate) fn respond(status: StatusCode, error: &'static str, description: &str) -> Response {
     metrics::counter!("quintet_identity_token_errors_total", "error" => error).increment(1);
     let body = serde_json::json!({ "error": error, "error_description": description });
     no_store((status, Json(body)).into_response())

@@ -6,27 +6,23 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
 use super::answer::{OAuthError, Refusal, Tokens};
-use super::{kill_family, mint};
+use super::binding::audience;
+use super::mint::Shape;
+use super::{Ask, kill_family, mint};
 use crate::app::App;
 use crate::audit::{self, Event, Kind};
-use crate::caller::Caller;
-use crate::clients::{Client, GrantType};
+use crate::clients::GrantType;
 use crate::grants::{self, Code, Grant};
-use crate::params::Params;
 use crate::scopes::Scopes;
 use crate::{sessions, users};
 
 const NOT_VALID: Refusal = OAuthError::InvalidGrant.because("the code is not valid");
 
-pub(super) async fn exchange(
-    app: &App,
-    client: &Client,
-    params: &Params,
-    caller: &Caller,
-) -> Result<Tokens, Refusal> {
+pub(super) async fn exchange(app: &App, ask: &Ask<'_>) -> Result<Tokens, Refusal> {
+    let Ask { client, params, caller, .. } = *ask;
     let text = params.get("code").ok_or(OAuthError::InvalidRequest.because("code is missing"))?;
     let code = grants::find_code(&app.store, &app.vault, text).await?.ok_or(NOT_VALID)?;
-    check(client, params, &code)?;
+    check(ask, &code)?;
     if code.used {
         kill_family(app, &code.grant_id, client, Kind::CodeReused, caller).await?;
         return Err(NOT_VALID);
@@ -34,12 +30,13 @@ pub(super) async fn exchange(
     if code.expires_at <= app.now() {
         return Err(OAuthError::InvalidGrant.because("the code has expired"));
     }
-    redeem(app, client, text, code, caller).await
+    redeem(app, ask, text, code).await
 }
 
 /// Everything that binds a code to the one who asked for it. A code that fails here is not used
 /// up: whoever found it in a log must not be able to spoil it for its owner.
-fn check(client: &Client, params: &Params, code: &Code) -> Result<(), Refusal> {
+fn check(ask: &Ask<'_>, code: &Code) -> Result<(), Refusal> {
+    let Ask { client, params, .. } = *ask;
     if code.client_id != client.id {
         tracing::warn!(client = %client.id, owner = %code.client_id, "code presented by another client");
         return Err(NOT_VALID);
@@ -54,12 +51,26 @@ fn check(client: &Client, params: &Params, code: &Code) -> Result<(), Refusal> {
         }
         None => return Err(OAuthError::InvalidRequest.because("redirect_uri is missing")),
     }
-    let verifier =
-        params.get("code_verifier").ok_or(OAuthError::InvalidRequest.because("code_verifier is missing"))?;
-    if proves(verifier, &code.code_challenge) {
-        Ok(())
-    } else {
-        Err(OAuthError::InvalidGrant.because("code_verifier does not fit the code_challenge"))
+    // RFC 9449 §10.
+    if code.dpop_jkt.is_some() && code.dpop_jkt != ask.binding.key {
+        return Err(OAuthError::InvalidGrant.because("the code is bound to another DPoP key"));
+    }
+    verified(params.get("code_verifier"), &code.code_challenge)
+}
+
+/// PKCE (RFC 7636 §4.6). A verifier for a code without a challenge means that somebody took the challenge out of the
+/// authorization request (RFC 9700 §4.8.2).
+fn verified(verifier: Option<&str>, challenge: &str) -> Result<(), Refusal> {
+    match (verifier, challenge) {
+        (None, "") => Ok(()),
+        (Some(_), "") => {
+            Err(OAuthError::InvalidGrant.because("the authorization request had no code_challenge"))
+        }
+        (None, _) => Err(OAuthError::InvalidRequest.because("code_verifier is missing")),
+        (Some(verifier), challenge) if proves(verifier, challenge) => Ok(()),
+        (Some(_), _) => {
+            Err(OAuthError::InvalidGrant.because("code_verifier does not fit the code_challenge"))
+        }
     }
 }
 
@@ -72,18 +83,15 @@ pub(crate) fn proves(verifier: &str, challenge: &str) -> bool {
     well_formed && fits
 }
 
-async fn redeem(
-    app: &App,
-    client: &Client,
-    text: &str,
-    code: Code,
-    caller: &Caller,
-) -> Result<Tokens, Refusal> {
+async fn redeem(app: &App, ask: &Ask<'_>, text: &str, code: Code) -> Result<Tokens, Refusal> {
+    let Ask { client, params, caller, .. } = *ask;
     let now = app.now();
     let session_lives = sessions::is_live(&app.store, &code.session_id, app.lifetimes.session, now).await?;
     let user = users::by_id(&app.store, &code.user_id).await?.filter(|user| !user.disabled && session_lives);
     let user = user.ok_or(OAuthError::InvalidGrant.because("the person is not signed in any more"))?;
     let scopes = Scopes::requested(&code.scope) & client.scopes & user.role.scopes();
+    let shape =
+        Shape { audience: audience(client, params, code.resource.as_deref())?, binding: &ask.binding };
     let grant = Grant {
         id: code.grant_id,
         client_id: code.client_id,
@@ -95,8 +103,11 @@ async fn redeem(
         methods: code.methods,
         expires_at: now + app.lifetimes.refresh_max,
         revoked: false,
+        resource: code.resource,
+        // RFC 9449 §5: a client that does not authenticate keeps its refresh tokens by its key.
+        dpop_jkt: ask.binding.key.clone().filter(|_| client.is_public()),
     };
-    let mut tokens = mint::for_user(app, client, &user, &grant, scopes, code.nonce.as_deref())?;
+    let mut tokens = mint::for_user(app, client, &user, &grant, scopes, code.nonce.as_deref(), &shape)?;
     let mut tx = app.store.begin().await?;
     if !grants::use_code(&mut tx, &app.vault, text, now).await? {
         drop(tx);

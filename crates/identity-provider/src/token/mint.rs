@@ -3,6 +3,7 @@
 use quintet_types::id;
 
 use super::answer::Tokens;
+use super::binding::Binding;
 use crate::app::App;
 use crate::claims::{AccessClaims, IdClaims, Profile, at_hash};
 use crate::clients::Client;
@@ -13,11 +14,23 @@ use crate::scopes::Scopes;
 use crate::time::seconds;
 use crate::users::User;
 
-/// Who access tokens are for: the fleet's binaries, which check scopes among themselves.
+/// Who access tokens are for where no `resource` is named: the fleet's binaries, which check scopes among themselves.
 pub(crate) const AUDIENCE: &str = "quintet";
 
+/// What does not follow from whom a token speaks for.
+pub(super) struct Shape<'a> {
+    /// The one service it is for (RFC 9068 §2.2).
+    pub(super) audience: String,
+    pub(super) binding: &'a Binding,
+}
+
 /// The tokens of a client on its own behalf.
-pub(super) fn for_client(app: &App, client: &Client, scopes: Scopes) -> Result<Tokens, Fault> {
+pub(super) fn for_client(
+    app: &App,
+    client: &Client,
+    scopes: Scopes,
+    shape: &Shape<'_>,
+) -> Result<Tokens, Fault> {
     let claims = AccessClaims {
         sub: client.id.clone(),
         roles: Vec::new(),
@@ -27,11 +40,11 @@ pub(super) fn for_client(app: &App, client: &Client, scopes: Scopes) -> Result<T
         acr: None,
         email: None,
         name: None,
-        ..base(app, client, scopes)
+        ..base(app, client, scopes, shape)
     };
     Ok(Tokens {
         access_token: app.keys.sign(TokenType::Access, &claims)?,
-        token_type: "Bearer",
+        token_type: shape.binding.token_type(),
         expires_in: seconds(app.lifetimes.access),
         scope: claims.scope,
         refresh_token: None,
@@ -47,6 +60,7 @@ pub(super) fn for_user(
     grant: &Grant,
     scopes: Scopes,
     nonce: Option<&str>,
+    shape: &Shape<'_>,
 ) -> Result<Tokens, Fault> {
     let claims = AccessClaims {
         sub: user.id.to_string(),
@@ -57,7 +71,7 @@ pub(super) fn for_user(
         acr: Some(grant.methods.assurance().acr().to_owned()),
         email: Some(user.email.clone()),
         name: Some(user.name.clone()),
-        ..base(app, client, scopes)
+        ..base(app, client, scopes, shape)
     };
     let access_token = app.keys.sign(TokenType::Access, &claims)?;
     let id_token = if scopes.has("openid") {
@@ -82,7 +96,7 @@ pub(super) fn for_user(
     };
     Ok(Tokens {
         access_token,
-        token_type: "Bearer",
+        token_type: shape.binding.token_type(),
         expires_in: seconds(app.lifetimes.access),
         scope: claims.scope,
         refresh_token: None,
@@ -103,12 +117,12 @@ pub(crate) fn profile(user: &User, scopes: Scopes) -> Profile {
 }
 
 /// The claims that do not depend on whom the token is for.
-fn base(app: &App, client: &Client, scopes: Scopes) -> AccessClaims {
+fn base(app: &App, client: &Client, scopes: Scopes, shape: &Shape<'_>) -> AccessClaims {
     let now = app.now();
     AccessClaims {
         iss: app.issuer.url.clone(),
         sub: String::new(),
-        aud: AUDIENCE.to_owned(),
+        aud: shape.audience.clone(),
         client_id: client.id.clone(),
         scope: scopes.to_string(),
         roles: Vec::new(),
@@ -121,5 +135,6 @@ fn base(app: &App, client: &Client, scopes: Scopes) -> AccessClaims {
         acr: None,
         email: None,
         name: None,
+        cnf: shape.binding.confirmation(),
     }
 }

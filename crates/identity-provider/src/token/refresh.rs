@@ -4,24 +4,21 @@
 //! account takes effect at the next refresh.
 
 use super::answer::{OAuthError, Refusal, Tokens};
-use super::{kill_family, mint};
+use super::binding::audience;
+use super::mint::Shape;
+use super::{Ask, kill_family, mint};
 use crate::app::App;
 use crate::audit::Kind;
 use crate::caller::Caller;
-use crate::clients::Client;
+use crate::clients::{Client, Profile};
 use crate::grants::{self, Grant, Rotation};
-use crate::params::Params;
 use crate::scopes::Scopes;
 use crate::{sessions, users};
 
 const NOT_VALID: Refusal = OAuthError::InvalidGrant.because("the refresh token is not valid");
 
-pub(super) async fn exchange(
-    app: &App,
-    client: &Client,
-    params: &Params,
-    caller: &Caller,
-) -> Result<Tokens, Refusal> {
+pub(super) async fn exchange(app: &App, ask: &Ask<'_>) -> Result<Tokens, Refusal> {
+    let Ask { client, params, caller, .. } = *ask;
     let text =
         params.get("refresh_token").ok_or(OAuthError::InvalidRequest.because("refresh_token is missing"))?;
     let (state, grant) = grants::find_refresh(&app.store, &app.vault, text).await?.ok_or(NOT_VALID)?;
@@ -29,6 +26,9 @@ pub(super) async fn exchange(
     if grant.client_id != client.id {
         tracing::warn!(client = %client.id, owner = %grant.client_id, "refresh token presented by another client");
         return Err(NOT_VALID);
+    }
+    if grant.dpop_jkt.is_some() && grant.dpop_jkt != ask.binding.key {
+        return Err(OAuthError::InvalidGrant.because("the refresh token is bound to another DPoP key"));
     }
     if grant.revoked || grant.expires_at <= now || state.expires_at <= now {
         return Err(NOT_VALID);
@@ -44,25 +44,32 @@ pub(super) async fn exchange(
     let user = user.ok_or(NOT_VALID)?;
     let allowed = Scopes::requested(&grant.scope) & client.scopes & user.role.scopes();
     let scopes = narrowed(params.get("scope"), Scopes::requested(&grant.scope), allowed)?;
-    let mut tokens = mint::for_user(app, client, &user, &grant, scopes, None)?;
+    let shape =
+        Shape { audience: audience(client, params, grant.resource.as_deref())?, binding: &ask.binding };
+    let mut tokens = mint::for_user(app, client, &user, &grant, scopes, None, &shape)?;
 
     let mut tx = app.store.begin().await?;
     // Revocation may have come in between; it and this transaction serialize on the grant's row.
     if !grants::lock_live(&mut tx, &grant.id).await? {
         return Err(NOT_VALID);
     }
-    if grants::rotate(&mut tx, &app.vault, text, client.refresh_grace, now).await? == Rotation::Reused {
-        drop(tx);
-        return reused(app, &grant, client, caller).await;
-    }
     let expires_at = grant.expires_at.min(now + app.lifetimes.refresh_idle);
-    let secret =
-        grants::issue_refresh(&mut tx, &app.vault, app.entropy.as_ref(), &grant.id, expires_at).await?;
+    if client.security.profile == Profile::Fapi2 {
+        // FAPI 2.0 §5.3.2.1, item 9: no rotation; the token is of use to nobody without the client's key.
+        grants::extend_refresh(&mut tx, &app.vault, text, expires_at).await?;
+    } else {
+        if grants::rotate(&mut tx, &app.vault, text, client.refresh_grace, now).await? == Rotation::Reused {
+            drop(tx);
+            return reused(app, &grant, client, caller).await;
+        }
+        let secret =
+            grants::issue_refresh(&mut tx, &app.vault, app.entropy.as_ref(), &grant.id, expires_at).await?;
+        tokens.refresh_token = Some(secret.reveal().to_owned());
+    }
     if session_lives {
         sessions::touch(&mut tx, &grant.session_id, now).await?;
     }
     tx.commit().await?;
-    tokens.refresh_token = Some(secret.reveal().to_owned());
     Ok(tokens)
 }
 
