@@ -225,8 +225,6 @@ fn unsigned(text: Option<&str>) -> Result<Vec<u8>, JwkError> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests stop right there")]
-
     use serde_json::json;
 
     use super::*;

@@ -38,10 +38,12 @@ pub(crate) enum Page {
     Totp,
     /// Adding a passkey.
     Passkey,
+    /// Connecting a device.
+    Device,
 }
 
 impl Page {
-    const ALL: [Self; 4] = [Self::Overview, Self::Security, Self::Totp, Self::Passkey];
+    const ALL: [Self; 5] = [Self::Overview, Self::Security, Self::Totp, Self::Passkey, Self::Device];
 
     /// The page's name in a query.
     pub(crate) const fn name(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Page {
             Self::Security => "security",
             Self::Totp => "totp",
             Self::Passkey => "passkey",
+            Self::Device => "device",
         }
     }
 
@@ -65,6 +68,7 @@ impl Page {
             Self::Security => "/account/security",
             Self::Totp => "/account/totp",
             Self::Passkey => "/account/passkey",
+            Self::Device => "/device",
         }
     }
 }

@@ -76,7 +76,7 @@ fn shows_certificate(client: &Client, headers: &HeaderMap) -> bool {
             names.split(", ").filter_map(|name| name.strip_prefix(kind)).any(|name| same(name, wanted))
         })
     };
-    let by_dns = has("DNS:", &client.security.certificate_dns, |a, b| a.eq_ignore_ascii_case(b));
+    let by_dns = has("DNS:", &client.security.certificate_dns, str::eq_ignore_ascii_case);
     let by_uri = has("URI:", &client.security.certificate_uri, |a, b| a == b);
     quintet_auth::certificate_thumbprint(headers).is_some() && (by_dns || by_uri)
 }

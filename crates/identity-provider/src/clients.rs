@@ -35,15 +35,21 @@ pub(crate) enum GrantType {
     RefreshToken,
     /// A token for the client itself.
     ClientCredentials,
+    /// Tokens for a device whose code a person entered elsewhere.
+    DeviceCode,
+    /// A token in place of another client's.
+    TokenExchange,
 }
 
 impl GrantType {
-    /// The value of `grant_type`.
+    /// The name in metrics and in the configuration.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AuthorizationCode => "authorization_code",
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
+            Self::DeviceCode => "device_code",
+            Self::TokenExchange => "token_exchange",
         }
     }
 }

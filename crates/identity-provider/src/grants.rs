@@ -95,12 +95,18 @@ pub(crate) async fn issue_code(
     code: &Code,
 ) -> Result<BearerSecret, quintet_store::Error> {
     let secret = BearerSecret::draw(entropy, "");
+    insert_code(tx, &vault.hash(Purpose::Code, secret.reveal()), code).await?;
+    Ok(secret)
+}
+
+/// Stores a code under the hash of its text.
+pub(crate) async fn insert_code(tx: &mut Tx, hash: &str, code: &Code) -> Result<(), quintet_store::Error> {
     tx.execute(
         "INSERT INTO identity_codes (code_hash, grant_id, client_id, user_id, session_id, redirect_uri, scope, \
          nonce, code_challenge, auth_at, expires_at, methods, resource, dpop_jkt) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         args![
-            vault.hash(Purpose::Code, secret.reveal()),
+            hash,
             &code.grant_id,
             &code.client_id,
             &code.user_id,
@@ -116,8 +122,8 @@ pub(crate) async fn issue_code(
             code.dpop_jkt.as_deref()
         ],
     )
-    .await?;
-    Ok(secret)
+    .await
+    .map(drop)
 }
 
 /// The code with this text, used or not.
@@ -383,6 +389,8 @@ pub(crate) async fn prune(store: &Store, now: i64) -> Result<u64, quintet_store:
         ("DELETE FROM identity_sessions WHERE expires_at < $1", now),
         ("DELETE FROM identity_used_ids WHERE expires_at < $1", now),
         ("DELETE FROM identity_pushed_requests WHERE expires_at < $1", now),
+        // As long as its code is remembered.
+        ("DELETE FROM identity_device_requests WHERE expires_at < $1", now - REMEMBER_CODES),
     ] {
         // One transaction each: the write lock of SQLite is shared with every login.
         let mut tx = store.begin().await?;

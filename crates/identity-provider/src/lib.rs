@@ -16,6 +16,7 @@ mod clients;
 mod config;
 mod consents;
 mod cookies;
+mod device;
 mod discovery;
 mod dpop;
 mod factors;

@@ -26,6 +26,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("passkey_form.html", include_str!("pages/passkey_form.html")),
     ("codes.html", include_str!("pages/codes.html")),
     ("message.html", include_str!("pages/message.html")),
+    ("device.html", include_str!("pages/device.html")),
+    ("device_confirm.html", include_str!("pages/device_confirm.html")),
     ("form_post.html", include_str!("pages/form_post.html")),
 ];
 

@@ -6,7 +6,8 @@ use axum::routing::{get, post};
 
 use crate::app::Shared;
 use crate::{
-    account, admin, authorize, discovery, introspect, login, logout, pages, par, revoke, token, userinfo,
+    account, admin, authorize, device, discovery, introspect, login, logout, pages, par, revoke, token,
+    userinfo,
 };
 
 /// The router of the provider.
@@ -35,6 +36,8 @@ pub(crate) fn router(app: Shared) -> Router {
         .route(&at("/consent"), post(authorize::consent::post))
         .route(&at("/logout"), get(logout::get).post(logout::post))
         .route(&at("/par"), post(par::post))
+        .route(&at("/device_authorization"), post(device::post))
+        .route(&at("/device"), get(device::page::get).post(device::page::post))
         .route(&at("/token"), post(token::post))
         .route(&at("/userinfo"), get(userinfo::get).post(userinfo::post))
         .route(&at("/revoke"), post(revoke::post))

@@ -3,8 +3,8 @@
 //! Who owns which table: `users` identity_users; `sessions` identity_sessions; `grants`
 //! identity_codes, identity_grants, identity_refresh_tokens and identity_revoked_tokens; `consents`
 //! identity_consents; `factors` identity_totp, identity_recovery_codes, identity_passkeys and
-//! identity_used_challenges; `replay` identity_used_ids; `par` identity_pushed_requests; `keys`
-//! identity_signing_keys; `audit` identity_audit and identity_audit_head.
+//! identity_used_challenges; `replay` identity_used_ids; `par` identity_pushed_requests; `device`
+//! identity_device_requests; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
 //!
 //! No bearer secret is stored: codes, refresh tokens and session tokens are held as keyed hashes
 //! ([`crate::vault`]), passwords as Argon2id, signing keys sealed.
@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = &[
         oldest_reader: 1,
     },
     Migration { version: 7, name: "bound and pushed requests", sql: Sql::one(BOUND), oldest_reader: 1 },
+    Migration { version: 8, name: "devices", sql: Sql::one(DEVICES), oldest_reader: 1 },
 ];
 
 const USERS: &str = "
@@ -127,6 +128,22 @@ CREATE TABLE identity_pushed_requests (
     used_at BIGINT
 );
 CREATE INDEX identity_pushed_requests_expires_at ON identity_pushed_requests (expires_at);
+";
+
+const DEVICES: &str = "
+CREATE TABLE identity_device_requests (
+    code_hash TEXT PRIMARY KEY,
+    user_code_hash TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    resource TEXT,
+    expires_at BIGINT NOT NULL,
+    poll_seconds BIGINT NOT NULL,
+    polled_at BIGINT,
+    decision TEXT,
+    CONSTRAINT identity_device_requests_user_code_hash_key UNIQUE (user_code_hash)
+);
+CREATE INDEX identity_device_requests_expires_at ON identity_device_requests (expires_at);
 ";
 
 const KEYS: &str = "

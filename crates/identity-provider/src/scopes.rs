@@ -80,6 +80,11 @@ impl Scopes {
         bit(name).is_some_and(|bit| self.0 & bit != 0)
     }
 
+    /// What is in this set and not in `other`.
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Both sets together.
     pub(crate) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

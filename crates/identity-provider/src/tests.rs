@@ -4,7 +4,9 @@
 mod admin;
 mod authorize;
 mod client_auth;
+mod device;
 mod dpop;
+mod exchange;
 mod factors;
 mod harness;
 mod login;

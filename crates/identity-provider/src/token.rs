@@ -1,8 +1,9 @@
-//! The token endpoint (RFC 6749 §3.2) and its three grants.
+//! The token endpoint (RFC 6749 §3.2) and its grants.
 
 mod answer;
 mod binding;
 pub(crate) mod code;
+mod exchange;
 mod mint;
 mod refresh;
 
@@ -66,6 +67,8 @@ async fn exchange(
         Some("authorization_code") => GrantType::AuthorizationCode,
         Some("refresh_token") => GrantType::RefreshToken,
         Some("client_credentials") => GrantType::ClientCredentials,
+        Some("urn:ietf:params:oauth:grant-type:device_code") => GrantType::DeviceCode,
+        Some("urn:ietf:params:oauth:grant-type:token-exchange") => GrantType::TokenExchange,
         Some(_) => {
             return Err(OAuthError::UnsupportedGrantType.because("this grant type does not exist here"));
         }
@@ -80,6 +83,8 @@ async fn exchange(
         GrantType::AuthorizationCode => code::exchange(app, &ask).await,
         GrantType::RefreshToken => refresh::exchange(app, &ask).await,
         GrantType::ClientCredentials => client_credentials(app, &ask),
+        GrantType::DeviceCode => code::of_device(app, &ask).await,
+        GrantType::TokenExchange => exchange::exchange(app, &ask).await,
     }?;
     metrics::counter!("quintet_identity_tokens_issued_total", "grant_type" => grant.name()).increment(1);
     Ok(tokens)

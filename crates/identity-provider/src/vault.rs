@@ -65,6 +65,8 @@ pub(crate) enum Purpose {
     DpopNonce,
     /// The name of a pushed authorization request.
     PushedRequest,
+    /// The short code of a device.
+    UserCode,
 }
 
 /// What is sealed; what was sealed as one thing never opens as another.
@@ -104,6 +106,7 @@ impl Purpose {
             Self::SingleUse => b"single use",
             Self::DpopNonce => b"dpop nonce",
             Self::PushedRequest => b"pushed request",
+            Self::UserCode => b"user code",
         }
     }
 }

@@ -83,19 +83,24 @@ impl RemoteKeys {
         };
         if age >= span(FRESH) || (unknown && age >= span(REFETCH)) {
             fetched.tried_at = Some(now);
-            match self.client.get(&self.path).await {
-                Ok(answer) => match quintet_auth::public_keys(answer.body()) {
-                    Ok(keys) => fetched.keys = Some(keys.into()),
-                    Err(error) => {
-                        tracing::warn!(%error, origin = %self.client.origin(), "client keys not usable")
-                    }
-                },
-                Err(error) => {
-                    tracing::warn!(%error, origin = %self.client.origin(), "client keys not fetched")
-                }
+            if let Some(keys) = self.fetch().await {
+                fetched.keys = Some(keys);
             }
         }
         fetched.keys.clone()
+    }
+}
+
+impl RemoteKeys {
+    async fn fetch(&self) -> Option<Arc<[PublicKey]>> {
+        let origin = self.client.origin();
+        let answer = self.client.get(&self.path).await;
+        let answer =
+            answer.inspect_err(|error| tracing::warn!(%error, %origin, "client keys not fetched")).ok()?;
+        let keys = quintet_auth::public_keys(answer.body());
+        keys.inspect_err(|error| tracing::warn!(%error, %origin, "client keys not usable"))
+            .ok()
+            .map(Arc::from)
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Security {
     pub(crate) requires_pkce: bool,
     /// What it may name as `resource` (RFC 8707).
     pub(crate) resources: Vec<String>,
+    /// The clients whose tokens it may exchange (RFC 8693).
+    pub(crate) exchanges_of: Vec<String>,
 }
 
 impl Default for Security {
@@ -59,6 +61,7 @@ impl Default for Security {
             requires_signed_requests: false,
             requires_pkce: true,
             resources: Vec::new(),
+            exchanges_of: Vec::new(),
         }
     }
 }

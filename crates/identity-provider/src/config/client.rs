@@ -77,6 +77,9 @@ pub(crate) struct ClientConfig {
     /// The services that the client may ask for tokens for, as `resource` names them; ours need no mention.
     #[serde(default)]
     pub(crate) resources: Vec<String>,
+    /// The clients whose access tokens this one may exchange for its own, with `token_exchange` among `grant_types`.
+    #[serde(default)]
+    pub(crate) exchange_tokens_of: Vec<String>,
 }
 
 fn default_grant_types() -> Vec<GrantType> {
@@ -126,6 +129,13 @@ impl ClientConfig {
             let message = "client_credentials needs a secret_file, or a token_endpoint_auth_method by key";
             return Err(invalid("grant_types", message.to_owned()));
         }
+        let exchanges = self.grant_types.contains(&GrantType::TokenExchange);
+        if exchanges == self.exchange_tokens_of.is_empty()
+            || (exchanges && security.authentication == AuthMethod::None)
+        {
+            let message = "goes with the grant type token_exchange, for clients that authenticate";
+            return Err(invalid("exchange_tokens_of", message.to_owned()));
+        }
         Ok(Client {
             id: self.id.clone(),
             name: self.name.clone().unwrap_or_else(|| self.id.clone()),
@@ -156,6 +166,7 @@ impl ClientConfig {
             requires_signed_requests: self.require_signed_request_object,
             requires_pkce: self.require_pkce,
             resources: self.resources.iter().map(|text| resource(text)).collect::<Result<_, _>>()?,
+            exchanges_of: self.exchange_tokens_of.clone(),
             authentication,
         };
         let has_keys = !matches!(security.keys, KeySource::None);

@@ -153,6 +153,17 @@ pub(super) fn config(directory: &std::path::Path, database_url: &str) -> Value {
                 "scopes": ["orders:read"],
             },
             {
+                "id": "tv", "name": "Wall display", "redirect_uris": [],
+                "grant_types": ["device_code", "refresh_token"],
+                "scopes": ["openid", "offline_access", "orders:read", "orders:write"],
+            },
+            {
+                "id": "middle", "secret_file": secret,
+                "grant_types": ["token_exchange"], "exchange_tokens_of": ["console", "middle"],
+                "scopes": ["openid", "orders:read", "inventory:read"],
+                "resources": ["https://reports.example/"],
+            },
+            {
                 "id": "lenient", "secret_file": secret, "consent": false, "require_pkce": false,
                 "redirect_uris": [CALLBACK],
                 "scopes": ["openid", "profile", "email", "orders:read"],

@@ -12,6 +12,7 @@ use super::{Ask, kill_family, mint};
 use crate::app::App;
 use crate::audit::{self, Event, Kind};
 use crate::clients::GrantType;
+use crate::device;
 use crate::grants::{self, Code, Grant};
 use crate::scopes::Scopes;
 use crate::{sessions, users};
@@ -81,6 +82,23 @@ pub(crate) fn proves(verifier: &str, challenge: &str) -> bool {
     let hashed = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
     let fits: bool = hashed.as_bytes().ct_eq(challenge.as_bytes()).into();
     well_formed && fits
+}
+
+/// `grant_type=urn:ietf:params:oauth:grant-type:device_code` (RFC 8628 §3.4): what a person allowed is a code under the
+/// device's secret.
+pub(super) async fn of_device(app: &App, ask: &Ask<'_>) -> Result<Tokens, Refusal> {
+    let text =
+        ask.params.get("device_code").ok_or(OAuthError::InvalidRequest.because("device_code is missing"))?;
+    device::poll(app, &ask.client.id, text).await?;
+    let code = grants::find_code(&app.store, &app.vault, text).await?.ok_or(NOT_VALID)?;
+    if code.used {
+        kill_family(app, &code.grant_id, ask.client, Kind::CodeReused, ask.caller).await?;
+        return Err(NOT_VALID);
+    }
+    if code.expires_at <= app.now() {
+        return Err(OAuthError::ExpiredToken.because("the tokens were not fetched in time"));
+    }
+    redeem(app, ask, text, code).await
 }
 
 async fn redeem(app: &App, ask: &Ask<'_>, text: &str, code: Code) -> Result<Tokens, Refusal> {

@@ -5,7 +5,7 @@ use quintet_types::id;
 use super::answer::Tokens;
 use super::binding::Binding;
 use crate::app::App;
-use crate::claims::{AccessClaims, IdClaims, Profile, at_hash};
+use crate::claims::{AccessClaims, Actor, IdClaims, Profile, at_hash};
 use crate::clients::Client;
 use crate::fault::Fault;
 use crate::grants::Grant;
@@ -49,6 +49,41 @@ pub(super) fn for_client(
         scope: claims.scope,
         refresh_token: None,
         id_token: None,
+        issued_token_type: None,
+    })
+}
+
+/// The token of a client that acts in place of another with its token: no longer, for no one else.
+pub(super) fn in_place_of(
+    app: &App,
+    client: &Client,
+    subject: AccessClaims,
+    scopes: Scopes,
+    shape: &Shape<'_>,
+) -> Result<Tokens, Fault> {
+    let fresh = base(app, client, scopes, shape);
+    let exp = fresh.exp.min(subject.exp);
+    // RFC 8693 §4.1: the newest actor is the outermost.
+    let act = Actor { sub: client.id.clone(), act: subject.act.map(Box::new) };
+    let claims = AccessClaims {
+        client_id: fresh.client_id,
+        aud: fresh.aud,
+        scope: fresh.scope,
+        iat: fresh.iat,
+        exp,
+        jti: fresh.jti,
+        cnf: fresh.cnf,
+        act: Some(act),
+        ..subject
+    };
+    Ok(Tokens {
+        access_token: app.keys.sign(TokenType::Access, &claims)?,
+        token_type: shape.binding.token_type(),
+        expires_in: exp - claims.iat,
+        scope: claims.scope,
+        refresh_token: None,
+        id_token: None,
+        issued_token_type: None,
     })
 }
 
@@ -101,6 +136,7 @@ pub(super) fn for_user(
         scope: claims.scope,
         refresh_token: None,
         id_token,
+        issued_token_type: None,
     })
 }
 
@@ -136,5 +172,6 @@ fn base(app: &App, client: &Client, scopes: Scopes, shape: &Shape<'_>) -> Access
         email: None,
         name: None,
         cnf: shape.binding.confirmation(),
+        act: None,
     }
 }
