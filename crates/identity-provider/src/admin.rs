@@ -1,4 +1,6 @@
-//! The administration API: accounts and the audit log, for tokens with `identity:admin`.
+//! The administration API: accounts, signing keys and the audit log, for tokens with `identity:admin`.
+
+pub(crate) mod keys;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};

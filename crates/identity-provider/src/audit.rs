@@ -39,6 +39,7 @@ pub(crate) enum Kind {
     GrantRevoked,
     CodeReused,
     RefreshReused,
+    KeyRotated,
 }
 
 impl Kind {
@@ -61,6 +62,7 @@ impl Kind {
             Self::GrantRevoked => "grant.revoked",
             Self::CodeReused => "code.reused",
             Self::RefreshReused => "refresh_token.reused",
+            Self::KeyRotated => "signing_key.rotated",
         }
     }
 }

@@ -347,6 +347,14 @@ pub(crate) async fn revoke_session(
     asking_client: &str,
     now: i64,
 ) -> Result<u64, quintet_store::Error> {
+    // Every client that knows the session hears of its end (crate::backchannel).
+    tx.execute(
+        "INSERT INTO identity_logout_deliveries (session_id, client_id, user_id, next_at, attempts) \
+         SELECT DISTINCT session_id, client_id, user_id, CAST($1 AS BIGINT), 0 FROM identity_grants \
+         WHERE session_id = $2 ON CONFLICT (session_id, client_id) DO NOTHING",
+        args![now, session_id],
+    )
+    .await?;
     tx.execute(
         "UPDATE identity_grants SET revoked_at = $1, revoked_because = 'logout' \
          WHERE session_id = $2 AND (offline = FALSE OR client_id = $3) AND revoked_at IS NULL",

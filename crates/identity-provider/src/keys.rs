@@ -86,6 +86,8 @@ pub(crate) enum TokenType {
     Access,
     /// An ID token (OpenID Connect Core).
     Id,
+    /// A logout token (OpenID Connect Back-Channel Logout §2.4).
+    Logout,
 }
 
 impl TokenType {
@@ -93,8 +95,39 @@ impl TokenType {
         match self {
             Self::Access => "at+jwt",
             Self::Id => "JWT",
+            Self::Logout => "logout+jwt",
         }
     }
+}
+
+/// What a key is for at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyState {
+    /// Known to verifiers, and not signing yet.
+    Published,
+    /// Signing.
+    Active,
+    /// Published for what it signed before.
+    Retired,
+}
+
+impl KeyState {
+    /// The name in the administration API.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Active => "active",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// What may be told of a key.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyFacts {
+    pub(crate) kid: String,
+    pub(crate) state: KeyState,
+    pub(crate) activates_at: i64,
 }
 
 struct SigningKey {
@@ -168,6 +201,36 @@ impl KeyRing {
         }
         self.publish(keys, now);
         Ok(())
+    }
+
+    /// Makes a key that signs from now on, for when nobody wants to wait for the next rotation. Verifiers meet an unknown
+    /// key and fetch the set.
+    pub(crate) async fn rotate(&self, now: i64) -> Result<String, KeyError> {
+        let mut tx = self.store.begin().await?;
+        tx.fetch_one(LOCK, args![]).await?;
+        let key = self.create(&mut tx, now, now).await?;
+        tx.commit().await?;
+        self.maintain(now).await?;
+        Ok(key.kid.clone())
+    }
+
+    /// The keys there are, oldest first.
+    pub(crate) fn facts(&self) -> Vec<KeyFacts> {
+        let published = self.published.load();
+        let mut facts: Vec<_> = published
+            .by_kid
+            .values()
+            .map(|key| {
+                let state = match &published.signing {
+                    Some(signing) if signing.kid == key.kid => KeyState::Active,
+                    Some(signing) if key.activates_at > signing.activates_at => KeyState::Published,
+                    _ => KeyState::Retired,
+                };
+                KeyFacts { kid: key.kid.clone(), state, activates_at: key.activates_at }
+            })
+            .collect();
+        facts.sort_by(|a, b| (a.activates_at, &a.kid).cmp(&(b.activates_at, &b.kid)));
+        facts
     }
 
     fn load(&self, rows: Vec<quintet_store::Row>) -> Result<Vec<Arc<SigningKey>>, KeyError> {

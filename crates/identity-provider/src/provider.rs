@@ -20,7 +20,7 @@ use crate::passwords::Passwords;
 use crate::scopes::Role;
 use crate::throttle::Throttle;
 use crate::vault::{SEALING_KEY_BYTES, Vault, parse_sealing_key};
-use crate::{admin, routes, schema, upkeep, users};
+use crate::{admin, backchannel, routes, schema, upkeep, users};
 
 /// The identity provider.
 pub(crate) struct IdentityProvider;
@@ -46,6 +46,7 @@ impl Binary for IdentityProvider {
         let app = open(&config, store, cx.clock(), Arc::new(SystemEntropy)).await?;
         quintet_database::watch(cx, app.store.clone());
         cx.spawn("upkeep", upkeep::run(Arc::clone(&app), cx.shutdown()));
+        cx.spawn("backchannel", backchannel::run(Arc::clone(&app), cx.shutdown()));
         cx.serve("http", listener, routes::router(app), config.limits);
         Ok(())
     }

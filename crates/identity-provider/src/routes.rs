@@ -44,6 +44,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .route(&at("/introspect"), post(introspect::post))
         .route(&at("/admin/users"), get(admin::list_users).post(admin::create_user))
         .route(&at("/admin/audit"), get(admin::list_audit))
+        .route(&at("/admin/keys"), get(admin::keys::list).post(admin::keys::rotate))
         .route(&at("/assets/style.css"), get(pages::style))
         .route(&at("/assets/passkeys.js"), get(pages::passkeys))
         .route(&at("/assets/mark.svg"), get(pages::mark))

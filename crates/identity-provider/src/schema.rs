@@ -4,7 +4,7 @@
 //! identity_codes, identity_grants, identity_refresh_tokens and identity_revoked_tokens; `consents`
 //! identity_consents; `factors` identity_totp, identity_recovery_codes, identity_passkeys and
 //! identity_used_challenges; `replay` identity_used_ids; `par` identity_pushed_requests; `device`
-//! identity_device_requests; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
+//! identity_device_requests; `backchannel` identity_logout_deliveries; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
 //!
 //! No bearer secret is stored: codes, refresh tokens and session tokens are held as keyed hashes
 //! ([`crate::vault`]), passwords as Argon2id, signing keys sealed.
@@ -28,6 +28,7 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration { version: 7, name: "bound and pushed requests", sql: Sql::one(BOUND), oldest_reader: 1 },
     Migration { version: 8, name: "devices", sql: Sql::one(DEVICES), oldest_reader: 1 },
+    Migration { version: 9, name: "logout deliveries", sql: Sql::one(LOGOUTS), oldest_reader: 1 },
 ];
 
 const USERS: &str = "
@@ -144,6 +145,18 @@ CREATE TABLE identity_device_requests (
     CONSTRAINT identity_device_requests_user_code_hash_key UNIQUE (user_code_hash)
 );
 CREATE INDEX identity_device_requests_expires_at ON identity_device_requests (expires_at);
+";
+
+const LOGOUTS: &str = "
+CREATE TABLE identity_logout_deliveries (
+    session_id TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    next_at BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    CONSTRAINT identity_logout_deliveries_pkey PRIMARY KEY (session_id, client_id)
+);
+CREATE INDEX identity_logout_deliveries_next_at ON identity_logout_deliveries (next_at);
 ";
 
 const KEYS: &str = "

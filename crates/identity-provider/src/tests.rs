@@ -3,6 +3,7 @@
 
 mod admin;
 mod authorize;
+mod backchannel;
 mod client_auth;
 mod device;
 mod dpop;

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quintet_auth::{Compact, PublicKey};
-use quintet_http::{Client as HttpClient, Origin};
 use tokio::sync::Mutex;
-use url::Url;
 
 use crate::app::App;
 use crate::clients::Client;
+use crate::outbound::Outbound;
 use crate::time::span;
 
 /// Age at which fetched keys are fetched again.
@@ -36,8 +35,7 @@ pub(crate) enum KeySource {
 /// The keys at a `jwks_uri`.
 #[derive(Debug)]
 pub(crate) struct RemoteKeys {
-    client: HttpClient,
-    path: String,
+    address: Outbound,
     /// Held during a fetch, so that there is only one.
     fetched: Mutex<Fetched>,
 }
@@ -51,25 +49,7 @@ struct Fetched {
 impl RemoteKeys {
     /// The keys at an https URL, or at one of this machine's.
     pub(crate) fn new(uri: &str) -> Result<Self, String> {
-        let url = Url::parse(uri).map_err(|_| format!("{uri} is not a URL"))?;
-        let local = match url.host() {
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        if url.scheme() != "https" && !(url.scheme() == "http" && local) {
-            return Err(format!("{uri} is neither https nor on this machine"));
-        }
-        let origin: Origin = url
-            .origin()
-            .ascii_serialization()
-            .parse()
-            .map_err(|error| format!("{uri} has no origin to connect to: {error}"))?;
-        let path =
-            url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-        let client = HttpClient::new(origin).timeout(TIMEOUT).max_body(MOST_BYTES);
-        Ok(Self { client, path, fetched: Mutex::default() })
+        Ok(Self { address: Outbound::new(uri, TIMEOUT, MOST_BYTES)?, fetched: Mutex::default() })
     }
 
     /// The keys, among which one with `key_id` is hoped for.
@@ -93,8 +73,8 @@ impl RemoteKeys {
 
 impl RemoteKeys {
     async fn fetch(&self) -> Option<Arc<[PublicKey]>> {
-        let origin = self.client.origin();
-        let answer = self.client.get(&self.path).await;
+        let origin = self.address.client.origin();
+        let answer = self.address.client.get(&self.address.path).await;
         let answer =
             answer.inspect_err(|error| tracing::warn!(%error, %origin, "client keys not fetched")).ok()?;
         let keys = quintet_auth::public_keys(answer.body());

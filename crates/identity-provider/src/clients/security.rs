@@ -3,6 +3,7 @@
 use quintet_auth::Algorithm;
 
 use crate::client_auth::{AuthMethod, KeySource};
+use crate::outbound::Outbound;
 
 /// Which document a client is held to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
@@ -45,6 +46,8 @@ pub(crate) struct Security {
     pub(crate) resources: Vec<String>,
     /// The clients whose tokens it may exchange (RFC 8693).
     pub(crate) exchanges_of: Vec<String>,
+    /// Where it hears that a session has ended.
+    pub(crate) backchannel_logout: Option<Outbound>,
 }
 
 impl Default for Security {
@@ -62,6 +65,7 @@ impl Default for Security {
             requires_pkce: true,
             resources: Vec::new(),
             exchanges_of: Vec::new(),
+            backchannel_logout: None,
         }
     }
 }

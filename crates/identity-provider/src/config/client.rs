@@ -9,6 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::redirect_target;
+use crate::backchannel;
 use crate::client_auth::{AuthMethod, KeySource, RemoteKeys};
 use crate::clients::{Client, GrantType, Profile, SecretDigest, Security};
 use crate::scopes::Scopes;
@@ -80,6 +81,8 @@ pub(crate) struct ClientConfig {
     /// The clients whose access tokens this one may exchange for its own, with `token_exchange` among `grant_types`.
     #[serde(default)]
     pub(crate) exchange_tokens_of: Vec<String>,
+    /// Where the client is told that a session with it has ended (OpenID Connect Back-Channel Logout).
+    pub(crate) backchannel_logout_uri: Option<String>,
 }
 
 fn default_grant_types() -> Vec<GrantType> {
@@ -167,6 +170,12 @@ impl ClientConfig {
             requires_pkce: self.require_pkce,
             resources: self.resources.iter().map(|text| resource(text)).collect::<Result<_, _>>()?,
             exchanges_of: self.exchange_tokens_of.clone(),
+            backchannel_logout: self
+                .backchannel_logout_uri
+                .as_deref()
+                .map(backchannel::address)
+                .transpose()
+                .map_err(|message| ("backchannel_logout_uri", message))?,
             authentication,
         };
         let has_keys = !matches!(security.keys, KeySource::None);

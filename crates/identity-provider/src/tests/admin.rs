@@ -46,6 +46,8 @@ async fn every_administrative_path_is_closed_without_a_token() {
             (Method::GET, "/identity/admin/users"),
             (Method::POST, "/identity/admin/users"),
             (Method::GET, "/identity/admin/audit"),
+            (Method::GET, "/identity/admin/keys"),
+            (Method::POST, "/identity/admin/keys"),
         ] {
             for token in [json!(""), json!("made-up"), provider.service_token().await["access_token"].clone()]
             {
@@ -151,5 +153,28 @@ async fn an_audit_event_says_from_where() {
         let login = &page["items"][2];
         assert_eq!((&login["kind"], &login["address"]), (&json!("login.succeeded"), &json!("192.0.2.10")));
         assert_eq!(page["next_cursor"], "2");
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_rotates_the_signing_key_and_old_tokens_stay_good() {
+    for provider in providers().await {
+        let (_, tokens) = provider.sign_in("openid identity:admin").await;
+        let token = &tokens["access_token"];
+        let path = "/identity/admin/keys";
+        let before = call(&provider, Method::GET, path, token, &json!({})).await.json();
+        assert_eq!(before["items"][0]["state"], "active", "{before}");
+        provider.clock.advance(std::time::Duration::from_secs(1));
+        let made = call(&provider, Method::POST, path, token, &json!({})).await;
+        assert_eq!((made.status, &made.json()["state"]), (StatusCode::CREATED, &json!("active")));
+        let after = call(&provider, Method::GET, path, token, &json!({})).await.json();
+        let states: Vec<_> = after["items"].as_array().unwrap().iter().map(|key| &key["state"]).collect();
+        assert_eq!(states, ["retired", "active"], "and the old token is still taken");
+        let fresh = provider.service_token().await["access_token"].as_str().unwrap().to_owned();
+        let kid = made.json()["kid"].as_str().unwrap().to_owned();
+        assert_eq!(quintet_auth::Compact::parse(&fresh).unwrap().key_id, Some(kid));
+        let path = "/identity/admin/audit?limit=1";
+        let audit = call(&provider, Method::GET, path, token, &json!({})).await.json();
+        assert_eq!(audit["items"][0]["kind"], "signing_key.rotated");
     }
 }
