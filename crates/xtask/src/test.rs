@@ -73,6 +73,7 @@ const GROUPS: &[Group] = &[
     Group { name: "dist", when: When::Slow, run: dist },
     Group { name: "story", when: When::Slow, run: story },
     Group { name: "browser", when: When::Slow, run: browser },
+    Group { name: "clients", when: When::Slow, run: clients },
     Group { name: "chaos", when: When::Slow, run: chaos },
     Group { name: "reproducible", when: When::Named, run: |_| dist::reproducible() },
     Group { name: "suites", when: When::Named, run: suites::run },
@@ -218,6 +219,16 @@ fn chaos(bench: &mut Bench) -> anyhow::Result<()> {
     command.args([&this_program(), "chaos", "worker", "--short", "--seed", CHAOS_SEED, "--bin-dir"]);
     command.arg(bench.binaries()?);
     process::run(&mut command)
+}
+
+/// Client libraries of others against the identity provider that ships.
+fn clients(bench: &mut Bench) -> anyhow::Result<()> {
+    let directory = workspace::root().join("tests/clients");
+    build::npm(&directory, &["ci", "--no-audit", "--no-fund"])?;
+    let mut command = Command::new("npm");
+    command.args(["test"]).current_dir(&directory);
+    command.env("QUINTET_IDENTITY_PROVIDER", bench.binaries()?.join("identity-provider"));
+    bench.tally.node(&mut command)
 }
 
 fn browser(bench: &mut Bench) -> anyhow::Result<()> {
