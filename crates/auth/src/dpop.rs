@@ -211,6 +211,25 @@ mod tests {
         check("", false);
     }
 
+    /// RFC 9449 §4.2 and the thumbprint of §6.1.
+    #[test]
+    fn the_specifications_example_is_a_good_proof_at_its_time_for_its_request() {
+        const PROOF: &str = "eyJ0eXAiOiJkcG9wK2p3dCIsImFsZyI6IkVTMjU2IiwiandrIjp7Imt0eSI6IkVDIiwieCI6Imw4dEZyaHgtMzR0\
+            VjNoUklDUkRZOXpDa0RscEJoRjQyVVFVZldWQVdCRnMiLCJ5IjoiOVZFNGpmX09rX282NHpiVFRsY3VOSmFqSG10\
+            NnY5VERWclUwQ2R2R1JEQSIsImNydiI6IlAtMjU2In19.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjo\
+            iUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.\
+            2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg";
+        const URL: &str = "https://server.example.com/token";
+        let at = 1_562_262_616;
+        let proof = Proof::check(PROOF, "POST", URL, at).unwrap();
+        assert_eq!(proof.thumbprint, "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+        assert_eq!(Proof::check(PROOF, "GET", URL, at).unwrap_err(), ProofError::Target);
+        assert_eq!(Proof::check(PROOF, "POST", URL, at + 61).unwrap_err(), ProofError::Stale);
+        assert_eq!(Proof::check(PROOF, "POST", URL, at - 11).unwrap_err(), ProofError::Stale);
+        let forged = PROOF.replace("2-GxA6T8", "2-GxA6T9");
+        assert_eq!(Proof::check(&forged, "POST", URL, at).unwrap_err(), ProofError::Signature);
+    }
+
     #[test]
     fn a_full_memory_of_proofs_refuses_and_makes_room_as_they_age() {
         let seen = Seen::default();

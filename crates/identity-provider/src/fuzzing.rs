@@ -63,6 +63,34 @@ pub fn pkce(data: &[u8]) {
     assert_eq!(proves(VERIFIER, text), text == CHALLENGE);
 }
 
+/// What a client signs is read or refused: only a key without private members is one, and only who holds it signs by it.
+pub fn signed_token(data: &[u8]) {
+    const NOW: i64 = 1_562_262_616;
+    const URL: &str = "https://server.example.com/token";
+    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(data)
+        && let Ok(key) = quintet_auth::PublicKey::from_jwk(&value)
+    {
+        assert!(key.thumbprint().len() == 43, "a thumbprint is a SHA-256");
+        assert!(value.get("d").is_none_or(serde_json::Value::is_null), "a private key was taken");
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(proof) = quintet_auth::dpop::Proof::check(text, "POST", URL, NOW) {
+        assert!(!proof.id.is_empty() && proof.id.len() <= 256);
+        assert!(!proof.is_for(text), "no proof is for itself");
+    }
+    if let Ok(compact) = quintet_auth::Compact::parse(text) {
+        assert!(!compact.is_signed_by(&STRANGER), "a signature by a key that nobody here holds");
+        let _ = compact.claims::<serde_json::Value>();
+    }
+}
+
+/// The key of RFC 8037, appendix A.
+static STRANGER: LazyLock<quintet_auth::PublicKey> = LazyLock::new(|| {
+    let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let jwk = serde_json::json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+    quintet_auth::PublicKey::from_jwk(&jwk).expect("a public key")
+});
+
 static VAULT: LazyLock<Vault> =
     LazyLock::new(|| Vault::new(&[0x5a; SEALING_KEY_BYTES]).expect("a key of the right length"));
 
@@ -119,6 +147,11 @@ mod tests {
     #[test]
     fn pkce() {
         replay("pkce", super::pkce);
+    }
+
+    #[test]
+    fn signed_token() {
+        replay("signed_token", super::signed_token);
     }
 
     #[test]
