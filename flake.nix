@@ -36,6 +36,42 @@
         default = self.nixosModules.quintet;
       };
 
+      # One machine, and a fleet of three; see nixos/examples.
+      nixosConfigurations = lib.mapAttrs (
+        _: machine:
+        lib.nixosSystem {
+          system = "x86_64-linux";
+          modules = [
+            self.nixosModules.quintet
+            machine
+          ];
+        }
+      ) ({ switchable = ./nixos/examples/switchable.nix; } // import ./nixos/examples/fleet.nix);
+
+      # In a checkout: `nix run .#up`.
+      apps = forEachSystem (
+        system:
+        let
+          pkgs = pkgsFor system;
+          up = pkgs.writeShellApplication {
+            name = "quintet-up";
+            runtimeInputs = [
+              pkgs.cargo
+              pkgs.gcc
+              pkgs.nodejs
+              pkgs.rustc
+            ];
+            text = ''exec cargo xtask up "$@"'';
+          };
+        in
+        {
+          up = {
+            type = "app";
+            program = lib.getExe up;
+          };
+        }
+      );
+
       devShells = forEachSystem (
         system:
         let
@@ -74,6 +110,7 @@
             inherit nixpkgs system;
             module = self.nixosModules.quintet;
           };
+          machine = pkgs.callPackage ./nixos/checks/machine.nix { module = self.nixosModules.quintet; };
         }
       );
     };

@@ -1,5 +1,5 @@
-# services.quintet.<binary>: one systemd service each, with a TOML configuration typed by Nix, secrets as systemd
-# credentials, and nothing a service does not need.
+# services.quintet.<binary>: the units and configurations of ../packaging with what a machine's settings change, checked by
+# the binaries themselves while it is built.
 { self }:
 {
   config,
@@ -9,72 +9,91 @@
 }:
 let
   inherit (lib)
+    concatLists
     filterAttrs
-    literalExpression
     mapAttrs
-    mapAttrs'
     mapAttrsToList
-    mkEnableOption
+    mkDefault
     mkIf
     mkMerge
-    mkOption
-    nameValuePair
-    types
+    optionalAttrs
     ;
 
+  cfg = config.services.quintet;
   binaries = import ./binaries.nix;
   toml = pkgs.formats.toml { };
-  enabled = filterAttrs (_: service: service.enable) config.services.quintet;
+  units = import ./units.nix { inherit lib; };
+  defaults = import ./defaults.nix { inherit lib; } { inherit (cfg) origin; };
+  enabled = filterAttrs (name: _: cfg.${name}.enable) binaries;
+  runs = name: cfg.${name}.enable;
 
-  socket = name: "unix:/run/quintet/${name}.sock";
-  adminSocket = name: "unix:/run/quintet/${name}/admin.sock";
-  otlpSocket = "unix:/run/quintet/telemetry-sink.otlp.sock";
-
-  # Where each listens and keeps its data unless `settings` says otherwise. The addresses are those of the socket
-  # units: a service started without them binds the same ones.
-  defaults =
+  # Of one member of the fleet: its own socket here, else the first address elsewhere.
+  url =
+    name:
     let
-      auth = {
-        audience = "quintet";
-        jwks = socket "identity-provider";
+      elsewhere = cfg.fleet.${name};
+    in
+    if elsewhere == [ ] then "unix:/run/quintet/${name}.sock" else "http://${lib.head elsewhere}";
+
+  upstream =
+    entry:
+    let
+      elsewhere = cfg.fleet.${entry.name} or [ ];
+    in
+    if elsewhere == [ ] then entry else entry // { addresses = elsewhere; };
+
+  database = user: { url = "postgres:///${user}?host=/run/postgresql&user=${user}"; };
+
+  # What the machine's options make of a configuration.
+  chosen = mapAttrs (
+    name: default:
+    let
+      auth = optionalAttrs (default ? auth) {
+        auth = default.auth // {
+          jwks = url "identity-provider";
+        };
       };
-      database = name: { url = "sqlite:/var/lib/quintet/${name}/${name}.db"; };
-      # The core API and the worker share one database and one directory of files.
-      shared = {
-        database = database "core";
-        storage.blobs = "/var/lib/quintet/core/blobs";
-        inherit auth;
+      listen = optionalAttrs (cfg.${name}.address != null) {
+        listen = default.listen // {
+          http = cfg.${name}.address;
+        };
+      };
+      own = {
+        edge-gateway = {
+          identity = default.identity // {
+            jwks = url "identity-provider";
+          };
+          upstreams = map upstream default.upstreams;
+          certificates =
+            if cfg.acme.names != [ ] then
+              [ { acme = cfg.acme.names; } ]
+            else if cfg.certificate != null then
+              [ { inherit (cfg.certificate) cert key; } ]
+            else
+              default.certificates;
+        }
+        // optionalAttrs (cfg.acme.names != [ ]) {
+          acme = {
+            inherit (cfg.acme) contact directory;
+            terms_of_service_agreed = true;
+            storage = "/var/lib/quintet/gateway/acme";
+          };
+        };
+        core-api = optionalAttrs cfg.postgresql { database = database "quintet-core"; };
+        async-worker = optionalAttrs cfg.postgresql { database = database "quintet-core"; };
+        identity-provider = optionalAttrs cfg.postgresql { database = database "quintet-identity"; };
+        # Of those that run here; a machine's others are scraped by the sink beside them.
+        telemetry-sink.scrape = lib.filter (target: runs target.name) default.scrape;
       };
     in
-    {
-      edge-gateway.listen = binaries.edge-gateway.sockets;
-      core-api = shared;
-      async-worker = shared;
-      identity-provider.database = database "identity";
-      telemetry-sink = {
-        inherit auth;
-        storage.directory = "/var/lib/quintet/telemetry";
-        listen.otlp = otlpSocket;
-        scrape = map (name: {
-          inherit name;
-          target = adminSocket name;
-        }) (lib.attrNames enabled);
-      };
-    };
-
-  stateDirectories = {
-    edge-gateway = [ "quintet/gateway" ];
-    core-api = [ "quintet/core" ];
-    async-worker = [ "quintet/core" ];
-    identity-provider = [ "quintet/identity" ];
-    telemetry-sink = [ "quintet/telemetry" ];
-  };
+    default // auth // listen // own.${name}
+  ) defaults;
 
   # Every string of a nested value, with the names that lead to it.
   strings =
     path: value:
     if lib.isAttrs value then
-      lib.concatLists (mapAttrsToList (name: strings (path ++ [ name ])) value)
+      concatLists (mapAttrsToList (name: strings (path ++ [ name ])) value)
     else if lib.isList value then
       lib.concatMap (strings path) value
     else if lib.isString value then
@@ -84,187 +103,159 @@ let
   secretsInStore = lib.filter (
     entry: lib.hasPrefix builtins.storeDir entry.value && lib.hasSuffix "file" (lib.last entry.path)
   );
+  # The names in `credential:NAME`.
+  credentialsOf =
+    settings:
+    lib.unique (
+      map (entry: lib.removePrefix "credential:" entry.value) (
+        lib.filter (entry: lib.hasPrefix "credential:" entry.value) (strings [ ] settings)
+      )
+    );
 
   configuration =
-    name: service:
+    name:
     let
+      service = cfg.${name};
       file = toml.generate "${name}.toml" service.settings;
     in
     if service.checkConfig then
       # The binary itself decides: an unknown key or a wrong type fails the build, not the deployment.
       pkgs.runCommand "${name}-checked.toml" { } ''
+        export CREDENTIALS_DIRECTORY=$PWD/credentials
+        mkdir credentials
+        for name in ${lib.escapeShellArgs (credentialsOf service.settings)}; do
+          (umask 077 && printf '%064d' 0 > "credentials/$name")
+        done
         ${lib.getExe' service.package name} --check-config --config ${file}
         cp ${file} $out
       ''
     else
       file;
 
-  options = name: {
-    enable = mkEnableOption binaries.${name}.description;
-    package = mkOption {
-      type = types.package;
-      default = self.packages.${pkgs.stdenv.hostPlatform.system}.${name};
-      defaultText = literalExpression "quintet.packages.\${system}.${name}";
-      description = "The package that holds `bin/${name}`.";
-    };
-    settings = mkOption {
-      inherit (toml) type;
-      default = { };
-      description = "The configuration file `${name}.toml`; docs/reference/config.md lists every key.";
-    };
-    credentials = mkOption {
-      type = types.attrsOf types.path;
-      default = { };
-      example = {
-        session-key = "/run/keys/session-key";
-      };
-      description = ''
-        Secrets by name, each read by systemd from a path outside the Nix store. Settings refer to one as
-        `credential:NAME`.
-      '';
-    };
-    checkConfig = mkOption {
-      type = types.bool;
-      default = true;
-      description = ''
-        Whether the build fails when the configuration is wrong. The check cannot see secrets; turn it off for a
-        configuration whose check reads one.
-      '';
-    };
-  };
-
-  # One socket unit for each name, because a unit has one name for all its descriptors.
-  socketUnits =
+  unitTexts =
     name:
-    mapAttrs' (
-      socket: addresses:
-      nameValuePair "quintet-${name}-${socket}" {
-        description = "${binaries.${name}.description}: ${socket}";
-        wantedBy = [ "sockets.target" ];
-        listenStreams = addresses;
-        socketConfig = {
-          Service = "quintet-${name}.service";
-          FileDescriptorName = socket;
-          BindIPv6Only = "ipv6-only";
-          # For unix sockets: the gateway reaches the others as a member of the group.
-          SocketUser = binaries.${name}.user;
-          SocketGroup = "quintet";
-          SocketMode = "0660";
-          Backlog = 4096;
-        };
-      }
-    ) binaries.${name}.sockets;
-
-  unit = name: service: {
-    description = binaries.${name}.description;
-    documentation = [ "man:${name}(8)" ];
-    wantedBy = [ "multi-user.target" ];
-    requires = map (socket: "${socket}.socket") (lib.attrNames (socketUnits name));
-    after = [ "network.target" ];
-    restartTriggers = [ (configuration name service) ];
-    serviceConfig = {
-      Type = "notify-reload";
-      ExecStart = "${lib.getExe' service.package name} --config ${configuration name service}";
-      User = binaries.${name}.user;
-      Group = "quintet";
-      LoadCredential = mapAttrsToList (credential: path: "${credential}:${path}") service.credentials;
-      StateDirectory = stateDirectories.${name};
-      StateDirectoryMode = "0700";
-      RuntimeDirectory = "quintet/${name}";
-      RuntimeDirectoryMode = "0750";
-      # Admin sockets are for the group: the sink scrapes them.
-      UMask = "0007";
-      Restart = "always";
-      RestartSec = "200ms";
-      RestartSteps = 6;
-      RestartMaxDelaySec = "10s";
-      # A wrong configuration or missing secret (78), usage (64), a directory that cannot be made (73).
-      RestartPreventExitStatus = [
-        64
-        73
-        78
-      ];
-      WatchdogSec = "30s";
-      TimeoutStopSec = "30s";
-      LimitNOFILE = 65536;
-
-      AmbientCapabilities = lib.optional (name == "edge-gateway") "CAP_NET_BIND_SERVICE";
-      CapabilityBoundingSet = if name == "edge-gateway" then [ "CAP_NET_BIND_SERVICE" ] else [ "" ];
-      DevicePolicy = "closed";
-      LockPersonality = true;
-      MemoryDenyWriteExecute = true;
-      NoNewPrivileges = true;
-      PrivateDevices = true;
-      PrivateTmp = true;
-      # The sink reads the host's own figures; the others see only themselves.
-      ProcSubset = if name == "telemetry-sink" then "all" else "pid";
-      ProtectClock = true;
-      ProtectControlGroups = true;
-      ProtectHome = true;
-      ProtectHostname = true;
-      ProtectKernelLogs = true;
-      ProtectKernelModules = true;
-      ProtectKernelTunables = true;
-      ProtectProc = if name == "telemetry-sink" then "default" else "invisible";
-      ProtectSystem = "strict";
-      RemoveIPC = true;
-      RestrictAddressFamilies = [
-        "AF_INET"
-        "AF_INET6"
-        "AF_UNIX"
-      ];
-      RestrictNamespaces = true;
-      RestrictRealtime = true;
-      RestrictSUIDSGID = true;
-      SystemCallArchitectures = "native";
-      SystemCallErrorNumber = "EPERM";
-      SystemCallFilter = [
-        "@system-service"
-        "~@privileged @resources"
-      ];
+    units.of {
+      binary = name;
+      programs = "${lib.getBin cfg.${name}.package}/bin";
+      configuration = configuration name;
     };
-  };
+  texts = lib.concatMapAttrs (name: _: unitTexts name) enabled // units.shared;
+  named =
+    suffix: of:
+    lib.concatMapAttrs (
+      name: _:
+      lib.concatMapAttrs (
+        unit: _: optionalAttrs (lib.hasSuffix suffix unit) { ${lib.removeSuffix suffix unit} = of name; }
+      ) (unitTexts name)
+    ) enabled;
 in
 {
-  options.services.quintet = mapAttrs (name: _: options name) binaries;
-
-  config = mkIf (enabled != { }) {
-    assertions = lib.concatLists (
-      mapAttrsToList (
-        name: service:
-        map (entry: {
-          assertion = false;
-          message = ''
-            services.quintet.${name}.settings.${lib.concatStringsSep "." entry.path} names a file in the Nix store, which
-            every user can read. Put the secret elsewhere and name it in services.quintet.${name}.credentials.
-          '';
-        }) (secretsInStore (strings [ ] service.settings))
-      ) enabled
-    );
-
-    services.quintet = mkMerge (
-      mapAttrsToList (name: default: {
-        ${name}.settings = lib.mapAttrsRecursive (_: lib.mkDefault) (
-          lib.recursiveUpdate {
-            service.admin = adminSocket name;
-            telemetry.otlp = otlpSocket;
-          } (lib.recursiveUpdate (lib.optionalAttrs (name != "edge-gateway") { listen.http = socket name; }) default)
-        );
-      }) defaults
-    );
-
-    users.groups.quintet = { };
-    users.users = mapAttrs' (
-      name: _:
-      nameValuePair binaries.${name}.user {
-        isSystemUser = true;
-        group = "quintet";
-        description = binaries.${name}.description;
-      }
-    ) (filterAttrs (name: _: name != "async-worker" || !(enabled ? core-api)) enabled);
-
-    systemd.tmpfiles.rules = [ "d /run/quintet 0755 root root -" ];
-    systemd.sockets = lib.concatMapAttrs (name: _: socketUnits name) enabled;
-    systemd.services = mapAttrs' (name: service: nameValuePair "quintet-${name}" (unit name service)) enabled;
+  options.services.quintet = import ./options.nix {
+    inherit lib toml;
+    packages = self.packages.${pkgs.stdenv.hostPlatform.system};
   };
+
+  config = mkMerge [
+    {
+      services.quintet = mapAttrs (name: _: {
+        enable = mkIf cfg.enable (mkDefault true);
+        settings = lib.mapAttrsRecursive (_: mkDefault) chosen.${name};
+      }) binaries;
+    }
+    (mkIf (enabled != { }) {
+      assertions =
+        concatLists (
+          mapAttrsToList (
+            name: _:
+            map (entry: {
+              assertion = false;
+              message = ''
+                services.quintet.${name}.settings.${lib.concatStringsSep "." entry.path} names a file in the Nix store, which
+                every user can read. Put the secret elsewhere and name it in services.quintet.${name}.credentials.
+              '';
+            }) (secretsInStore (strings [ ] cfg.${name}.settings))
+          ) enabled
+        )
+        ++ [
+          {
+            assertion = cfg.certificate == null || cfg.acme.names == [ ];
+            message = "services.quintet: certificate and acme.names are both set; keep one.";
+          }
+          {
+            assertion = !(cfg.postgresql && cfg.fleet.core-api != [ ]);
+            message = ''
+              services.quintet.postgresql is a server for this machine alone. Machines of a fleet share one:
+              set settings.database.url_file of each service.
+            '';
+          }
+        ];
+
+      systemd = {
+        packages = [
+          (pkgs.linkFarm "quintet-units" (
+            mapAttrsToList (name: text: {
+              name = "lib/systemd/system/${name}";
+              path = pkgs.writeText name text;
+            }) texts
+          ))
+        ];
+        # NixOS does not read [Install].
+        targets.quintet.wantedBy = [ "multi-user.target" ];
+        services = named ".service" (name: {
+          wantedBy = [ "quintet.target" ];
+          serviceConfig = optionalAttrs (cfg.${name}.credentials != { }) {
+            LoadCredential = mapAttrsToList (credential: path: "${credential}:${path}") cfg.${name}.credentials;
+          };
+        });
+        sockets = mkMerge [
+          (named ".socket" (_: {
+            wantedBy = [ "sockets.target" ];
+          }))
+          (lib.concatMapAttrs (
+            name: _:
+            optionalAttrs (cfg.${name}.address != null) {
+              # The first, empty one removes the unix socket.
+              "quintet-${name}-http".listenStreams = [
+                ""
+                cfg.${name}.address
+              ];
+            }
+          ) enabled)
+        ];
+        tmpfiles.rules = [ (lib.removeSuffix "\n" (builtins.readFile ../packaging/tmpfiles.d/quintet.conf)) ];
+      };
+
+      users.groups.quintet = { };
+      users.users = lib.concatMapAttrs (name: binary: {
+        ${binary.user} = {
+          isSystemUser = true;
+          group = "quintet";
+          description = if binary.user == "quintet-core" then "Quintet core" else binary.description;
+        };
+      }) enabled;
+
+      networking.firewall = mkIf (cfg.openFirewall && runs "edge-gateway") {
+        allowedTCPPorts = [
+          80
+          443
+        ];
+        allowedUDPPorts = [ 443 ];
+      };
+
+      services.postgresql = mkIf cfg.postgresql {
+        enable = true;
+        ensureDatabases = [
+          "quintet-core"
+          "quintet-identity"
+        ];
+        ensureUsers = map (name: {
+          inherit name;
+          ensureDBOwnership = true;
+        }) [
+          "quintet-core"
+          "quintet-identity"
+        ];
+      };
+    })
+  ];
 }

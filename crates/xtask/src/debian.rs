@@ -3,6 +3,8 @@
 //! A root is never written to after it was made: whoever enters it sees a layer of their own in memory, in a mount
 //! namespace of their own, which the kernel drops with its last process. Making and entering needs root.
 
+pub(crate) mod machine;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -66,6 +68,13 @@ impl Root {
     /// program and its arguments.
     pub(crate) fn command(&self, shared: &Path) -> anyhow::Result<Command> {
         self.enter("run", shared)
+    }
+
+    /// The same with systemd as the first process, which has a network, process ids and control groups of its own.
+    fn boot(&self, shared: &Path) -> anyhow::Result<Command> {
+        let mut command = self.enter("boot", shared)?;
+        command.args(["/usr/lib/systemd/systemd", "--system", "--unit=multi-user.target"]);
+        Ok(command)
     }
 
     fn enter(&self, mode: &str, shared: &Path) -> anyhow::Result<Command> {

@@ -153,7 +153,7 @@ fn build_here(build: &Build, triple: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// The time of the last commit, or the epoch itself outside a repository.
-fn epoch() -> String {
+pub(crate) fn epoch() -> String {
     let mut git = Command::new("git");
     git.args(["log", "-1", "--format=%ct"]).current_dir(workspace::root());
     process::output(&mut git).map_or_else(|_| "0".to_owned(), |seconds| seconds.trim().to_owned())
@@ -194,7 +194,7 @@ fn verify(directory: &Path) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes of files, shown with one decimal")]
-fn megabytes(bytes: u64) -> f64 {
+pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 

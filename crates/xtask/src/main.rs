@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod chaos;
 mod check;
+mod deb;
 mod debian;
 mod detach;
 mod dist;
@@ -15,6 +16,7 @@ mod docs;
 mod down;
 mod fuzz;
 mod new_module;
+mod nix;
 mod node;
 mod policy;
 mod process;
@@ -42,6 +44,8 @@ enum Task {
     Check,
     /// Build the five musl-static binaries that ship.
     Dist(dist::Options),
+    /// Build Debian packages of the static binaries.
+    Deb(deb::Options),
     /// Measure what the README claims and write the figures as JSON.
     Bench(bench::Options),
     /// Break things under load and hold the job queue to what it promised.
@@ -50,6 +54,8 @@ enum Task {
     Docs(docs::Options),
     /// Write a business module that compiles, passes its tests and shows in the API.
     NewModule(new_module::Options),
+    /// Parse the Nix files and evaluate the NixOS module against nixpkgs' lib.
+    NixCheck(nix::Options),
     /// Run the fuzz targets, from their seeds, for some seconds each.
     Fuzz(fuzz::Options),
     /// Run scripts of Prometheus' own PromQL tests against the telemetry sink.
@@ -66,10 +72,12 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Check => check::run(),
         Task::Dist(options) => dist::run(&options),
+        Task::Deb(options) => deb::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Chaos(options) => chaos::run(&options),
         Task::Docs(options) => docs::run(&options),
         Task::NewModule(options) => new_module::run(&options),
+        Task::NixCheck(options) => nix::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Promql(options) => promql::run(&options),
         Task::Child(options) => process::become_child(&options),

@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use self::postgres::Server;
 use self::runner::Tally;
 use crate::build::{self, CONSOLE};
-use crate::{check, dist, policy, process, units, workspace};
+use crate::{check, deb, dist, nix, policy, process, units, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -65,12 +65,13 @@ const GROUPS: &[Group] = &[
     Group { name: "console", when: When::Always, run: console },
     Group { name: "lints", when: When::Always, run: |_| check::lints() },
     Group { name: "documentation", when: When::Always, run: |_| check::documentation() },
-    Group { name: "nix", when: When::Always, run: |_| tools::parse_nix() },
+    Group { name: "nix", when: When::Always, run: |_| nix::parse() },
     Group { name: "doctests", when: When::Always, run: doctests },
     Group { name: "tests", when: When::Always, run: tests },
     Group { name: "http3", when: When::Always, run: http3 },
     Group { name: "units", when: When::Slow, run: |_| units::check() },
     Group { name: "dist", when: When::Slow, run: dist },
+    Group { name: "deb", when: When::Named, run: |bench| deb::install_and_remove(&bench.statics()?) },
     Group { name: "story", when: When::Slow, run: story },
     Group { name: "browser", when: When::Slow, run: browser },
     Group { name: "clients", when: When::Slow, run: clients },
@@ -140,6 +141,13 @@ impl Bench {
             self.postgres = Some(Server::start().context("start PostgreSQL")?);
         }
         Ok(self.postgres.as_ref().map(Server::url).unwrap_or_default())
+    }
+
+    /// The binaries that ship, for what a build of the tests cannot stand in for.
+    fn statics(&self) -> anyhow::Result<PathBuf> {
+        let given = std::env::var_os("QUINTET_E2E_BIN_DIR").map(std::path::absolute).transpose()?;
+        let built = Some(dist::directory()).filter(|directory| build::all_present(directory).is_ok());
+        given.or_else(|| self.shipped.clone()).or(built).context("build what ships first: --only dist,deb")
     }
 
     /// The binaries under test: those that `QUINTET_E2E_BIN_DIR` names, else what this run has built to ship, else

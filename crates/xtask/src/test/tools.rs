@@ -26,6 +26,7 @@ const TOOLS: &[Tool] = &[
     // An ACME authority.
     Tool { package: "pebble", present: || process::find("pebble").is_some() },
     Tool { package: "nix-bin", present: || process::find("nix-instantiate").is_some() },
+    Tool { package: "dpkg", present: || process::find("dpkg-deb").is_some() },
     Tool { package: "mmdebstrap", present: || process::find("mmdebstrap").is_some() },
     // An SMTP server that is not ours, and a SQLite client.
     Tool {
@@ -67,31 +68,4 @@ fn install(packages: &[&str]) -> anyhow::Result<()> {
     process::run(apt().arg("update"))?;
     process::run(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
         .with_context(|| format!("install {list}"))
-}
-
-/// Parses every Nix file. Evaluating them needs nixpkgs, which a machine with a Nix store has: `nix flake check`.
-pub(crate) fn parse_nix() -> anyhow::Result<()> {
-    let listed = process::output(
-        Command::new("git")
-            .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.nix"])
-            .current_dir(workspace::root()),
-    )?;
-    if process::find("nix-instantiate").is_none() {
-        println!("left out: no Nix on this machine ({} files unparsed)", listed.lines().count());
-        return Ok(());
-    }
-    // Parsing needs no store, but the program insists on having one it can write to.
-    let store = tempfile::tempdir().context("make a directory")?;
-    for file in listed.lines() {
-        let mut parse = Command::new("nix-instantiate");
-        parse.args(["--parse", file]).current_dir(workspace::root());
-        for (variable, directory) in
-            [("NIX_STORE_DIR", "store"), ("NIX_STATE_DIR", "state"), ("NIX_LOG_DIR", "log")]
-        {
-            parse.env(variable, store.path().join(directory));
-        }
-        process::output(&mut parse)?;
-    }
-    println!("{} Nix files parse", listed.lines().count());
-    Ok(())
 }
