@@ -4,6 +4,7 @@
 //! account is entered asks for a sign-in of the last minutes too ([`Visit::recent`]), so that a browser
 //! left open gives nothing away for good.
 
+pub(crate) mod email;
 pub(crate) mod passkeys;
 pub(crate) mod security;
 pub(crate) mod totp;
@@ -185,6 +186,8 @@ async fn show(app: &App, headers: &HeaderMap) -> Result<Response, Turned> {
         name => user.name.as_str(),
         email => user.email.as_str(),
         email_verified => user.email_verified,
+        may_verify => app.mail.is_some(),
+        csrf => visit.csrf(app),
         role => user.role.name(),
         since => shown(user.created_at),
     );

@@ -15,6 +15,7 @@ use crate::cookies;
 use crate::factors::Policy;
 use crate::fault::Fault;
 use crate::keys::KeyRing;
+use crate::mail::Mail;
 use crate::pages::Pages;
 use crate::passwords::Passwords;
 use crate::sessions::{self, Session};
@@ -36,6 +37,7 @@ pub(crate) struct App {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) factors: Policy,
+    pub(crate) mail: Option<Mail>,
     pub(crate) pages: Pages,
     pub(crate) clock: SharedClock,
     pub(crate) entropy: Arc<dyn Entropy>,

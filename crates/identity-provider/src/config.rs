@@ -16,6 +16,7 @@ use url::Url;
 
 pub(crate) use self::client::ClientConfig;
 use crate::factors;
+use crate::mail;
 use crate::passwords;
 use crate::throttle;
 use crate::time::span;
@@ -60,6 +61,8 @@ pub(crate) struct Config {
     /// Who must have a second factor.
     #[serde(default)]
     pub(crate) factors: factors::Policy,
+    /// How letters to people leave.
+    pub(crate) mail: Option<mail::Settings>,
 }
 
 /// `[issuer]`
@@ -212,6 +215,12 @@ impl Config {
         }
         if self.throttle.account_attempts == 0 || self.throttle.prefix_attempts == 0 {
             return Err(Invalid::new("throttle", "account_attempts and prefix_attempts are at least 1"));
+        }
+        if let Some(mail) = &self.mail {
+            mail.validate()?;
+            if let Some(file) = &mail.smtp.password_file {
+                readable(file, "mail.smtp.password_file")?;
+            }
         }
         if !(2..=3650).contains(&self.keys.rotate_days) {
             return Err(Invalid::new("keys.rotate_days", "between 2 and 3650"));

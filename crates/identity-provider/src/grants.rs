@@ -363,6 +363,30 @@ pub(crate) async fn revoke_session(
     .await
 }
 
+/// Revokes every grant of a person, whose sessions are about to end.
+pub(crate) async fn revoke_all(
+    tx: &mut Tx,
+    user_id: &str,
+    because: &'static str,
+    now: i64,
+) -> Result<u64, quintet_store::Error> {
+    tx.execute(
+        "INSERT INTO identity_logout_deliveries (session_id, client_id, user_id, next_at, attempts) \
+         SELECT DISTINCT session_id, client_id, user_id, CAST($1 AS BIGINT), 0 FROM identity_grants \
+         WHERE user_id = $2 AND session_id IN \
+         (SELECT id FROM identity_sessions WHERE user_id = $2 AND ended_at IS NULL) \
+         ON CONFLICT (session_id, client_id) DO NOTHING",
+        args![now, user_id],
+    )
+    .await?;
+    tx.execute(
+        "UPDATE identity_grants SET revoked_at = $1, revoked_because = $2 \
+         WHERE user_id = $3 AND revoked_at IS NULL",
+        args![now, because, user_id],
+    )
+    .await
+}
+
 /// Refuses one access token from now on at this provider's own endpoints.
 pub(crate) async fn revoke_access(
     tx: &mut Tx,

@@ -32,6 +32,7 @@ mod jar;
 mod keys;
 mod login;
 mod logout;
+mod mail;
 mod outbound;
 mod pages;
 mod par;

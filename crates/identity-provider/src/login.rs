@@ -6,6 +6,7 @@
 
 pub(crate) mod next;
 pub(crate) mod passkey;
+pub(crate) mod reset;
 pub(crate) mod second;
 
 use axum::body::Body;
@@ -259,6 +260,7 @@ impl Form<'_> {
             csrf => forms::token(&app.vault, FORM, &cookie),
             next_field => field,
             next_value => value,
+            may_reset => app.mail.is_some(),
             passkey => passkey::Offer::first(app, &cookie).values(app),
         );
         let mut response = app.pages.render_scripted(self.status, "login.html", values, target.as_ref())?;

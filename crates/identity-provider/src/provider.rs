@@ -15,6 +15,7 @@ use crate::caller::Caller;
 use crate::clients::Clients;
 use crate::config::{Bootstrap, Config, Issuer};
 use crate::keys::{KeyError, KeyRing};
+use crate::mail::{self, Mail};
 use crate::pages::Pages;
 use crate::passwords::Passwords;
 use crate::scopes::Role;
@@ -45,6 +46,7 @@ impl Binary for IdentityProvider {
         let store = Store::connect(&config.database).await.map_err(start_error)?;
         let app = open(&config, store, cx.clock(), Arc::new(SystemEntropy)).await?;
         quintet_database::watch(cx, app.store.clone());
+        cx.spawn("mail", mail::outbox::run(Arc::clone(&app), cx.shutdown()));
         cx.spawn("upkeep", upkeep::run(Arc::clone(&app), cx.shutdown()));
         cx.spawn("backchannel", backchannel::run(Arc::clone(&app), cx.shutdown()));
         cx.serve("http", listener, routes::router(app), config.limits);
@@ -81,6 +83,7 @@ pub(crate) async fn open(
         passwords: Passwords::new(&config.argon2, Arc::clone(&entropy)).context("cannot use [argon2]")?,
         throttle: Throttle::new(config.throttle),
         factors: config.factors,
+        mail: config.mail.as_ref().map(Mail::open).transpose().context("cannot use [mail]")?,
         clock,
         entropy,
     });

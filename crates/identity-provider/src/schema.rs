@@ -3,8 +3,9 @@
 //! Who owns which table: `users` identity_users; `sessions` identity_sessions; `grants`
 //! identity_codes, identity_grants, identity_refresh_tokens and identity_revoked_tokens; `consents`
 //! identity_consents; `factors` identity_totp, identity_recovery_codes, identity_passkeys and
-//! identity_used_challenges; `replay` identity_used_ids; `par` identity_pushed_requests; `device`
-//! identity_device_requests; `backchannel` identity_logout_deliveries; `keys` identity_signing_keys; `audit` identity_audit and identity_audit_head.
+//! identity_used_challenges; `mail` identity_outbox and identity_mail_tokens; `replay` identity_used_ids; `par`
+//! identity_pushed_requests; `device` identity_device_requests; `backchannel` identity_logout_deliveries; `keys`
+//! identity_signing_keys; `audit` identity_audit and identity_audit_head.
 //!
 //! No bearer secret is stored: codes, refresh tokens and session tokens are held as keyed hashes
 //! ([`crate::vault`]), passwords as Argon2id, signing keys sealed.
@@ -29,6 +30,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, name: "bound and pushed requests", sql: Sql::one(BOUND), oldest_reader: 1 },
     Migration { version: 8, name: "devices", sql: Sql::one(DEVICES), oldest_reader: 1 },
     Migration { version: 9, name: "logout deliveries", sql: Sql::one(LOGOUTS), oldest_reader: 1 },
+    Migration { version: 10, name: "mail", sql: Sql::one(MAIL), oldest_reader: 1 },
 ];
 
 const USERS: &str = "
@@ -242,3 +244,24 @@ CREATE INDEX identity_used_challenges_expires_at ON identity_used_challenges (ex
 
 const PASSKEYS_SQLITE: &str = passkeys!("BLOB");
 const PASSKEYS_POSTGRES: &str = passkeys!("BYTEA");
+
+const MAIL: &str = "
+CREATE TABLE identity_outbox (
+    id TEXT PRIMARY KEY,
+    sealed_letter TEXT NOT NULL,
+    attempts BIGINT NOT NULL,
+    next_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX identity_outbox_next_at ON identity_outbox (next_at);
+CREATE TABLE identity_mail_tokens (
+    token_hash TEXT PRIMARY KEY,
+    user_id TEXT REFERENCES identity_users (id),
+    bound_to TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX identity_mail_tokens_expires_at ON identity_mail_tokens (expires_at);
+CREATE INDEX identity_grants_user_id ON identity_grants (user_id);
+CREATE INDEX identity_sessions_user_id ON identity_sessions (user_id);
+";

@@ -153,3 +153,12 @@ pub(crate) async fn end(tx: &mut Tx, id: &str, now: i64) -> Result<(), quintet_s
     .await
     .map(drop)
 }
+
+/// Ends every session of a person.
+pub(crate) async fn end_all(tx: &mut Tx, user_id: &str, now: i64) -> Result<u64, quintet_store::Error> {
+    tx.execute(
+        "UPDATE identity_sessions SET ended_at = $1 WHERE user_id = $2 AND ended_at IS NULL",
+        args![now, user_id],
+    )
+    .await
+}

@@ -12,6 +12,7 @@ mod factors;
 mod harness;
 mod login;
 mod logout;
+mod mail;
 mod passkeys;
 mod pushed;
 mod signing;

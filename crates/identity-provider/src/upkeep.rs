@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::app::Shared;
 use crate::factors::passkeys;
 use crate::grants;
+use crate::mail::tokens;
 
 /// Keys made by another node are known after at most this long, well within their publication lead.
 const KEYS_EVERY: Duration = Duration::from_secs(30);
@@ -44,7 +45,9 @@ pub(crate) async fn run(app: Shared, shutdown: CancellationToken) -> anyhow::Res
 async fn prune(app: &App) {
     let pruned = async {
         Ok::<_, quintet_store::Error>(
-            grants::prune(&app.store, app.now()).await? + passkeys::prune(&app.store, app.now()).await?,
+            grants::prune(&app.store, app.now()).await?
+                + passkeys::prune(&app.store, app.now()).await?
+                + tokens::prune(&app.store, app.now()).await?,
         )
     };
     match pruned.await {

@@ -71,6 +71,11 @@ pub(crate) fn check_new(email: &str, name: &str, password: &str) -> Result<(), I
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
         return Err(InvalidUser::Name);
     }
+    check_password(password)
+}
+
+/// Checks a new password.
+pub(crate) fn check_password(password: &str) -> Result<(), InvalidUser> {
     if password.len() > MAX_PASSWORD_BYTES || password.chars().count() < MIN_PASSWORD_CHARS {
         return Err(InvalidUser::Password);
     }
@@ -144,6 +149,31 @@ pub(crate) async fn rehash(
     tx.execute(
         "UPDATE identity_users SET password_hash = $1, updated_at = $2 WHERE id = $3 AND password_hash = $4",
         args![password_hash, now, user.id, &user.password_hash],
+    )
+    .await
+    .map(drop)
+}
+
+/// Gives an account another password.
+pub(crate) async fn set_password(
+    tx: &mut Tx,
+    user: &User,
+    password_hash: &str,
+    now: i64,
+) -> Result<(), quintet_store::Error> {
+    tx.execute(
+        "UPDATE identity_users SET password_hash = $1, updated_at = $2 WHERE id = $3",
+        args![password_hash, now, user.id],
+    )
+    .await
+    .map(drop)
+}
+
+/// Notes that mail to the account's address arrives, unless the address changed meanwhile.
+pub(crate) async fn verify_email(tx: &mut Tx, user: &User, now: i64) -> Result<(), quintet_store::Error> {
+    tx.execute(
+        "UPDATE identity_users SET email_verified = TRUE, updated_at = $1 WHERE id = $2 AND email_key = $3",
+        args![now, user.id, email_key(&user.email)],
     )
     .await
     .map(drop)

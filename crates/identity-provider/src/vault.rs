@@ -57,6 +57,8 @@ pub(crate) enum Purpose {
     Recovery,
     /// A challenge to a passkey, and that it was used.
     Challenge,
+    /// The secret in a link.
+    MailToken,
     /// What a person knew when a sign-in began, so that it ends with a changed password.
     Password,
     /// The id of a token that is good once.
@@ -78,6 +80,8 @@ pub(crate) enum Sealing {
     Pending,
     /// A second factor that is being set up, in a form.
     Enrolment,
+    /// A letter that waits for the mail server, in the database.
+    Letter,
 }
 
 impl Sealing {
@@ -86,6 +90,7 @@ impl Sealing {
             Self::Factor => "factor",
             Self::Pending => "pending",
             Self::Enrolment => "enrolment",
+            Self::Letter => "letter",
         }
     }
 }
@@ -102,6 +107,7 @@ impl Purpose {
             Self::Audit => b"audit",
             Self::Recovery => b"recovery",
             Self::Challenge => b"challenge",
+            Self::MailToken => b"mail token",
             Self::Password => b"password",
             Self::SingleUse => b"single use",
             Self::DpopNonce => b"dpop nonce",
@@ -140,6 +146,7 @@ pub(crate) struct Vault {
     flows: RandomizedNonceKey,
     signing_keys: RandomizedNonceKey,
     factors: RandomizedNonceKey,
+    letters: RandomizedNonceKey,
 }
 
 impl fmt::Debug for Vault {
@@ -178,6 +185,7 @@ impl Vault {
             flows: aead(&AES_256_GCM_SIV, b"authorization flows")?,
             signing_keys: aead(&AES_256_GCM, b"signing keys")?,
             factors: aead(&AES_256_GCM_SIV, b"second factors")?,
+            letters: aead(&AES_256_GCM_SIV, b"letters")?,
         })
     }
 
@@ -228,6 +236,7 @@ impl Vault {
     const fn key_of(&self, what: Sealing) -> &RandomizedNonceKey {
         match what {
             Sealing::Factor => &self.factors,
+            Sealing::Letter => &self.letters,
             Sealing::Pending | Sealing::Enrolment => &self.flows,
         }
     }

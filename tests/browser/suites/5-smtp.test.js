@@ -3,20 +3,17 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
-import { SMTPServer } from "smtp-server";
-
 import { eventually } from "../support/browser.js";
 import { canStart, environmentOf, start } from "../support/fleet.js";
 import { clientOf } from "../support/https.js";
+import { mailServer } from "../support/mail.js";
 
 const skip = canStart() ? false : "needs QUINTET_XTASK and QUINTET_BIN_DIR to start a fleet of its own";
 
 describe("mail over SMTP", { skip }, () => {
   it("an order's receipt reaches the SMTP server, also when the server is busy at first", async () => {
-    const received = [];
-    const server = mailServer(received);
-    const port = await listen(server);
-    const fleet = await start(["--smtp", `smtp://127.0.0.1:${port}`]);
+    const { received, address, close } = await mailServer();
+    const fleet = await start(["--smtp", address]);
     try {
       const order = await placeOrder(fleet);
       const message = await eventually("the receipt arrives", () =>
@@ -28,40 +25,10 @@ describe("mail over SMTP", { skip }, () => {
       assert.equal(received.filter(({ body }) => body.includes(order.id)).length, 1);
     } finally {
       await fleet.stop();
-      await new Promise((resolve) => server.close(resolve));
+      await close();
     }
   });
 });
-
-/** Refuses the first message with a temporary error, as a busy server would. */
-function mailServer(received) {
-  let refused = false;
-  return new SMTPServer({
-    authOptional: true,
-    disabledCommands: ["STARTTLS"],
-    onData(stream, session, done) {
-      let body = "";
-      stream.setEncoding("utf8");
-      stream.on("data", (chunk) => (body += chunk));
-      stream.on("end", () => {
-        if (!refused) {
-          refused = true;
-          done(Object.assign(new Error("busy, try again"), { responseCode: 451 }));
-          return;
-        }
-        received.push({ to: session.envelope.rcptTo.map(({ address }) => address), body });
-        done();
-      });
-    },
-  });
-}
-
-function listen(server) {
-  return new Promise((resolve, reject) => {
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => resolve(server.server.address().port));
-  });
-}
 
 async function placeOrder(fleet) {
   const { QUINTET_CLIENT_ID: id, QUINTET_CLIENT_SECRET: secret } = await environmentOf(fleet.url, fleet.directory);

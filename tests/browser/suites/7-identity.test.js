@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 
 import { codeOf } from "../support/authenticator.js";
-import { accessibilityViolations, fillSignIn, launch, newPerson, picture, required, url } from "../support/browser.js";
+import { fillSignIn, inspect, launch, newPerson, required, url } from "../support/browser.js";
 
 const ACCOUNT = `${url}/identity/`;
 const SECURITY = `${url}/identity/account/security`;
@@ -13,16 +13,6 @@ const SECURITY = `${url}/identity/account/security`;
 async function enter(page, address = ACCOUNT) {
   await page.goto(address);
   await fillSignIn(page, required("QUINTET_ADMIN_PASSWORD"));
-}
-
-/** Holds a page to what every page owes: no violation, nothing wider than its window, no complaint. */
-async function inspect(person, name) {
-  const { page, complaints } = person;
-  await picture(page, `identity-${name}`);
-  assert.deepEqual(await accessibilityViolations(page), [], name);
-  const [needs, has] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  assert.ok(needs <= has, `${name}: ${needs} px wide in a window of ${has} px`);
-  assert.deepEqual(complaints, [], name);
 }
 
 /** Wrong, and none of the codes of the steps around now. */
@@ -47,13 +37,13 @@ describe("a person's account", () => {
     const { page } = owner;
     await enter(page);
     await page.getByRole("heading", { name: "Your account" }).waitFor();
-    await inspect(owner, "account");
+    await inspect(owner, "identity-account");
     await page.getByRole("link", { name: "Signing in" }).click();
     await page.getByRole("link", { name: "Set up an app" }).waitFor();
-    await inspect(owner, "security");
+    await inspect(owner, "identity-security");
     await page.getByRole("link", { name: "Set up an app" }).click();
     const secret = await page.locator(".secret code").innerText();
-    await inspect(owner, "app");
+    await inspect(owner, "identity-app");
     await page.getByLabel("Enter the code that the app shows").fill(wrongCode(secret));
     await page.getByRole("button", { name: "Confirm" }).click();
     await alertSays(page, "not the code");
@@ -64,10 +54,10 @@ describe("a person's account", () => {
     await page.getByRole("heading", { name: "Write these codes down" }).waitFor();
     const codes = await page.locator(".codes code").allInnerTexts();
     assert.equal(codes.length, 10);
-    await inspect(owner, "codes");
+    await inspect(owner, "identity-codes");
     await page.getByRole("link", { name: "I have written them down" }).click();
     await page.getByText("10 codes are left").waitFor();
-    await inspect(owner, "security-with-app");
+    await inspect(owner, "identity-security-with-app");
 
     const dark = await newPerson(browser, {
       colorScheme: "dark",
@@ -77,7 +67,7 @@ describe("a person's account", () => {
     });
     await enter(dark.page);
     await dark.page.getByRole("heading", { name: "Second step" }).waitFor();
-    await inspect(dark, "second-step");
+    await inspect(dark, "identity-second-step");
     await dark.page.getByLabel("Code", { exact: true }).fill(wrongCode(secret));
     await dark.page.getByRole("button", { name: "Continue" }).click();
     await alertSays(dark.page, "not right");
@@ -87,7 +77,7 @@ describe("a person's account", () => {
     await dark.page.getByRole("heading", { name: "Your account" }).waitFor();
     await dark.page.getByRole("link", { name: "Signing in" }).click();
     await dark.page.getByRole("link", { name: "Move to another device" }).click();
-    await inspect(dark, "app-phone");
+    await inspect(dark, "identity-app-phone");
     await dark.context.close();
 
     const plain = await newPerson(browser, { javaScriptEnabled: false });
@@ -112,21 +102,21 @@ describe("a person's account", () => {
     await enter(page, `${url}/identity/login?to=security`);
     await page.getByRole("link", { name: "Add a passkey" }).click();
     await page.getByLabel("Name, such as").fill("Laptop");
-    await inspect(owner, "passkey");
+    await inspect(owner, "identity-passkey");
     await page.getByRole("button", { name: "Add the passkey" }).click();
     await page.getByRole("heading", { name: "Write these codes down" }).waitFor();
     await page.getByRole("link", { name: "I have written them down" }).click();
     await page.getByLabel("Name of the passkey Laptop").fill("Work laptop");
     await page.getByRole("button", { name: "Rename the passkey Laptop" }).click();
     await page.getByLabel("Name of the passkey Work laptop").waitFor();
-    await inspect(owner, "security-with-passkey");
+    await inspect(owner, "identity-security-with-passkey");
 
     // As the only step, by the button.
     await authenticator.answer(false);
     await context.clearCookies();
     await page.goto(ACCOUNT);
     await page.getByRole("button", { name: "Sign in with a passkey" }).waitFor();
-    await inspect(owner, "sign-in-with-passkey");
+    await inspect(owner, "identity-sign-in-with-passkey");
     await authenticator.answer(true);
     await page.getByRole("button", { name: "Sign in with a passkey" }).click();
     await page.getByRole("heading", { name: "Your account" }).waitFor();
@@ -141,7 +131,7 @@ describe("a person's account", () => {
     await context.clearCookies();
     await enter(page);
     await page.getByRole("heading", { name: "Second step" }).waitFor();
-    await inspect(owner, "second-step-by-passkey");
+    await inspect(owner, "identity-second-step-by-passkey");
     await authenticator.answer(true);
     await page.getByRole("button", { name: "Use a passkey" }).click();
     await page.getByRole("heading", { name: "Your account" }).waitFor();
@@ -152,7 +142,7 @@ describe("a person's account", () => {
     await stranger.page.goto(ACCOUNT);
     await stranger.page.getByRole("button", { name: "Sign in with a passkey" }).click();
     await alertSays(stranger.page, "did not answer");
-    await inspect(stranger, "no-passkey");
+    await inspect(stranger, "identity-no-passkey");
     await stranger.context.close();
 
     await page.goto(SECURITY);

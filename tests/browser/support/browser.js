@@ -97,6 +97,16 @@ export async function accessibilityViolations(page) {
   );
 }
 
+/** Holds a page to what every page owes: no violation, nothing wider than its window, no complaint. */
+export async function inspect(person, name) {
+  const { page, complaints } = person;
+  await picture(page, name);
+  assert.deepEqual(await accessibilityViolations(page), [], name);
+  const [needs, has] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(needs <= has, `${name}: ${needs} px wide in a window of ${has} px`);
+  assert.deepEqual(complaints, [], name);
+}
+
 /** Asks again until the answer is true; for what arrives some time after its cause. */
 export async function eventually(what, ask, withinMs = PATIENCE_MS) {
   const until = Date.now() + withinMs;

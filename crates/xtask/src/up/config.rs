@@ -190,7 +190,7 @@ impl FleetConfig<'_> {
     fn identity_provider(&self) -> Value {
         let service_scopes: Vec<&str> = SCOPES.split_whitespace().collect();
         let people_scopes: Vec<&str> = PEOPLE_SCOPES.iter().chain(&service_scopes).copied().collect();
-        json!({
+        let mut config = json!({
             "service": self.service("identity-provider"),
             "telemetry": self.telemetry(),
             "listen": { "http": self.socket("identity-provider") },
@@ -220,7 +220,13 @@ impl FleetConfig<'_> {
                     "scopes": service_scopes,
                 },
             ],
-        })
+        });
+        // Letters to people need a mail server; without one, nobody can reset a password.
+        if let (Some(server), Some(config)) = (&self.options.smtp, config.as_object_mut()) {
+            let smtp = json!({ "host": server.host, "port": server.port, "tls": "none" });
+            config.insert("mail".to_owned(), json!({ "from": SENDER, "smtp": smtp }));
+        }
+        config
     }
 
     fn telemetry_sink(&self) -> Value {
