@@ -29,6 +29,8 @@ const TABLE: &[(&str, &str)] = &[
     ("jobs:work", "Claim and run background jobs of allowed kinds"),
     ("telemetry:read", "Read logs, metrics and traces"),
     ("identity:admin", "Manage accounts and read the audit log"),
+    ("node:read", "See the state of machines and their journals"),
+    ("node:write", "Update, roll back and restart machines"),
 ];
 
 /// What a member may do beside the scopes of sign-in itself.
@@ -189,6 +191,8 @@ mod tests {
             "jobs:enqueue",
             "jobs:work",
             "telemetry:read",
+            "node:read",
+            "node:write",
         ] {
             assert!(!granted.has(name), "{name}");
         }

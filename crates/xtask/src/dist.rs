@@ -5,7 +5,7 @@
 //! the output: paths are mapped away, and `--check-reproducible` builds again from another directory and compares.
 
 mod debian;
-mod elf;
+pub(crate) mod elf;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use crate::build::{self, hex};
+use crate::image::AGENT;
 use crate::process;
 use crate::workspace::{self, BINARIES};
 
@@ -56,9 +57,14 @@ struct Build {
 impl Build {
     /// What cargo is told to build: the five, and the program that shows that they can unwind.
     fn targets() -> impl Iterator<Item = &'static str> {
-        let binaries = BINARIES.into_iter().flat_map(|binary| ["--package", binary, "--bin", binary]);
+        let binaries = shipped().flat_map(|binary| ["--package", binary, "--bin", binary]);
         binaries.chain(["--features", FEATURES, "--package", "quintet-types", "--example", UNWIND])
     }
+}
+
+/// The five, and the agent that is in system images only.
+fn shipped() -> impl Iterator<Item = &'static str> {
+    BINARIES.into_iter().chain([AGENT])
 }
 
 #[derive(Debug)]
@@ -161,7 +167,7 @@ pub(crate) fn epoch() -> String {
 
 fn collect(built: &Path, destination: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(destination).with_context(|| format!("create {}", destination.display()))?;
-    for binary in BINARIES {
+    for binary in shipped() {
         let (from, to) = (built.join(binary), destination.join(binary));
         // A running fleet may execute the old file: replace it, never write into it.
         let partial = destination.join(format!(".{binary}.partial"));
@@ -174,13 +180,14 @@ fn collect(built: &Path, destination: &Path) -> anyhow::Result<()> {
 /// Checks each file's form, starts it once, and prints what it weighs.
 fn verify(directory: &Path) -> anyhow::Result<()> {
     let mut total = 0;
-    for binary in BINARIES {
+    for binary in shipped() {
         let path = directory.join(binary);
         let file = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         elf::check_static_pie(&file).with_context(|| path.display().to_string())?;
         let version = process::output(Command::new(&path).arg("--version").env_clear())?;
         ensure!(version.starts_with(binary), "{} calls itself {version:?}", path.display());
-        total += file.len() as u64;
+        // What the five may weigh says nothing of images.
+        total += if binary == AGENT { 0 } else { file.len() as u64 };
         println!(
             "{:>6.1} MB  {}  {}",
             megabytes(file.len() as u64),
@@ -206,7 +213,7 @@ fn compare_with_second_build(route: &Route, first: &Path) -> anyhow::Result<()> 
     build::console(&checkout)?;
     let second = route.build(&Build { checkout, target: elsewhere.path().join("target"), epoch: epoch() })?;
     let mut different = Vec::new();
-    for binary in BINARIES {
+    for binary in shipped() {
         let ours = std::fs::read(first.join(binary)).context("read the first build")?;
         let theirs = std::fs::read(second.join(binary)).context("read the second build")?;
         if ours != theirs {

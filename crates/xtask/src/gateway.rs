@@ -85,11 +85,16 @@ impl Gateway {
 
     /// The same client, signed in by the client credentials grant.
     pub async fn sign_in(&self, client_id: &str, secret: &str) -> anyhow::Result<Self> {
+        self.sign_in_for(client_id, secret, SCOPES).await
+    }
+
+    /// The same with scopes of its own.
+    pub async fn sign_in_for(&self, client_id: &str, secret: &str, scopes: &str) -> anyhow::Result<Self> {
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", client_id),
             ("client_secret", secret),
-            ("scope", SCOPES),
+            ("scope", scopes),
         ];
         let response = self.client.post_form("/identity/token", &form).await.map_err(explained)?;
         let token: Value = serde_json::from_slice(response.body()).context("the token answer is not JSON")?;

@@ -15,6 +15,7 @@ mod dist;
 mod docs;
 mod down;
 mod fuzz;
+mod image;
 mod new_module;
 mod nix;
 mod node;
@@ -24,6 +25,7 @@ mod promql;
 mod test;
 mod units;
 mod up;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -46,6 +48,10 @@ enum Task {
     Dist(dist::Options),
     /// Build Debian packages of the static binaries.
     Deb(deb::Options),
+    /// Build the sealed system image and its update bundle from Debian packages.
+    Image(image::Options),
+    /// Boot the image in virtual machines and see it update, fall back and refuse.
+    VmTest(vm::Options),
     /// Measure what the README claims and write the figures as JSON.
     Bench(bench::Options),
     /// Break things under load and hold the job queue to what it promised.
@@ -73,6 +79,8 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Dist(options) => dist::run(&options),
         Task::Deb(options) => deb::run(&options),
+        Task::Image(options) => image::run(&options),
+        Task::VmTest(options) => vm::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Chaos(options) => chaos::run(&options),
         Task::Docs(options) => docs::run(&options),

@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use self::postgres::Server;
 use self::runner::Tally;
 use crate::build::{self, CONSOLE};
-use crate::{check, deb, dist, nix, policy, process, units, workspace};
+use crate::{check, deb, dist, nix, policy, process, units, vm, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -45,7 +45,7 @@ enum When {
     /// Not with `--quick`.
     Slow,
     /// Only when `--only` names it: building what ships a second time takes as long as all else together, and the suites of
-    /// others are fetched and need what no distribution has.
+    /// others are fetched and need what no distribution has. Machines that are emulated take minutes.
     Named,
 }
 
@@ -76,6 +76,7 @@ const GROUPS: &[Group] = &[
     Group { name: "browser", when: When::Slow, run: browser },
     Group { name: "clients", when: When::Slow, run: clients },
     Group { name: "chaos", when: When::Slow, run: chaos },
+    Group { name: "vm", when: When::Named, run: vm },
     Group { name: "reproducible", when: When::Named, run: |_| dist::reproducible() },
     Group { name: "suites", when: When::Named, run: suites::run },
 ];
@@ -199,6 +200,11 @@ fn story(bench: &mut Bench) -> anyhow::Result<()> {
         .env("QUINTET_E2E_BIN_DIR", binaries)
         .env("QUINTET_XTASK", this_program());
     bench.tally.nextest(&mut nextest)
+}
+
+/// The system image, with what ships: units let nothing run that is not static.
+fn vm(bench: &mut Bench) -> anyhow::Result<()> {
+    vm::run(&vm::Options::of(bench.shipped.clone().unwrap_or_else(dist::directory)))
 }
 
 /// By process, because a build may replace the file while the tests run.

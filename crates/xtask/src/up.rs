@@ -4,7 +4,7 @@
 //! configurations are written anew at each start, so that they always fit the binaries. The process that runs this
 //! supervises the five ([`supervisor`]) and ends by draining them.
 
-mod certificates;
+pub(crate) mod certificates;
 pub(crate) mod config;
 mod demo;
 pub(crate) mod layout;

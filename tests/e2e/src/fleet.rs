@@ -68,14 +68,31 @@ impl Settings {
     }
 
     /// Starts a fleet in a directory of its own and waits until it is ready.
+    ///
+    /// With `QUINTET_E2E_FLEET` the tests are of a fleet that runs somewhere: the variable names a directory with its
+    /// authority and secrets, laid out like a data directory, and `QUINTET_E2E_FLEET_PORT` its gateway's port here.
     pub fn start(self) -> anyhow::Result<Fleet> {
+        if let Some(data) = std::env::var_os("QUINTET_E2E_FLEET") {
+            return self.running_elsewhere(PathBuf::from(data));
+        }
         let directory =
             tempfile::Builder::new().prefix("quintet-e2e-").tempdir().context("make a directory")?;
         let (https_port, http_port) = (free_port()?, free_port()?);
-        let fleet = Fleet { directory, https_port, http_port, settings: self };
+        let fleet = Fleet { directory, https_port, http_port, settings: self, elsewhere: None };
         std::fs::create_dir(fleet.mount_point()).context("make a directory")?;
         fleet.up()?;
         Ok(fleet)
+    }
+
+    fn running_elsewhere(self, data: PathBuf) -> anyhow::Result<Fleet> {
+        let port = std::env::var_os("QUINTET_E2E_FLEET_PORT").and_then(|port| port.to_str()?.parse().ok());
+        Ok(Fleet {
+            directory: tempfile::tempdir().context("make a directory")?,
+            https_port: port.context("QUINTET_E2E_FLEET_PORT is no port")?,
+            http_port: 0,
+            settings: self,
+            elsewhere: Some(data),
+        })
     }
 }
 
@@ -86,12 +103,14 @@ pub struct Fleet {
     https_port: u16,
     http_port: u16,
     settings: Settings,
+    /// Authority and secrets of a fleet that runs elsewhere and is not started or stopped here.
+    elsewhere: Option<PathBuf>,
 }
 
 impl Fleet {
     /// The data directory.
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.elsewhere.clone().unwrap_or_else(|| self.directory.path().join("data"))
     }
 
     /// The file system of [`Settings::core_database_on_a_disk_of`].
@@ -116,6 +135,9 @@ impl Fleet {
 
     /// `xtask up --detach` on this fleet's data directory.
     pub fn up(&self) -> anyhow::Result<String> {
+        if self.elsewhere.is_some() {
+            return Ok(String::new());
+        }
         let output = self.run_up()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
@@ -150,6 +172,9 @@ impl Fleet {
 
     /// `xtask down`: drains all five and waits.
     pub fn down(&self) -> anyhow::Result<()> {
+        if self.elsewhere.is_some() {
+            return Ok(());
+        }
         let output =
             xtask()?.args(["down", "--data-dir"]).arg(self.data()).output().context("run xtask down")?;
         ensure!(output.status.success(), "down failed: {}", String::from_utf8_lossy(&output.stderr));
@@ -195,14 +220,29 @@ impl Fleet {
         })
     }
 
-    /// Every message in the mail directory, as it was delivered.
-    pub fn mail(&self) -> anyhow::Result<Vec<String>> {
+    /// Every message that was delivered: from the mail directory, or as the worker's API shows it of a fleet elsewhere.
+    pub async fn mail(&self) -> anyhow::Result<Vec<String>> {
+        if self.elsewhere.is_some() {
+            return self.mail_of_api().await;
+        }
         let mut messages = Vec::new();
         for part in ["new", "cur"] {
             let Ok(entries) = std::fs::read_dir(self.data().join("mail").join(part)) else { continue };
             for entry in entries {
                 messages.push(String::from_utf8_lossy(&std::fs::read(entry?.path())?).into_owned());
             }
+        }
+        Ok(messages)
+    }
+
+    async fn mail_of_api(&self) -> anyhow::Result<Vec<String>> {
+        let gateway = self.signed_in().await?;
+        let listed = gateway.get("/jobs/v1/mail").await?.success()?.json();
+        let listed = listed.get("data").and_then(serde_json::Value::as_array).into_iter().flatten();
+        let mut messages = Vec::new();
+        for id in listed.filter_map(|message| message.get("id").and_then(serde_json::Value::as_str)) {
+            let message = gateway.get(&format!("/jobs/v1/mail/{id}")).await?.success()?;
+            messages.push(String::from_utf8_lossy(&message.body).into_owned());
         }
         Ok(messages)
     }

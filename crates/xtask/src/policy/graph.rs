@@ -78,6 +78,8 @@ const TABLE: &[Row] = &[
     ("telemetry-sink", BINARY_GROUND, NOTHING),
     ("core-api", BINARY_GROUND, MODULES),
     ("async-worker", BINARY_GROUND, MODULES),
+    // In sealed system images, beside the five.
+    ("node-agent", BINARY_GROUND, NOTHING),
     // Never on a server.
     ("quintet-testkit", MODULE_GROUND, NOTHING),
     ("xtask", NOTHING, &["quintet-http", "quintet-types"]),

@@ -110,18 +110,23 @@ async fn survive(fleet: Fleet, victim: &str) -> anyhow::Result<()> {
     assert_eq!(orders, accepted);
     assert_eq!(shop.all("/api/v1/invoices").await?.len(), ORDERS);
     let receipts = eventually("every receipt is delivered", WITHIN, async || {
-        let count = receipts(&fleet).ok()?;
+        let count = receipts(&fleet).await.ok()?;
         (count >= ORDERS).then_some(count)
     })
     .await;
-    assert_eq!(receipts, Some(ORDERS), "one receipt for each order; delivered: {}", receipts_or_zero(&fleet));
+    assert_eq!(
+        receipts,
+        Some(ORDERS),
+        "one receipt for each order; delivered: {}",
+        receipts_or_zero(&fleet).await
+    );
     Ok(())
 }
 
-fn receipts(fleet: &Fleet) -> anyhow::Result<usize> {
-    Ok(fleet.mail()?.iter().filter(|message| message.contains("crash@example.com")).count())
+async fn receipts(fleet: &Fleet) -> anyhow::Result<usize> {
+    Ok(fleet.mail().await?.iter().filter(|message| message.contains("crash@example.com")).count())
 }
 
-fn receipts_or_zero(fleet: &Fleet) -> usize {
-    receipts(fleet).unwrap_or_default()
+async fn receipts_or_zero(fleet: &Fleet) -> usize {
+    receipts(fleet).await.unwrap_or_default()
 }

@@ -66,7 +66,7 @@ async fn orders_on_a_full_disk_are_refused_and_none_is_lost_or_doubled() -> anyh
     assert_eq!(shop.stock().await?, (pieces, orders, pieces - orders));
     assert_eq!(shop.all("/api/v1/invoices").await?.len(), accepted.len());
     let receipts = eventually("every receipt is delivered", WITHIN, async || {
-        let mail = fleet.mail().ok()?;
+        let mail = fleet.mail().await.ok()?;
         let count = mail.iter().filter(|message| message.contains("full@example.com")).count();
         (count >= accepted.len()).then_some(count)
     })

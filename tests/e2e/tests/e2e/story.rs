@@ -27,7 +27,7 @@ async fn an_order_reserves_stock_opens_an_invoice_and_mails_one_receipt() -> any
 
     let number = order["invoice_number"].as_str().unwrap_or_default().to_owned();
     let receipts = eventually("the receipt is delivered", WITHIN, async || {
-        let mail = fleet.mail().ok()?;
+        let mail = fleet.mail().await.ok()?;
         let ours: Vec<String> = mail.into_iter().filter(|message| message.contains(&number)).collect();
         (!ours.is_empty()).then_some(ours)
     })
@@ -54,7 +54,7 @@ async fn an_order_reserves_stock_opens_an_invoice_and_mails_one_receipt() -> any
     fleet.up()?;
     let shop = Shop { gateway: fleet.signed_in().await?, ..shop };
     assert_eq!(shop.stock().await?, (5, 1, 4));
-    assert_eq!(fleet.mail()?.iter().filter(|message| message.contains(&number)).count(), 1);
+    assert_eq!(fleet.mail().await?.iter().filter(|message| message.contains(&number)).count(), 1);
     Ok(())
 }
 
