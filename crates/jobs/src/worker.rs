@@ -3,13 +3,14 @@
 //! Tasks of a running worker: one loop for each queue (claims, starts runs), one that
 //! acknowledges ended runs in batches, one that keeps leases alive and rescues abandoned ones, one
 //! that prunes the history, one that follows writes so that an enqueued job starts at once.
-//! Everything between them is bounded: a queue claims no more than its free slots, and ended runs
+//! Everything between them is bounded: a queue claims what it has slots for or will have at once, and ended runs
 //! wait in a bounded channel.
 
 mod acknowledge;
 mod control;
 mod gauges;
 mod held;
+mod meters;
 mod pace;
 mod queue;
 mod run;
@@ -34,7 +35,7 @@ use crate::lease::{self, CHANNEL, Ended};
 use crate::limits::QueueLimits;
 use crate::policy::{Policies, Policy};
 
-pub(crate) use run::finished;
+pub(crate) use meters::finished;
 
 /// Jobs claimed in one transaction, however many slots are free.
 const CLAIM_BATCH: usize = 1_000;
@@ -111,6 +112,7 @@ pub struct Worker {
     limited: bool,
     running: control::Running,
     held: held::Held,
+    meters: meters::Meters,
     policies: Arc<Policies>,
     announce: watch::Sender<()>,
 }
@@ -135,12 +137,7 @@ impl Worker {
         let random = quintet_types::id::encode(quintet_types::id::draw_from_system());
         let instance = format!("{}.{random}", settings.name);
         let kinds: Vec<String> = handlers.iter().map(|handler| handler.kind().to_owned()).collect();
-        for handler in &handlers {
-            for queue in &settings.queues {
-                // A counter that first appears at one hides its first event from `rate`.
-                run::finished(&queue.name, handler.kind(), "completed").increment(0);
-            }
-        }
+        let meters = meters::Meters::new(settings.queues.iter().map(|queue| queue.name.as_str()), &kinds);
         let policies = Arc::new(Policies::new(&handlers, &settings.policies, &settings.queues));
         let handlers = handlers.into_iter().map(|handler| (handler.kind(), handler)).collect();
         let limited = kinds.iter().any(|kind| policies.limits(kind).is_some());
@@ -154,6 +151,7 @@ impl Worker {
             limited,
             running: control::Running::default(),
             held: held::Held::default(),
+            meters,
             policies,
             announce: watch::Sender::new(()),
         }

@@ -37,7 +37,7 @@ impl Worker {
     async fn run_in_span(&self, job: &Job) -> Outcome {
         let due = from_micros(job.record.run_at.max(job.record.enqueued_at));
         let waited = self.clock.now().duration_since(due).as_secs_f64().max(0.0);
-        metrics::histogram!("quintet_job_wait_seconds", "queue" => job.record.queue.clone()).record(waited);
+        self.meters.waited(job, waited);
         let started = Instant::now();
         let outcome = if let Some(closed) = job.closed() {
             Outcome::of_closed(closed, self.clock.now())
@@ -45,10 +45,9 @@ impl Worker {
             let result = self.run_handler(job).await;
             self.outcome(job, result)
         };
-        metrics::histogram!("quintet_job_duration_seconds", "kind" => job.kind().to_owned())
-            .record(started.elapsed().as_secs_f64());
-        finished(&job.record.queue, job.kind(), outcome.name()).increment(1);
-        log(job, &outcome, started.elapsed());
+        let took = started.elapsed();
+        self.meters.ended(job, &outcome, took);
+        log(job, &outcome, took);
         outcome
     }
 
@@ -110,11 +109,6 @@ impl Worker {
             }
         }
     }
-}
-
-pub(crate) fn finished(queue: &str, kind: &str, outcome: &'static str) -> metrics::Counter {
-    let (queue, kind) = (queue.to_owned(), kind.to_owned());
-    metrics::counter!("quintet_jobs_finished_total", "queue" => queue, "kind" => kind, "outcome" => outcome)
 }
 
 fn later(now: quintet_types::Timestamp, delay: Duration) -> quintet_types::Timestamp {
