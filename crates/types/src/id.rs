@@ -25,6 +25,19 @@ pub enum IdError {
 
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
+/// What a byte is worth as a digit.
+const fn worth(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'h' => byte - b'a' + 10,
+        b'j'..=b'k' => byte - b'j' + 18,
+        b'm'..=b'n' => byte - b'm' + 20,
+        b'p'..=b't' => byte - b'p' + 22,
+        b'v'..=b'z' => byte - b'v' + 27,
+        _ => return None,
+    })
+}
+
 /// Draws a UUIDv7: 48 bits of milliseconds, then 74 random bits.
 pub fn draw(clock: &dyn Clock, entropy: &dyn Entropy) -> u128 {
     let millis = u128::from(clock.now().as_millisecond().max(0).unsigned_abs()) & 0xffff_ffff_ffff;
@@ -58,8 +71,8 @@ pub fn decode(text: &str) -> Result<u128, IdError> {
         return Err(IdError::Digits);
     }
     text.bytes().try_fold(0u128, |value, byte| {
-        let digit = DIGITS.iter().position(|digit| *digit == byte).ok_or(IdError::Digits)?;
-        Ok((value << 5) | u128::try_from(digit).map_err(|_| IdError::Digits)?)
+        let digit = worth(byte).ok_or(IdError::Digits)?;
+        Ok((value << 5) | u128::from(digit))
     })
 }
 
