@@ -5,7 +5,6 @@ mod jobs;
 mod mail;
 mod webhooks;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use quintet_http::Limits;
@@ -29,7 +28,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) database: quintet_store::Settings,
     pub(crate) auth: quintet_auth::Settings,
-    pub(crate) storage: Storage,
+    pub(crate) storage: quintet_blobs::Settings,
     #[serde(default)]
     pub(crate) worker: Worker,
     #[serde(default = "default_queues")]
@@ -46,14 +45,6 @@ pub(crate) struct Config {
     pub(crate) images: Images,
     pub(crate) mail: Mail,
     pub(crate) webhooks: Option<Webhooks>,
-}
-
-/// Where files are.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Storage {
-    /// The directory of pictures, shared with core-api.
-    pub(crate) blobs: PathBuf,
 }
 
 /// How the worker behaves.

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use quintet_blobs::{BlobError, Blobs, Digest};
 use quintet_images::job::{Args, KIND, Made, Output};
 use quintet_images::{Header, MediaType, Picture, PictureError};
 use quintet_jobs::{Handler, HandlerError, Job, Progress};
-use quintet_store::{BlobError, Blobs, Digest};
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc};
 

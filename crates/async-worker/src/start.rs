@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use quintet_auth::Verifier;
+use quintet_blobs::Blobs;
 use quintet_inventory::Images;
 use quintet_inventory::thumbnails::Thumbnails;
 use quintet_jobs::{Handler, Sealing, Worker};
 use quintet_module::idempotency;
 use quintet_service::{Code, Context, OrExit as _};
-use quintet_store::{Blobs, Store};
+use quintet_store::Store;
 use quintet_types::SharedClock;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,7 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let store = Sealing::attach(config.sealing.as_ref(), store).await.or_exit(Code::Config)?;
     // When a job is due, all nodes must agree on.
     let clock = quintet_database::clock(cx, &store).await?;
-    let blobs = Blobs::open(&config.storage.blobs).await.or_exit(Code::CannotCreate)?;
+    let blobs = Blobs::open(&config.storage).await.context("open [storage]").or_exit(Code::CannotCreate)?;
     let transport = Transport::open(&config.mail).await?;
     let suppressions = Suppressions::new(store.clone(), cx.clock());
     let email = email(&config.mail, &transport, &suppressions, cx)?;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use quintet_auth::Verifier;
+use quintet_blobs::Blobs;
 use quintet_jobs::Sealing;
 use quintet_service::{Binary, Code, Common, Context, Invalid, OrExit as _};
-use quintet_store::Blobs;
 
 use crate::app::{self, Deps};
 use crate::config::Config;
@@ -38,10 +38,8 @@ impl Binary for CoreApi {
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         let store = quintet_database::open(&config.database, app::SCHEMAS).await?;
         let store = Sealing::attach(config.sealing.as_ref(), store).await.or_exit(Code::Config)?;
-        let blobs = Blobs::open(&config.storage.blobs)
-            .await
-            .with_context(|| format!("storage.blobs = {}", config.storage.blobs.display()))
-            .or_exit(Code::CannotCreate)?;
+        let blobs =
+            Blobs::open(&config.storage).await.context("open [storage]").or_exit(Code::CannotCreate)?;
         let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
 
         // What modules write down, and when the jobs are due that they enqueue, all nodes must agree on.

@@ -1,7 +1,5 @@
 //! The configuration file `core-api.toml`.
 
-use std::path::PathBuf;
-
 use quintet_http::{Address, Limits};
 use quintet_service::{Common, ServiceSection};
 use serde::Deserialize;
@@ -22,7 +20,7 @@ pub(crate) struct Config {
     /// Whose tokens are accepted.
     pub(crate) auth: quintet_auth::Settings,
     /// Where files are kept.
-    pub(crate) storage: Storage,
+    pub(crate) storage: quintet_blobs::Settings,
     /// Who may act in which organization.
     #[serde(default)]
     pub(crate) tenancy: quintet_module::Settings,
@@ -39,14 +37,6 @@ pub(crate) struct Listen {
     /// What the listener allows.
     #[serde(default)]
     pub(crate) limits: Limits,
-}
-
-/// The `[storage]` section.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Storage {
-    /// The directory of blobs; the worker must see the same one.
-    pub(crate) blobs: PathBuf,
 }
 
 impl Config {

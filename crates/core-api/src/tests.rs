@@ -18,8 +18,9 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use quintet_blobs::Blobs;
 use quintet_http::Limits;
-use quintet_store::{Blobs, Store, Value as SqlValue};
+use quintet_store::{Store, Value as SqlValue};
 use quintet_testkit::issuer::TestIssuer;
 use quintet_testkit::{FakeClock, TestDatabase, databases};
 use quintet_types::SharedClock;
@@ -65,7 +66,7 @@ async fn apis() -> Vec<Api> {
 async fn api_on(database: TestDatabase, store: Store) -> Api {
     store.migrate(app::SCHEMAS).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let blobs = Blobs::open(directory.path()).await.unwrap();
+    let blobs = Blobs::open_directory(directory.path()).await.unwrap();
     let clock = FakeClock::default();
     let issuer = TestIssuer::with_clock(clock.shared());
     let deps = Deps {

@@ -10,9 +10,10 @@
 
 mod table;
 
+use quintet_blobs::{BlobError, BlobWriter, Blobs, Digest};
 use quintet_jobs::NewJob;
 use quintet_module::retry::{self, Retryable};
-use quintet_store::{BlobError, BlobWriter, Blobs, Digest, Store};
+use quintet_store::Store;
 use quintet_types::{ItemId, OrganizationId, SharedClock};
 use thiserror::Error;
 

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use quintet_blobs::Digest;
 use quintet_jobs::{Handler, HandlerError, Job};
-use quintet_store::Digest;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 

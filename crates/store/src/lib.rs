@@ -10,10 +10,7 @@
 //!   share one physical commit, see [`sqlite`]).
 //! - Integers are 64 bits, instants are microseconds since the Unix epoch, ids are text.
 //! - Migrations run under a lock, forward only, each in a transaction ([`migrate`]).
-//!
-//! [`Blobs`] keeps large immutable files beside the database, named by their SHA-256.
 
-mod blobs;
 mod bulk;
 mod clock;
 mod error;
@@ -26,7 +23,6 @@ pub mod sqlite;
 mod store;
 mod value;
 
-pub use blobs::{BlobError, BlobReader, BlobWriter, Blobs, Digest};
 pub use bulk::{Bulk, Column, ColumnType};
 pub use clock::DatabaseClock;
 pub use error::{BoxError, Error};

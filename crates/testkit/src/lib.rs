@@ -7,6 +7,8 @@
 mod clock;
 mod database;
 pub mod issuer;
+#[cfg(feature = "s3")]
+pub mod s3;
 mod seeds;
 
 pub use clock::FakeClock;

@@ -14,12 +14,14 @@ use self::source::Sources;
 use crate::workspace::{self, BINARIES};
 
 /// Crates whose sections several binaries have.
-const SHARED: [&str; 8] = [
+const SHARED: [&str; 10] = [
     "quintet-auth",
+    "quintet-blobs",
     "quintet-database",
     "quintet-http",
     "quintet-jobs",
     "quintet-module",
+    "quintet-s3",
     "quintet-service",
     "quintet-store",
     "quintet-telemetry",

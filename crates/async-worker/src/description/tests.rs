@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use http::StatusCode;
+use quintet_blobs::Blobs;
 use quintet_module::openapi::scopes_of;
 use quintet_service::{Secret, SecretFile};
-use quintet_store::Blobs;
 use quintet_testkit::issuer::TestIssuer;
 use quintet_testkit::{FakeClock, TestDatabase, databases};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ async fn served() -> Served {
         disable_after_hours: 120,
     };
     let directory = tempfile::tempdir().unwrap();
-    let blobs = Blobs::open(directory.path()).await.unwrap();
+    let blobs = Blobs::open_directory(directory.path()).await.unwrap();
     let endpoints =
         Endpoints::new(store.clone(), clock.shared(), Sealer::new(&[Secret::new("07".repeat(32))]).unwrap());
     let routes = api::routes(api::tests::api(store, &clock))

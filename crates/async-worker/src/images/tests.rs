@@ -42,7 +42,7 @@ async fn one_picture_becomes_several_that_are_named_by_their_content() {
     for database in databases().await {
         database.store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(dir.path()).await.unwrap();
+        let blobs = Blobs::open_directory(dir.path()).await.unwrap();
         let input = blobs.put(&picture(400, 200, ImageFormat::Png)).await.unwrap().to_string();
         let outputs = json!([
             { "name": "card", "format": "webp", "resize": { "width": 100, "height": 100, "mode": "fill" } },
@@ -72,7 +72,7 @@ async fn what_can_never_be_made_is_a_dead_letter_that_says_why() {
     for database in databases().await {
         database.store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(dir.path()).await.unwrap();
+        let blobs = Blobs::open_directory(dir.path()).await.unwrap();
         let put = async |bytes: &[u8]| blobs.put(bytes).await.unwrap().to_string();
         let small = put(&picture(40, 20, ImageFormat::Jpeg)).await;
         let many = put(&picture(1_100, 1_000, ImageFormat::Png)).await;
@@ -106,7 +106,7 @@ async fn a_picture_that_takes_too_long_is_given_up() {
     for database in databases().await {
         database.store.migrate(&[&quintet_jobs::MODULE]).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open(dir.path()).await.unwrap();
+        let blobs = Blobs::open_directory(dir.path()).await.unwrap();
         let input = blobs.put(&picture(900, 900, ImageFormat::Png)).await.unwrap().to_string();
         let args = json!({ "input": input, "outputs": [{ "name": "a", "format": "webp" }] });
         let limits = Limits { time: Duration::ZERO, ..LIMITS };
@@ -147,7 +147,7 @@ impl Client {
 #[tokio::test]
 async fn a_picture_goes_in_and_comes_out_over_http_and_nothing_else_does() {
     let dir = tempfile::tempdir().unwrap();
-    let blobs = Blobs::open(dir.path()).await.unwrap();
+    let blobs = Blobs::open_directory(dir.path()).await.unwrap();
     let issuer = TestIssuer::new();
     let router = calls::router(routes(blobs.clone(), 200_000), issuer.verifier());
     let client = Client { router, issuer };

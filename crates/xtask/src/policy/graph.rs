@@ -13,8 +13,15 @@ type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const NOTHING: &[&str] = &[];
 /// What a business module is written with.
-const MODULE_GROUND: &[&str] =
-    &["quintet-auth", "quintet-http", "quintet-jobs", "quintet-module", "quintet-store", "quintet-types"];
+const MODULE_GROUND: &[&str] = &[
+    "quintet-auth",
+    "quintet-blobs",
+    "quintet-http",
+    "quintet-jobs",
+    "quintet-module",
+    "quintet-store",
+    "quintet-types",
+];
 /// What every binary is written with.
 const BINARY_GROUND: &[&str] = &[
     "quintet-auth",
@@ -28,6 +35,7 @@ const BINARY_GROUND: &[&str] = &[
 const MODULES: &[&str] = &[
     "quintet-billing",
     "quintet-billing-api",
+    "quintet-blobs",
     "quintet-database",
     "quintet-images",
     "quintet-inventory",
@@ -52,6 +60,8 @@ const TABLE: &[Row] = &[
     ("quintet-telemetry", NOTHING, &["quintet-http", "quintet-types"]),
     ("quintet-service", NOTHING, &["quintet-http", "quintet-telemetry", "quintet-types"]),
     ("quintet-database", NOTHING, &["quintet-service", "quintet-store", "quintet-types"]),
+    ("quintet-s3", NOTHING, &["quintet-http", "quintet-service", "quintet-types"]),
+    ("quintet-blobs", NOTHING, &["quintet-s3"]),
     ("quintet-auth", NOTHING, &["quintet-http", "quintet-types"]),
     ("quintet-jobs", NOTHING, &["quintet-service", "quintet-store", "quintet-telemetry", "quintet-types"]),
     ("quintet-module", NOTHING, &["quintet-auth", "quintet-http", "quintet-store", "quintet-types"]),
