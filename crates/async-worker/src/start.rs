@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use quintet_auth::Verifier;
 use quintet_blobs::Blobs;
+use quintet_exports::{Exports, ReportExport};
 use quintet_inventory::Images;
 use quintet_inventory::thumbnails::Thumbnails;
 use quintet_jobs::{Handler, Sealing, Worker};
-use quintet_module::idempotency;
+use quintet_module::{Report, idempotency};
 use quintet_service::{Code, Context, OrExit as _};
 use quintet_store::Store;
 use quintet_types::SharedClock;
@@ -26,10 +27,14 @@ use crate::webhook::{self, Deliver, Endpoints, Publish, Sender};
 
 pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     let listener = cx.listener("http", &config.listen.http)?;
-    // The inventory's tables too: thumbnails are recorded there, whichever binary starts first.
+    // The modules' tables too: their jobs read and write them, whichever binary starts first.
     let schemas = [
         &quintet_jobs::MODULE,
+        &quintet_users::SCHEMA,
         &quintet_inventory::SCHEMA,
+        &quintet_billing::SCHEMA,
+        &quintet_orders::SCHEMA,
+        &quintet_exports::SCHEMA,
         &idempotency::SCHEMA,
         &mail::SCHEMA,
         &webhook::SCHEMA,
@@ -48,7 +53,9 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         Thumbnails::new(Images::new(store.clone(), blobs.clone(), clock.clone()), Arc::clone(&at_once));
     let limits = config.images.limits();
     let pictures = ImageProcess { blobs: blobs.clone(), at_once, limits };
-    let mut handlers: Vec<Arc<dyn Handler>> = vec![Arc::new(email), Arc::new(thumbnails), Arc::new(pictures)];
+    let exports = ReportExport::new(Exports::new(store.clone(), blobs.clone(), clock.clone(), reports()));
+    let mut handlers: Vec<Arc<dyn Handler>> =
+        vec![Arc::new(email), Arc::new(thumbnails), Arc::new(pictures), Arc::new(exports)];
     let issuer = config.auth.issuer.clone();
     let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
     let mut routes = mail::routes(suppressions).merge(images::routes(blobs, limits.bytes));
@@ -77,6 +84,17 @@ pub(crate) async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
     cx.spawn("worker", async move { worker.run(shutdown).await.context("run jobs") });
     quintet_database::watch(cx, store);
     Ok(())
+}
+
+/// What the modules let be exported.
+fn reports() -> impl Iterator<Item = &'static Report> {
+    let modules = [
+        quintet_users::REPORTS,
+        quintet_inventory::REPORTS,
+        quintet_billing::REPORTS,
+        quintet_orders::REPORTS,
+    ];
+    modules.into_iter().flatten()
 }
 
 fn email(

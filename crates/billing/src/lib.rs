@@ -7,6 +7,7 @@
 mod invoices;
 mod ledger;
 mod prices;
+mod reports;
 mod routes;
 mod schema;
 
@@ -18,6 +19,7 @@ use quintet_types::{Currency, ItemId, OrganizationId};
 pub use invoices::{Invoices, Status, StoredInvoice};
 pub use ledger::{Account, Transfer, balances};
 pub use prices::{NewPrice, PriceError, Prices, StoredPrice};
+pub use reports::REPORTS;
 pub use routes::{BillingRead, BillingWrite};
 pub use schema::SCHEMA;
 
@@ -62,5 +64,5 @@ impl api::Billing for Billing {
 
 /// The module, ready to be mounted.
 pub fn module(billing: Billing) -> quintet_module::Module {
-    quintet_module::Module { schema: &SCHEMA, routes: routes::router(billing) }
+    quintet_module::Module { schema: &SCHEMA, routes: routes::router(billing), reports: REPORTS }
 }

@@ -6,9 +6,10 @@ use axum::{Extension, Router};
 use quintet_auth::Verifier;
 use quintet_billing::{Billing, Invoices, Prices};
 use quintet_blobs::Blobs;
+use quintet_exports::Exports;
 use quintet_inventory::{Images, Stock};
 use quintet_module::tenancy::{self, Tenancy};
-use quintet_module::{Module, openapi, reference};
+use quintet_module::{Module, Report, openapi, reference};
 use quintet_orders::{Orders, Parts};
 use quintet_store::Store;
 use quintet_types::SharedClock;
@@ -21,7 +22,7 @@ const API: openapi::Api = openapi::Api {
     about: "Accounts, stock, billing and orders.\n\nErrors are RFC 9457 problem details with a stable `code`. \
             Lists are keyset pages: pass `next_cursor` as `cursor`. Sums of money are integers in minor units.",
     version: env!("CARGO_PKG_VERSION"),
-    tags: &["organizations", "users", "inventory", "billing", "orders"],
+    tags: &["organizations", "users", "inventory", "billing", "orders", "exports"],
 };
 
 /// What the modules stand on.
@@ -44,6 +45,7 @@ pub(crate) static SCHEMAS: &[&quintet_store::Module] = &[
     &quintet_inventory::SCHEMA,
     &quintet_billing::SCHEMA,
     &quintet_orders::SCHEMA,
+    &quintet_exports::SCHEMA,
 ];
 
 /// The modules, wired to each other through their api traits.
@@ -64,12 +66,16 @@ fn modules(deps: &Deps, tenancy: &Tenancy) -> Vec<Module> {
         inventory: Arc::new(stock.clone()),
         billing: Arc::new(billing.clone()),
     });
-    vec![
+    let mut modules = vec![
         quintet_users::module(accounts, organizations),
         quintet_inventory::module(stock, images),
         quintet_billing::module(billing),
         quintet_orders::module(orders),
-    ]
+    ];
+    let reports: Vec<&'static Report> = modules.iter().flat_map(|module| module.reports).collect();
+    let exports = Exports::new(store.clone(), blobs.clone(), Arc::clone(clock), reports);
+    modules.push(quintet_exports::module(exports));
+    modules
 }
 
 /// Every route: the modules' behind token verification, the API's description in the open.

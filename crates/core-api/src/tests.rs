@@ -1,6 +1,7 @@
 //! The composed API, called as a client calls it, on every database that is there.
 
 mod access;
+mod exports;
 mod images;
 mod keys;
 mod openapi;
@@ -38,6 +39,8 @@ const ALL_SCOPES: &[&str] = &[
     "inventory:write",
     "orders:read",
     "orders:write",
+    "exports:read",
+    "exports:write",
 ];
 
 /// The API on one database.

@@ -23,6 +23,8 @@ const TABLE: &[(&str, &str)] = &[
     ("inventory:write", "Create and change items and stock"),
     ("orders:read", "Read orders"),
     ("orders:write", "Place and change orders"),
+    ("exports:read", "Fetch exports"),
+    ("exports:write", "Ask for exports"),
     ("jobs:read", "Read background jobs"),
     ("jobs:write", "Start and change background jobs"),
     ("jobs:enqueue", "Enqueue background jobs of allowed kinds"),

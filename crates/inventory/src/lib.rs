@@ -6,6 +6,7 @@
 
 mod images;
 mod render;
+mod reports;
 mod routes;
 mod schema;
 mod stock;
@@ -13,11 +14,12 @@ pub mod thumbnails;
 
 pub use images::{Image, ImageError, Images, Rendition, State, Upload};
 pub use render::{Format, Size};
+pub use reports::REPORTS;
 pub use routes::{InventoryRead, InventoryWrite};
 pub use schema::SCHEMA;
 pub use stock::{Adjustment, Error, Invalid, Level, Movement, MovementId, NewItem, Record, Stock};
 
 /// The module, ready to be mounted.
 pub fn module(stock: Stock, images: Images) -> quintet_module::Module {
-    quintet_module::Module { schema: &SCHEMA, routes: routes::router(stock, images) }
+    quintet_module::Module { schema: &SCHEMA, routes: routes::router(stock, images), reports: REPORTS }
 }

@@ -70,7 +70,7 @@ impl HandlerError {
     }
 
     /// The error with its causes, for the job's record.
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let (Self::Retry(error)
         | Self::RetryAfter(error, _)
         | Self::Discard(error)

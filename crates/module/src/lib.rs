@@ -16,6 +16,7 @@ pub mod openapi;
 pub mod page;
 pub mod permission;
 pub mod reference;
+pub mod report;
 pub mod retry;
 pub mod tenancy;
 
@@ -25,6 +26,7 @@ use quintet_http::problem::Problem;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use permission::{Allowed, Permission, Within};
+pub use report::Report;
 pub use tenancy::{Role, Settings};
 
 /// One business module, as the core API mounts it.
@@ -33,6 +35,8 @@ pub struct Module {
     pub schema: &'static quintet_store::Module,
     /// The module's routes, relative to `/api/v1`, with their OpenAPI description.
     pub routes: OpenApiRouter,
+    /// What of it can be exported.
+    pub reports: &'static [Report],
 }
 
 /// How long a client should wait before it asks again after the database was out of reach.

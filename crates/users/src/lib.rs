@@ -5,16 +5,22 @@
 
 mod accounts;
 mod organizations;
+mod reports;
 mod routes;
 mod schema;
 mod table;
 
 pub use accounts::{Accounts, Change, Error, Invalid, NewAccount, Record};
 pub use organizations::{Members, Organizations};
+pub use reports::REPORTS;
 pub use routes::{UsersRead, UsersWrite};
 pub use schema::SCHEMA;
 
 /// The module, ready to be mounted.
 pub fn module(accounts: Accounts, organizations: Organizations) -> quintet_module::Module {
-    quintet_module::Module { schema: &SCHEMA, routes: routes::router(accounts, organizations) }
+    quintet_module::Module {
+        schema: &SCHEMA,
+        routes: routes::router(accounts, organizations),
+        reports: REPORTS,
+    }
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 /// Every scope a service client may be given, as `up` registers its demo client.
 pub const SCOPES: &str = "users:read users:write billing:read billing:write inventory:read inventory:write \
-                          orders:read orders:write jobs:read jobs:write jobs:enqueue jobs:work \
+                          orders:read orders:write exports:read exports:write jobs:read jobs:write jobs:enqueue jobs:work \
                           telemetry:read";
 
 /// An answer with its body read.

@@ -151,7 +151,8 @@ impl Tenant {
                     continue;
                 };
                 let answer = self.call(api, operation, &self.organization, &path, body).await;
-                if answer.status == 201 {
+                // Made, or to be made in the background.
+                if [201, 202].contains(&answer.status.as_u16()) {
                     for id in ids_in(&answer) {
                         self.ids.entry(id_kind(&id).unwrap().to_owned()).or_insert_with(|| id.clone());
                         self.seen.insert(id);

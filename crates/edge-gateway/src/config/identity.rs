@@ -44,6 +44,8 @@ fn default_scopes() -> Vec<String> {
         "inventory:write",
         "orders:read",
         "orders:write",
+        "exports:read",
+        "exports:write",
         "jobs:read",
         "jobs:write",
         "telemetry:read",

@@ -37,6 +37,7 @@ const MODULES: &[&str] = &[
     "quintet-billing-api",
     "quintet-blobs",
     "quintet-database",
+    "quintet-exports",
     "quintet-images",
     "quintet-inventory",
     "quintet-inventory-api",
@@ -81,6 +82,7 @@ const TABLE: &[Row] = &[
         &["quintet-billing-api", "quintet-inventory-api", "quintet-users-api"],
     ),
     ("quintet-orders", MODULE_GROUND, &["quintet-billing-api", "quintet-inventory-api", "quintet-users-api"]),
+    ("quintet-exports", MODULE_GROUND, NOTHING),
     // Modules made by `cargo xtask new-module`.
     // Layer 3: the five.
     ("edge-gateway", BINARY_GROUND, &["quintet-http2"]),
