@@ -17,7 +17,6 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use rusty_s3::{Credentials, S3Action, UrlStyle};
 use thiserror::Error;
-use url::Url;
 
 use crate::Settings;
 
@@ -39,7 +38,7 @@ pub enum Error {
         /// The bucket's name.
         bucket: String,
         /// The service.
-        endpoint: Url,
+        endpoint: String,
         /// What is wrong, and what to change.
         reason: String,
     },
@@ -107,7 +106,7 @@ impl Bucket {
     pub fn open(settings: &Settings, section: &str) -> Result<Self, Error> {
         let address = |reason: &dyn ToString| Error::Address {
             bucket: settings.bucket.clone(),
-            endpoint: settings.endpoint.clone(),
+            endpoint: settings.endpoint.to_string(),
             reason: reason.to_string(),
         };
         let style = if settings.path_style { UrlStyle::Path } else { UrlStyle::VirtualHost };

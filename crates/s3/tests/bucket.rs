@@ -12,7 +12,7 @@ use quintet_testkit::s3::{BUCKET, Server};
 
 fn settings(server: &Server) -> Settings {
     Settings {
-        endpoint: server.endpoint.parse().unwrap(),
+        endpoint: server.endpoint.clone(),
         bucket: BUCKET.to_owned(),
         region: "eu-central-1".to_owned(),
         prefix: "quintet/".to_owned(),

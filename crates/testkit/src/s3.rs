@@ -23,7 +23,7 @@ pub const BUCKET: &str = "pictures";
 #[derive(Debug)]
 pub struct Server {
     /// Where it listens, such as `http://127.0.0.1:41234`.
-    pub endpoint: String,
+    pub endpoint: url::Url,
     directory: TempDir,
     _serving: JoinSet<()>,
 }
@@ -45,7 +45,7 @@ impl Server {
         service.set_auth(SimpleAuth::from_single(KEY_ID, KEY));
         let service = service.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.context("listen")?;
-        let endpoint = format!("http://{}", listener.local_addr()?);
+        let endpoint = format!("http://{}", listener.local_addr()?).parse()?;
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
