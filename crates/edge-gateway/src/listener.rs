@@ -34,6 +34,15 @@ pub(crate) enum ListenError {
     Inherited(#[source] io::Error),
 }
 
+impl ListenError {
+    /// Whether `address` is IPv6's wildcard and the kernel was told to do without IPv6.
+    pub(crate) fn lacks_ipv6(&self, address: SocketAddr) -> bool {
+        let Self::System { source, .. } = self else { return false };
+        let unsupported = source.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+        address.is_ipv6() && address.ip().is_unspecified() && unsupported
+    }
+}
+
 /// Binds `address` once per worker. Port 0 becomes the same free port for all. With `only_v6` an IPv6 wildcard
 /// leaves the port free for an IPv4 wildcard of its own.
 pub(crate) fn bind(
@@ -105,6 +114,22 @@ pub(crate) fn is_connection_error(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_wildcard_of_ipv6_may_be_missing() {
+        let unsupported = |address: SocketAddr| ListenError::System {
+            address,
+            source: rustix::io::Errno::AFNOSUPPORT.into(),
+        };
+        for (address, missing) in [("[::]:443", true), ("[::1]:443", false), ("0.0.0.0:443", false)] {
+            let address = address.parse().unwrap();
+            assert_eq!(unsupported(address).lacks_ipv6(address), missing, "{address}");
+        }
+        let wildcard = "[::]:443".parse().unwrap();
+        let denied = ListenError::System { address: wildcard, source: rustix::io::Errno::ACCESS.into() };
+        assert!(!denied.lacks_ipv6(wildcard));
+        assert!(!ListenError::InUse(wildcard).lacks_ipv6(wildcard));
+    }
 
     fn unsent_of_a_connection_of(listener: &TcpListener) -> u32 {
         SockRef::from(listener).set_nonblocking(false).unwrap();

@@ -106,8 +106,14 @@ fn bind_all(
     for address in addresses {
         let of_address = from.choose(&mut passed, *address, TcpListener::local_addr);
         let listeners = if of_address.is_empty() {
-            crate::listener::bind(*address, beside_v4(address.port()), sockets.len())
-                .or_exit(Code::Unavailable)?
+            match crate::listener::bind(*address, beside_v4(address.port()), sockets.len()) {
+                // What is meant by the wildcards of both families is "everywhere", which is IPv4 alone on such a kernel.
+                Err(error) if beside_v4(address.port()) && error.lacks_ipv6(*address) => {
+                    tracing::warn!(listener = name, %address, "this kernel has no IPv6; listening on IPv4 alone");
+                    continue;
+                }
+                bound => bound.or_exit(Code::Unavailable)?,
+            }
         } else {
             crate::listener::share(of_address, sockets.len())?
         };
