@@ -4,6 +4,7 @@
 //! account is entered asks for a sign-in of the last minutes too ([`Visit::recent`]), so that a browser
 //! left open gives nothing away for good.
 
+pub(crate) mod access;
 pub(crate) mod email;
 pub(crate) mod passkeys;
 pub(crate) mod security;
@@ -35,6 +36,8 @@ pub(crate) enum Page {
     Overview,
     /// How one signs in.
     Security,
+    /// Where one is signed in.
+    Access,
     /// Setting an authenticator app up.
     Totp,
     /// Adding a passkey.
@@ -44,13 +47,15 @@ pub(crate) enum Page {
 }
 
 impl Page {
-    const ALL: [Self; 5] = [Self::Overview, Self::Security, Self::Totp, Self::Passkey, Self::Device];
+    const ALL: [Self; 6] =
+        [Self::Overview, Self::Security, Self::Access, Self::Totp, Self::Passkey, Self::Device];
 
     /// The page's name in a query.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "account",
             Self::Security => "security",
+            Self::Access => "access",
             Self::Totp => "totp",
             Self::Passkey => "passkey",
             Self::Device => "device",
@@ -67,6 +72,7 @@ impl Page {
         match self {
             Self::Overview => "/",
             Self::Security => "/account/security",
+            Self::Access => "/account/access",
             Self::Totp => "/account/totp",
             Self::Passkey => "/account/passkey",
             Self::Device => "/device",

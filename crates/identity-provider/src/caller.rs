@@ -15,8 +15,17 @@ use quintet_http::RequestId;
 pub(crate) struct Caller {
     /// The client's address as the gateway saw it.
     pub(crate) address: Option<IpAddr>,
+    /// What the browser calls itself; empty for what the provider does on its own.
+    pub(crate) agent: String,
     /// The request id; empty for what the provider does on its own.
     pub(crate) request_id: String,
+}
+
+impl Caller {
+    /// The address as text; empty when there is none.
+    pub(crate) fn shown_address(&self) -> String {
+        self.address.map(|address| address.to_string()).unwrap_or_default()
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -29,6 +38,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             .and_then(|list| list.rsplit(',').next())
             .and_then(|last| last.trim().parse().ok());
         let request_id = parts.extensions.get::<RequestId>().map(ToString::to_string).unwrap_or_default();
-        Ok(Self { address, request_id })
+        let agent = parts.headers.get("user-agent").and_then(|value| value.to_str().ok());
+        Ok(Self { address, agent: agent.unwrap_or_default().to_owned(), request_id })
     }
 }

@@ -35,3 +35,40 @@ pub(crate) async fn record(
     .await
     .map(drop)
 }
+
+/// What a person allowed one client.
+#[derive(Debug, Clone)]
+pub(crate) struct Consent {
+    pub(crate) client_id: String,
+    pub(crate) scopes: Scopes,
+    pub(crate) granted_at: i64,
+}
+
+/// What a person allowed, by client.
+pub(crate) async fn list(store: &Store, user_id: &str) -> Result<Vec<Consent>, quintet_store::Error> {
+    store
+        .fetch_all(
+            "SELECT client_id, scope, granted_at FROM identity_consents WHERE user_id = $1 ORDER BY client_id",
+            args![user_id],
+        )
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Consent {
+                client_id: row.get("client_id")?,
+                scopes: Scopes::requested(&row.get::<String>("scope")?),
+                granted_at: row.get("granted_at")?,
+            })
+        })
+        .collect()
+}
+
+/// Takes a consent back; `false` when there was none.
+pub(crate) async fn withdraw(
+    tx: &mut Tx,
+    user_id: &str,
+    client_id: &str,
+) -> Result<bool, quintet_store::Error> {
+    let sql = "DELETE FROM identity_consents WHERE user_id = $1 AND client_id = $2";
+    Ok(tx.execute(sql, args![user_id, client_id]).await? == 1)
+}

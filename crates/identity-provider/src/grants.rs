@@ -387,6 +387,21 @@ pub(crate) async fn revoke_all(
     .await
 }
 
+/// Revokes what a person granted one client.
+pub(crate) async fn revoke_client(
+    tx: &mut Tx,
+    user_id: &str,
+    client_id: &str,
+    now: i64,
+) -> Result<u64, quintet_store::Error> {
+    tx.execute(
+        "UPDATE identity_grants SET revoked_at = $1, revoked_because = 'consent withdrawn' \
+         WHERE user_id = $2 AND client_id = $3 AND revoked_at IS NULL",
+        args![now, user_id, client_id],
+    )
+    .await
+}
+
 /// Refuses one access token from now on at this provider's own endpoints.
 pub(crate) async fn revoke_access(
     tx: &mut Tx,

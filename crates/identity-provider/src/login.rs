@@ -217,7 +217,7 @@ async fn start_session(
     if let Some(other) = current.as_ref().filter(|current| current.user.id != user.id) {
         crate::grants::revoke_session(&mut tx, &other.id, "", now).await?;
     }
-    let (session, secret) = sessions::start(&mut tx, app, user, methods, current.as_ref()).await?;
+    let (session, secret) = sessions::start(&mut tx, app, user, methods, current.as_ref(), caller).await?;
     let event = Event {
         actor: user.id.to_string(),
         subject: session.id.clone(),

@@ -29,6 +29,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("reset_new.html", include_str!("pages/reset_new.html")),
     ("reset_done.html", include_str!("pages/reset_done.html")),
     ("verify.html", include_str!("pages/verify.html")),
+    ("access.html", include_str!("pages/access.html")),
     ("codes.html", include_str!("pages/codes.html")),
     ("message.html", include_str!("pages/message.html")),
     ("device.html", include_str!("pages/device.html")),

@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 8, name: "devices", sql: Sql::one(DEVICES), oldest_reader: 1 },
     Migration { version: 9, name: "logout deliveries", sql: Sql::one(LOGOUTS), oldest_reader: 1 },
     Migration { version: 10, name: "mail", sql: Sql::one(MAIL), oldest_reader: 1 },
+    Migration { version: 11, name: "devices of sessions", sql: Sql::one(SESSION_DEVICES), oldest_reader: 1 },
 ];
 
 const USERS: &str = "
@@ -264,4 +265,9 @@ CREATE TABLE identity_mail_tokens (
 CREATE INDEX identity_mail_tokens_expires_at ON identity_mail_tokens (expires_at);
 CREATE INDEX identity_grants_user_id ON identity_grants (user_id);
 CREATE INDEX identity_sessions_user_id ON identity_sessions (user_id);
+";
+
+const SESSION_DEVICES: &str = "
+ALTER TABLE identity_sessions ADD COLUMN agent TEXT NOT NULL DEFAULT '';
+ALTER TABLE identity_sessions ADD COLUMN address TEXT NOT NULL DEFAULT '';
 ";

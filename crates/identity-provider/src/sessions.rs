@@ -6,9 +6,12 @@
 //!
 //! A session ends at sign-out, after its absolute lifetime, or when it was idle too long.
 
+pub(crate) mod agent;
+
 use quintet_store::{Store, Tx, args};
 
 use crate::app::App;
+use crate::caller::Caller;
 use crate::factors::Methods;
 use crate::time::span;
 use crate::users::{self, User};
@@ -85,11 +88,13 @@ pub(crate) async fn start(
     user: &User,
     methods: Methods,
     current: Option<&Session>,
+    caller: &Caller,
 ) -> Result<(Session, BearerSecret), quintet_store::Error> {
     let now = app.now();
     let expires_at = now + app.lifetimes.session.absolute;
     let secret = BearerSecret::draw(app.entropy.as_ref(), "");
     let hash = app.vault.hash(Purpose::Session, secret.reveal());
+    let (agent, address) = (agent::stored(&caller.agent), caller.shown_address());
     let renewed = current.filter(|current| current.user.id == user.id);
     if let Some(other) = current.filter(|current| current.user.id != user.id) {
         end(tx, &other.id, now).await?;
@@ -97,8 +102,8 @@ pub(crate) async fn start(
     let id = if let Some(session) = renewed {
         tx.execute(
             "UPDATE identity_sessions SET token_hash = $1, auth_at = $2, last_seen_at = $2, expires_at = $3, \
-             methods = $4 WHERE id = $5",
-            args![hash, now, expires_at, methods.to_string(), &session.id],
+             methods = $4, agent = $5, address = $6 WHERE id = $7",
+            args![hash, now, expires_at, methods.to_string(), agent, address, &session.id],
         )
         .await?;
         session.id.clone()
@@ -106,9 +111,9 @@ pub(crate) async fn start(
         let drawn = quintet_types::id::draw(app.clock.as_ref(), app.entropy.as_ref());
         let id = format!("ses_{}", quintet_types::id::encode(drawn));
         tx.execute(
-            "INSERT INTO identity_sessions (id, token_hash, user_id, auth_at, last_seen_at, expires_at, methods) \
-             VALUES ($1, $2, $3, $4, $4, $5, $6)",
-            args![&id, hash, user.id, now, expires_at, methods.to_string()],
+            "INSERT INTO identity_sessions (id, token_hash, user_id, auth_at, last_seen_at, expires_at, methods, \
+             agent, address) VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)",
+            args![&id, hash, user.id, now, expires_at, methods.to_string(), agent, address],
         )
         .await?;
         id
@@ -161,4 +166,45 @@ pub(crate) async fn end_all(tx: &mut Tx, user_id: &str, now: i64) -> Result<u64,
         args![now, user_id],
     )
     .await
+}
+
+/// A live session as its owner sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub(crate) id: String,
+    pub(crate) agent: String,
+    pub(crate) address: String,
+    pub(crate) auth_at: i64,
+    pub(crate) last_seen_at: i64,
+}
+
+/// More than anybody looks through.
+const MAX_LISTED: i64 = 100;
+
+/// The live sessions of a person, those used last first.
+pub(crate) async fn list(
+    store: &Store,
+    user_id: &str,
+    lifetimes: Lifetimes,
+    now: i64,
+) -> Result<Vec<Listed>, quintet_store::Error> {
+    store
+        .fetch_all(
+            "SELECT id, agent, address, auth_at, last_seen_at FROM identity_sessions \
+             WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 AND last_seen_at > $3 \
+             ORDER BY last_seen_at DESC LIMIT $4",
+            args![user_id, now, now - lifetimes.idle, MAX_LISTED],
+        )
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(Listed {
+                id: row.get("id")?,
+                agent: row.get("agent")?,
+                address: row.get("address")?,
+                auth_at: row.get("auth_at")?,
+                last_seen_at: row.get("last_seen_at")?,
+            })
+        })
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! The provider as its clients and its users meet it: requests through the router, on every
 //! database there is, with a clock that the test moves.
 
+mod access;
 mod admin;
 mod authorize;
 mod backchannel;

@@ -95,6 +95,24 @@ describe("a person's account", () => {
     await owner.context.close();
   });
 
+  it("where one is signed in is shown, and another browser is signed out from here", async () => {
+    const owner = await newPerson(browser);
+    await enter(owner.page, `${url}/identity/login?to=access`);
+    const other = await newPerson(browser, { colorScheme: "dark", viewport: { width: 390, height: 844 } });
+    await enter(other.page, `${url}/identity/login?to=access`);
+    await other.page.getByRole("heading", { name: "Where you are signed in" }).waitFor();
+    await inspect(other, "identity-devices-phone");
+    await owner.page.reload();
+    await owner.page.getByText("this browser").waitFor();
+    await inspect(owner, "identity-devices");
+    await owner.page.getByRole("button", { name: "Sign out everywhere else" }).click();
+    await owner.page.getByRole("button", { name: "Sign out everywhere else" }).waitFor({ state: "detached" });
+    await other.page.reload();
+    await other.page.getByLabel("Password").waitFor();
+    await other.context.close();
+    await owner.context.close();
+  });
+
   it("a passkey is added, named, used as the only step and as the second, suggested, and removed", async () => {
     const owner = await newPerson(browser);
     const { page, context } = owner;
