@@ -35,7 +35,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<Code> {
         Err(_) => (Outcome::Unhealthy, Code::Unavailable),
     };
     books.end(&version, outcome, verdict.err(), SystemClock.now());
-    books.close()?;
+    books.close_if_there_is_room();
     status::publish(&books)?;
     Ok(code)
 }
@@ -56,9 +56,7 @@ pub(crate) fn give_up() -> anyhow::Result<Code> {
     let mut books = Books::open();
     let failure = condemned.err().map(|error| format!("{error:#}"));
     books.end(&version, Outcome::GivenUp, failure, SystemClock.now());
-    if let Err(error) = books.close() {
-        tracing::error!(error = format!("{error:#}"), "the books cannot be written");
-    }
+    books.close_if_there_is_room();
     Ok(Code::Ok)
 }
 
@@ -103,25 +101,20 @@ fn described(troubles: &[(&Probe, String)]) -> String {
 
 /// Whether systemd has given the unit up.
 fn has_failed(unit: &str) -> bool {
-    state(unit).starts_with("failed")
+    property(unit, "ActiveState") == "failed"
 }
 
 /// Such as `failed, exit-code, 78`.
 fn state(unit: &str) -> String {
+    ["ActiveState", "Result", "ExecMainStatus"].map(|name| property(unit, name)).join(", ")
+}
+
+/// One at a time: systemctl prints several in an order of its own.
+fn property(unit: &str, name: &str) -> String {
     let mut ask = Command::new("/usr/bin/systemctl");
-    ask.args([
-        "show",
-        "--value",
-        "--property=ActiveState",
-        "--property=Result",
-        "--property=ExecMainStatus",
-        unit,
-    ]);
+    ask.args(["show", "--value", &format!("--property={name}"), unit]);
     match ask.output() {
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            text.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
-        }
+        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
         Err(error) => format!("unknown ({error})"),
     }
 }

@@ -64,8 +64,9 @@ pub(crate) struct Update {
 
 impl Config {
     pub(crate) fn validate(&self) -> Result<(), Invalid> {
-        if !(10..=3600).contains(&self.assess.within_s) {
-            return Err(Invalid::new("assess.within_s", "is 10 to 3600"));
+        // The unit that judges is ended after 15 minutes.
+        if !(10..=840).contains(&self.assess.within_s) {
+            return Err(Invalid::new("assess.within_s", "is 10 to 840"));
         }
         if !self.assess.path.starts_with('/') {
             return Err(Invalid::new("assess.path", "begins with /"));

@@ -71,6 +71,18 @@ pub(crate) fn previous(entries: &[Entry], running: &Version) -> Option<Version> 
     others.map(|entry| entry.version.clone()).max()
 }
 
+/// The newest generation besides `running` that was found good.
+pub(crate) fn proven(entries: &[Entry], running: &Version) -> Option<Version> {
+    let others = entries.iter().filter(|entry| entry.version != *running && entry.tries_left.is_none());
+    others.map(|entry| entry.version.clone()).max()
+}
+
+/// Whether `running` has yet to be found good, or was found bad, and something else would be lost by installing over it.
+pub(crate) fn is_on_trial(entries: &[Entry], running: &Version) -> bool {
+    let unproven = |entry: &&Entry| entry.version == *running && entry.tries_left.is_some();
+    entries.iter().find(unproven).is_some() && proven(entries, running).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +111,21 @@ mod tests {
         assert_eq!(seen, expected.map(|(version, tries)| (version.to_owned(), tries)));
         assert_eq!(previous(&entries, &version("0.10")), Some(version("0.9")));
         assert_eq!(previous(&entries, &version("0.9")), Some(version("0.10")));
+    }
+
+    #[test]
+    fn only_what_was_found_good_is_gone_back_to_and_a_trial_protects_it() {
+        let going_back = |names: &[&str], running: &str| {
+            let entries = list(directory(names).path()).unwrap();
+            let to = proven(&entries, &version(running)).map(|to| to.to_string());
+            (to, is_on_trial(&entries, &version(running)))
+        };
+        let to_one = Some("1".to_owned());
+        assert_eq!(going_back(&["quintet_1.efi", "quintet_2.efi"], "2"), (to_one.clone(), false));
+        assert_eq!(going_back(&["quintet_1.efi", "quintet_2+2-1.efi"], "2"), (to_one.clone(), true));
+        assert_eq!(going_back(&["quintet_1.efi", "quintet_2+0.efi"], "2"), (to_one, true));
+        assert_eq!(going_back(&["quintet_2.efi", "quintet_3+3.efi"], "2"), (None, false));
+        assert_eq!(going_back(&["quintet_1+3.efi"], "1"), (None, false));
     }
 
     #[test]

@@ -41,21 +41,24 @@ pub(crate) fn run(output: &mut dyn Write) -> anyhow::Result<Code> {
     let version = Version::running(Path::new(paths::OS_RELEASE))?;
     let mut books = Books::open();
     books.begin(&version, Outcome::Started, SystemClock.now());
-    books.close()?;
+    books.close_if_there_is_room();
     status::publish(&books)?;
     writeln!(output, "generation {version}, reached as {origin}")?;
     if let Some(fingerprint) = fingerprint {
         writeln!(output, "its certificate is its own, SHA-256 {fingerprint}")?;
     }
     if made.contains(&ADMINISTRATOR_PASSWORD) {
-        // Whoever sees the console of a machine owns it, and nobody else could ever tell the password.
-        writeln!(
-            output,
-            "the administrator's first password is {}",
-            secrets.kept_text(ADMINISTRATOR_PASSWORD)?
-        )?;
+        show_on_console(&secrets.kept_text(ADMINISTRATOR_PASSWORD)?)?;
     }
     Ok(Code::Ok)
+}
+
+/// Whoever sees the console of a machine owns it, and nobody else could ever tell the password. The journal, which the unit's
+/// output goes to as well, is for more people.
+fn show_on_console(password: &str) -> anyhow::Result<()> {
+    let mut console = fs::OpenOptions::new().write(true).open("/dev/console").context("open the console")?;
+    // A terminal in raw mode wants both.
+    write!(console, "\r\nthe administrator's first password is {password}\r\n").context("write to the console")
 }
 
 fn origin(secrets: &Secrets) -> anyhow::Result<String> {

@@ -1,4 +1,5 @@
-//! Going back on request: this generation becomes bad, so the previous one is the next to boot.
+//! Going back on request: this generation becomes bad, and so does one that waits for its first boot, so that the previous one
+//! is the next to boot. That one must have been found good before: going back is for when something is wrong.
 //!
 //! State stays as it is. That the older binaries work on it is what every schema change holds to (INV-3).
 
@@ -17,9 +18,11 @@ pub(crate) fn run() -> anyhow::Result<Code> {
     let request: Rollback = requests::take(Path::new(paths::REQUESTS))?;
     let version = Version::running(Path::new(paths::OS_RELEASE))?;
     let listed = entries::list(Path::new(paths::ENTRIES))?;
-    let to = entries::previous(&listed, &version)
-        .context("there is no other generation that is good; publish an update instead")?;
-    entries::condemn(Path::new(paths::ENTRIES), &version)?;
+    let to = entries::proven(&listed, &version)
+        .context("there is no other generation that was found good; publish an update instead")?;
+    for entry in listed.iter().filter(|entry| entry.version == version || entry.version > to) {
+        entries::condemn(Path::new(paths::ENTRIES), &entry.version)?;
+    }
     let mut books = Books::open();
     books.end(&version, Outcome::RolledBack, Some(format!("on request, to {to}")), SystemClock.now());
     books.close()?;

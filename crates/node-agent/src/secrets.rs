@@ -108,9 +108,10 @@ impl Secrets {
     }
 }
 
-/// The directories of credentials that systemd hands to all units.
+/// The directory of the credentials that the unit imports. Those of the boot partition are encrypted where systemd keeps them for
+/// all units, and are readable only there.
 pub(crate) fn given() -> Vec<PathBuf> {
-    ["/run/credentials/@system", "/run/credentials/@encrypted"].map(PathBuf::from).into()
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).into_iter().collect()
 }
 
 fn make(kind: Kind) -> anyhow::Result<String> {

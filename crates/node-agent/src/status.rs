@@ -100,6 +100,13 @@ impl Books {
         files::replace(Path::new(paths::BOOKS), &serde_json::to_vec_pretty(self)?, 0o600)
     }
 
+    /// The same where the machine must go on without: a full disk is no reason to start nothing, or to call a generation bad.
+    pub(crate) fn close_if_there_is_room(&self) {
+        if let Err(error) = self.close() {
+            tracing::error!(error = format!("{error:#}"), "the books cannot be written");
+        }
+    }
+
     /// Notes a boot.
     pub(crate) fn begin(&mut self, version: &Version, outcome: Outcome, at: Timestamp) {
         let boot = Boot { version: version.clone(), at: at.to_string(), outcome, reason: None };

@@ -89,6 +89,13 @@ impl Root {
     }
 }
 
+/// Where a stable suite's packages come from, its security updates among them. Given a mirror alone, mmdebstrap leaves them out.
+pub(crate) fn sources(suite: &str) -> [String; 2] {
+    let mirror = mirror();
+    let mirror = mirror.trim_end_matches('/');
+    [format!("deb {mirror} {suite} main"), format!("deb {mirror}-security {suite}-security main")]
+}
+
 /// The mirror this machine's own packages come from.
 pub(crate) fn mirror() -> String {
     let listed = process::output(Command::new("apt-get").args(["indextargets", "--format", "$(REPO_URI)"]));

@@ -91,7 +91,7 @@ fn ensure(name: &str, variant: &str, packages: &str) -> anyhow::Result<PathBuf> 
             .arg(format!("--include={packages}"))
             .arg(SUITE)
             .arg(&path)
-            .arg(debian::mirror()),
+            .args(debian::sources(SUITE)),
     )?;
     std::fs::write(&stamp, recipe).with_context(|| format!("write {}", stamp.display()))?;
     Ok(path)
