@@ -2,7 +2,7 @@
 //!
 //! A proof is a token that the client signs for one request: its method, its URL, the moment, and the access token that
 //! goes with it. It is good once. Where it is kept in mind that it was used differs: a resource remembers in memory
-//! ([`Seen`]), because a proof lives for a minute and names one server's URL; the provider in its database.
+//! (`Seen`), because a proof lives for a minute and names one server's URL; the provider in its database.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

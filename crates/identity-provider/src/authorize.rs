@@ -142,7 +142,8 @@ async fn needs_consent(
     session: &Session,
     granted: Scopes,
 ) -> Result<bool, Fault> {
-    if request.consented {
+    // Whose it was stands in the request: whoever holds it may send somebody else with it.
+    if request.consented_by.as_deref() == Some(session.user.id.to_string().as_str()) {
         return Ok(false);
     }
     if request.prompt.consent {

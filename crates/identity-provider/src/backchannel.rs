@@ -25,7 +25,9 @@ use crate::time::{seconds, span};
 /// How often due deliveries are looked for.
 const EVERY: Duration = Duration::from_secs(1);
 /// Deliveries at once.
-const AT_ONCE: i64 = 8;
+const AT_ONCE: usize = 64;
+/// Deliveries to one client that are begun in a second, so that one that hangs leaves room for the others.
+const OF_CLIENT: i64 = 4;
 /// How long a client has to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Only the status counts.
@@ -68,28 +70,54 @@ struct Delivery {
 pub(crate) async fn run(app: Shared, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut running = JoinSet::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             _ = ticks.tick() => {}
         }
-        if let Err(fault) = turn(&app).await {
+        while let Some(ended) = running.try_join_next() {
+            log(ended);
+        }
+        if let Err(fault) = begin(&app, &mut running).await {
             fault.log();
         }
     }
 }
 
-/// Makes the deliveries that are due, as many as run at once.
+type Ended = Result<Result<(), Fault>, tokio::task::JoinError>;
+
+fn log(ended: Ended) {
+    if let Ok(Err(fault)) = ended {
+        fault.log();
+    }
+}
+
+/// Makes the deliveries that are due, and waits for them.
+#[cfg(test)]
 pub(crate) async fn turn(app: &Shared) -> Result<(), Fault> {
+    let mut running = JoinSet::new();
+    begin(app, &mut running).await?;
+    running.join_all().await.into_iter().collect()
+}
+
+/// Begins the deliveries that are due, as many as there is room for.
+async fn begin(app: &Shared, running: &mut JoinSet<Result<(), Fault>>) -> Result<(), Fault> {
+    let room = i64::try_from(AT_ONCE.saturating_sub(running.len())).unwrap_or_default();
+    if room == 0 {
+        return Ok(());
+    }
     let rows = app
         .store
         .fetch_all(
-            "SELECT session_id, client_id, user_id, attempts FROM identity_logout_deliveries \
-             WHERE next_at <= $1 ORDER BY next_at LIMIT $2",
-            args![app.now(), AT_ONCE],
+            "SELECT session_id, client_id, user_id, attempts FROM \
+                 (SELECT session_id, client_id, user_id, attempts, next_at, \
+                         row_number() OVER (PARTITION BY client_id ORDER BY next_at) AS place \
+                  FROM identity_logout_deliveries WHERE next_at <= $1) AS due \
+             WHERE place <= $2 ORDER BY next_at LIMIT $3",
+            args![app.now(), OF_CLIENT, room],
         )
         .await?;
-    let mut running = JoinSet::new();
     for row in rows {
         let delivery = Delivery {
             session_id: row.get("session_id")?,
@@ -99,11 +127,6 @@ pub(crate) async fn turn(app: &Shared) -> Result<(), Fault> {
         };
         let app = Arc::clone(app);
         running.spawn(async move { deliver(&app, &delivery).await });
-    }
-    while let Some(ended) = running.join_next().await {
-        if let Ok(Err(fault)) = ended {
-            fault.log();
-        }
     }
     Ok(())
 }

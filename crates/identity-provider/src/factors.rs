@@ -49,7 +49,7 @@ impl Methods {
         Self(self.0 | other.0)
     }
 
-    const fn any_of(self, other: Self) -> bool {
+    pub(crate) const fn any_of(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 

@@ -141,7 +141,8 @@ pub(crate) fn retry_after(mut response: Response, wait: std::time::Duration) -> 
     response
 }
 
-/// Signs `user` in and goes on to `next`; every proof that is asked for was given.
+/// Signs `user` in and goes on to `next`; every proof that is asked for was given. Who was given another password or was
+/// disabled since it was checked starts again.
 pub(crate) async fn finish(
     app: &App,
     headers: &HeaderMap,
@@ -150,7 +151,12 @@ pub(crate) async fn finish(
     next: &Next,
     caller: &Caller,
 ) -> Result<Response, Fault> {
-    let (session, secret) = start_session(app, headers, user, methods, next, caller).await?;
+    let Some((session, secret)) = start_session(app, headers, user, methods, next, caller).await? else {
+        count("overtaken");
+        let mut response = see_other(&next.through(app, "/login")?);
+        response.headers_mut().append(header::SET_COOKIE, cookies::clear(cookies::PENDING));
+        return Ok(response);
+    };
     count("succeeded");
     let mut response = next.follow(app, &session, caller).await?;
     let cookies = response.headers_mut();
@@ -210,10 +216,13 @@ async fn start_session(
     methods: Methods,
     next: &Next,
     caller: &Caller,
-) -> Result<(Session, BearerSecret), Fault> {
+) -> Result<Option<(Session, BearerSecret)>, Fault> {
     let current = app.session(headers).await?;
     let now = app.now();
     let mut tx = app.store.begin().await?;
+    if !users::hold(&mut tx, user, methods.any_of(Methods::PASSWORD)).await? {
+        return Ok(None);
+    }
     if let Some(other) = current.as_ref().filter(|current| current.user.id != user.id) {
         crate::grants::revoke_session(&mut tx, &other.id, "", now).await?;
     }
@@ -226,7 +235,7 @@ async fn start_session(
     };
     audit::append(&mut tx, &app.vault, now, caller, Kind::LoginSucceeded, event).await?;
     tx.commit().await?;
-    Ok((session, secret))
+    Ok(Some((session, secret)))
 }
 
 /// The cookie that binds the forms of signing in to this browser: the one it has, or a fresh one to

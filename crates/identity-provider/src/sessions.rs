@@ -8,7 +8,7 @@
 
 pub(crate) mod agent;
 
-use quintet_store::{Store, Tx, args};
+use quintet_store::{Sql, Store, Tx, args};
 
 use crate::app::App;
 use crate::caller::Caller;
@@ -79,6 +79,17 @@ pub(crate) async fn is_live(
         )
         .await?;
     Ok(row.is_some())
+}
+
+const HOLD_LIVE: Sql = Sql::per_dialect(
+    "SELECT id FROM identity_sessions WHERE id = $1 AND ended_at IS NULL",
+    "SELECT id FROM identity_sessions WHERE id = $1 AND ended_at IS NULL FOR SHARE",
+);
+
+/// Whether a session has not been ended, and will not be before the transaction's end: what ends sessions revokes their
+/// grants, and would miss one that is made meanwhile.
+pub(crate) async fn hold_live(tx: &mut Tx, id: &str) -> Result<bool, quintet_store::Error> {
+    Ok(tx.fetch_optional(&HOLD_LIVE, args![id]).await?.is_some())
 }
 
 /// Starts a session, or renews `current` when the same person signed in again.

@@ -3,7 +3,7 @@
 //! Knows neither HTTP nor how passwords are hashed. An address is compared by its trimmed,
 //! lower-case form, and shown as it was written.
 
-use quintet_store::{Row, Store, Tx, args};
+use quintet_store::{Row, Sql, Store, Tx, args};
 use quintet_types::UserId;
 use serde::Serialize;
 use thiserror::Error;
@@ -137,6 +137,18 @@ pub(crate) async fn insert(tx: &mut Tx, user: &User) -> Result<(), quintet_store
     )
     .await
     .map(drop)
+}
+
+const HOLD: Sql = Sql::per_dialect(
+    "SELECT password_hash FROM identity_users WHERE id = $1 AND disabled = FALSE",
+    "SELECT password_hash FROM identity_users WHERE id = $1 AND disabled = FALSE FOR UPDATE",
+);
+
+/// Whether the account is as `user` was read, and nobody else changes it before the transaction's end: enabled, and with
+/// the same password if that was proof. Checking one takes long enough for it to be replaced meanwhile.
+pub(crate) async fn hold(tx: &mut Tx, user: &User, by_password: bool) -> Result<bool, quintet_store::Error> {
+    let Some(row) = tx.fetch_optional(&HOLD, args![user.id]).await? else { return Ok(false) };
+    Ok(!by_password || row.get::<String>("password_hash")? == user.password_hash)
 }
 
 /// Replaces the stored hash, unless the password changed meanwhile.

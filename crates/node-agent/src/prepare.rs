@@ -58,7 +58,8 @@ pub(crate) fn run(output: &mut dyn Write) -> anyhow::Result<Code> {
 fn show_on_console(password: &str) -> anyhow::Result<()> {
     let mut console = fs::OpenOptions::new().write(true).open("/dev/console").context("open the console")?;
     // A terminal in raw mode wants both.
-    write!(console, "\r\nthe administrator's first password is {password}\r\n").context("write to the console")
+    write!(console, "\r\nthe administrator's first password is {password}\r\n")
+        .context("write to the console")
 }
 
 fn origin(secrets: &Secrets) -> anyhow::Result<String> {

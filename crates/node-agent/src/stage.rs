@@ -68,7 +68,9 @@ async fn fetch(config: &Config, request: &Update, books: &mut Books) -> anyhow::
     let listed = entries::list(Path::new(paths::ENTRIES))?;
     // The slot that would be written holds the only one that was.
     if entries::is_on_trial(&listed, &running) {
-        anyhow::bail!("generation {running} was not found good yet; an update now would erase the one that was");
+        anyhow::bail!(
+            "generation {running} was not found good yet; an update now would erase the one that was"
+        );
     }
     if listed.iter().any(|entry| entry.version == manifest.version && entry.is_bad()) {
         anyhow::bail!("generation {} was found bad on this node; publish a newer one", manifest.version);

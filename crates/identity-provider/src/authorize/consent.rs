@@ -85,6 +85,7 @@ async fn decide(app: &App, headers: &HeaderMap, params: &Params, caller: &Caller
         return Ok(destination.refuse(app, "access_denied", "the person did not allow this"));
     }
     let user_id = session.user.id.to_string();
+    request.consented_by = Some(user_id.clone());
     let granted = request.scopes() & client.scopes & session.user.role.scopes();
     let before = consents::granted(&app.store, &user_id, &client.id).await?;
     let now = app.now();
@@ -98,6 +99,5 @@ async fn decide(app: &App, headers: &HeaderMap, params: &Params, caller: &Caller
     };
     audit::append(&mut tx, &app.vault, now, caller, Kind::ConsentGranted, event).await?;
     tx.commit().await?;
-    request.consented = true;
     proceed(app, &request, Some(&session), caller).await
 }

@@ -58,8 +58,9 @@ pub(crate) struct AuthorizationRequest {
     /// The person an `id_token_hint` names; nobody else will do.
     subject: Option<String>,
     issued_at: i64,
-    /// Whether the person allowed this very request; set by the consent form alone.
-    pub(crate) consented: bool,
+    /// Who allowed this very request; set by the consent form alone. It counts for nobody else.
+    #[serde(default)]
+    pub(crate) consented_by: Option<String>,
     #[serde(default)]
     response_mode: ResponseMode,
     /// The one service the tokens are for (RFC 8707).
@@ -187,7 +188,7 @@ fn check(
         login_hint: params.get("login_hint").filter(|hint| hint.len() <= 254).map(str::to_owned),
         subject: subject(app, params)?,
         issued_at: app.now(),
-        consented: false,
+        consented_by: None,
         response_mode,
         resource: crate::token::resource(client, params).map_err(|text| ("invalid_target", text))?,
         dpop_jkt: dpop_jkt(params)?,

@@ -16,6 +16,7 @@ use crate::audit::{self, Event, Kind};
 use crate::authorize::see_other;
 use crate::caller::Caller;
 use crate::clients::Client;
+use crate::consents;
 use crate::grants::{self, Code};
 use crate::login::next::Next;
 use crate::params::Params;
@@ -152,10 +153,13 @@ async fn allow(
         resource: waiting.resource.clone(),
         dpop_jkt: None,
     };
+    let before = consents::granted(&app.store, &code.user_id, &client.id).await?;
     let mut tx = app.store.begin().await?;
     if !waiting.decide(&mut tx, "allowed").await? {
         return Ok(done(app, "This code was used already."));
     }
+    // So that the person finds it among what they allowed, and can take it back when the device is lost.
+    consents::record(&mut tx, &code.user_id, &client.id, before.union(granted), now).await?;
     grants::insert_code(&mut tx, &waiting.code_hash, &code).await?;
     let event = Event {
         actor: code.user_id,

@@ -244,3 +244,33 @@ async fn discovery_names_endpoints_that_exist() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_consent_counts_for_whoever_gave_it_and_for_nobody_who_is_sent_with_the_request() {
+    for provider in providers().await {
+        let password = zeroize::Zeroizing::new("another good password".to_owned());
+        let (email, caller) = ("eve@example.com", crate::caller::Caller::default());
+        let member = crate::scopes::Role::Member;
+        crate::admin::create(&provider.app, "test", email, "Eve", &password, member, &caller).await.unwrap();
+        let partner =
+            [("client_id", "partner"), ("redirect_uri", PARTNER_CALLBACK), ("scope", "openid email")];
+        let mut eve = Browser::default();
+        let login = eve.login_page(&provider, &partner).await;
+        let csrf = eve.submit(&provider, &login, email, &password).await.field("csrf");
+        // A request that Eve's session does not satisfy comes back sealed, and she allows it.
+        provider.clock.advance(std::time::Duration::from_mins(1));
+        let recent = [&partner[..], &[("max_age", "30")]].concat();
+        let sealed = |answer: &Answer| {
+            let location = answer.location();
+            location.query_pairs().find(|(name, _)| name == "request").unwrap().1.into_owned()
+        };
+        let request = sealed(&eve.authorize(&provider, &recent).await);
+        let pairs = [("csrf", csrf.as_str()), ("request", &request), ("decision", "allow")];
+        let allowed = sealed(&eve.post(&provider, "/identity/consent", &pairs).await);
+
+        let mut victim = Browser::default();
+        let page = victim.get(&provider, &format!("/identity/login?request={allowed}")).await;
+        let answer = victim.submit(&provider, &page, ADMIN, ADMIN_PASSWORD).await;
+        assert!(answer.body.contains("Allow Partner"), "{answer:?}");
+    }
+}

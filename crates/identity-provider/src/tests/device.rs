@@ -65,6 +65,8 @@ async fn a_device_gets_tokens_once_a_person_has_allowed_it() {
         assert!(!asked.body.contains("user profiles"), "not what the client may never have");
         assert_eq!(poll(&provider, &begun).await.error(), "authorization_pending", "seen is not allowed");
         let done = enter(&provider, &mut browser, &page, &code, "allow").await;
+        let allowed = browser.get(&provider, "/identity/account/access").await;
+        assert!(allowed.body.contains("/identity/account/access/withdraw"), "{allowed:?}");
         assert_eq!(done.status, StatusCode::OK, "{done:?}");
         let tokens = poll(&provider, &begun).await;
         assert_eq!(tokens.json()["scope"], "openid offline_access orders:read", "{tokens:?}");

@@ -44,6 +44,14 @@ async fn a_service_acts_for_a_person_with_less_and_not_for_longer() {
         let chained = exchange(&provider, answer["access_token"].as_str().unwrap(), &[]).await.json();
         let act = json!({ "sub": "middle", "act": { "sub": "middle" } });
         assert_eq!(claims(&chained["access_token"])["act"], act);
+        // Leaving the service out widens nothing, and neither does naming one.
+        assert_eq!(claims(&chained["access_token"])["aud"], "https://reports.example/");
+        let reports = answer["access_token"].as_str().unwrap();
+        for more in [[("audience", "quintet")], [("audience", "https://unknown.example/")]] {
+            assert_eq!(exchange(&provider, reports, &more).await.error(), "invalid_target", "{more:?}");
+        }
+        let same = [("audience", "https://reports.example/")];
+        assert_eq!(exchange(&provider, token, &same).await.status, StatusCode::OK);
         // It ends with what it came from.
         let pairs = [("token", tokens["refresh_token"].as_str().unwrap())];
         provider.post("/identity/revoke", &[("authorization", &basic("console", SECRET))], &pairs).await;

@@ -273,3 +273,20 @@ async fn no_secret_reaches_the_log_the_audit_log_or_the_database_in_clear() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_password_that_was_replaced_while_it_was_checked_starts_no_session() {
+    for provider in providers().await {
+        let app = &provider.app;
+        let checked = crate::users::by_email(&app.store, ADMIN).await.unwrap().unwrap();
+        let mut tx = app.store.begin().await.unwrap();
+        crate::users::set_password(&mut tx, &checked, "another hash", app.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let next = crate::login::next::Next::Page(crate::account::Page::Security);
+        let (headers, caller) = (http::HeaderMap::new(), crate::caller::Caller::default());
+        let password = crate::factors::Methods::PASSWORD;
+        let answer = crate::login::finish(app, &headers, &checked, password, &next, &caller).await.unwrap();
+        assert_eq!(answer.headers()["location"], "/identity/login?to=security");
+        assert_eq!(provider.count("SELECT count(*) AS n FROM identity_sessions").await, 0);
+    }
+}

@@ -132,6 +132,9 @@ async fn redeem(app: &App, ask: &Ask<'_>, text: &str, code: Code) -> Result<Toke
         kill_family(app, &grant.id, client, Kind::CodeReused, caller).await?;
         return Err(NOT_VALID);
     }
+    if !sessions::hold_live(&mut tx, &grant.session_id).await? {
+        return Err(OAuthError::InvalidGrant.because("the person is not signed in any more"));
+    }
     grants::create(&mut tx, &grant, now).await?;
     if client.may(GrantType::RefreshToken) {
         let expires_at = grant.expires_at.min(now + app.lifetimes.refresh_idle);

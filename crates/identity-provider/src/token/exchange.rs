@@ -6,11 +6,13 @@
 //! a token that is bound to somebody's key is not exchanged, because presenting it proves nothing here.
 
 use super::answer::{OAuthError, Refusal, Tokens};
-use super::binding::audience;
+use super::binding::resource;
 use super::mint::Shape;
-use super::{Ask, mint};
+use super::{AUDIENCE, Ask, mint};
 use crate::app::App;
 use crate::bearer;
+use crate::clients::Client;
+use crate::params::Params;
 use crate::scopes::Scopes;
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -48,8 +50,27 @@ pub(super) async fn exchange(app: &App, ask: &Ask<'_>) -> Result<Tokens, Refusal
         return Err(OAuthError::InvalidScope
             .because("nothing of the subject_token's scopes is allowed to this client"));
     }
-    let shape = Shape { audience: audience(client, params, None)?, binding: &ask.binding };
+    let shape = Shape { audience: target(client, params, &subject.aud)?, binding: &ask.binding };
     let mut tokens = mint::in_place_of(app, client, subject, scopes, &shape)?;
     tokens.issued_token_type = Some(ACCESS_TOKEN);
     Ok(tokens)
+}
+
+/// The service that the new token is for (RFC 8693 §2.1, by `audience` or RFC 8707's `resource`): one that the client may have
+/// tokens for. Without either the one that the old token is for, so that leaving it out widens nothing.
+fn target(client: &Client, params: &Params, before: &str) -> Result<String, Refusal> {
+    let refused = |text| OAuthError::InvalidTarget.because(text);
+    let named = resource(client, params).map_err(refused)?;
+    let known =
+        |wanted: &str| wanted == before || client.security.resources.iter().any(|known| known == wanted);
+    match (named, params.get("audience")) {
+        (Some(resource), Some(audience)) if resource != audience => {
+            Err(refused("audience and resource name different services"))
+        }
+        (Some(resource), _) => Ok(resource),
+        (None, Some(audience)) if known(audience) => Ok(audience.to_owned()),
+        (None, Some(_)) => Err(refused("this client may have no tokens for that audience")),
+        (None, None) if before == AUDIENCE || known(before) => Ok(before.to_owned()),
+        (None, None) => Err(refused("name the service by resource")),
+    }
 }
