@@ -11,13 +11,14 @@ use std::time::Duration;
 use http::{Method, Request};
 use http_body::Body as _;
 
-use super::retries::replica;
+use super::retries::{is_good_once, replica};
 use super::{Failure, Forwarded, Target, attempts};
 use crate::body::RequestBody;
 use crate::worker::Worker;
 
 pub(super) fn can_hedge(request: &Request<RequestBody>) -> bool {
-    request.body().is_end_stream() && matches!(*request.method(), Method::GET | Method::HEAD)
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD);
+    safe && request.body().is_end_stream() && !is_good_once(request)
 }
 
 pub(super) async fn race(

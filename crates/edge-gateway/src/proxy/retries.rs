@@ -130,7 +130,7 @@ impl Replay {
         http2: bool,
     ) -> Option<Self> {
         let kept = request.body().is_end_stream() || upload.is_some_and(|upload| upload.kept().is_some());
-        let repeats = retries.sends > 1 && retries.repeats(request.method());
+        let repeats = retries.sends > 1 && retries.repeats(request.method()) && !is_good_once(request);
         (kept && (repeats || http2)).then(|| Self { head: http2.then(|| head(request)), repeats })
     }
 
@@ -149,6 +149,12 @@ impl Replay {
     }
 }
 
+/// Whether an upstream that saw the request refuses its copy: a DPoP proof is good once (RFC 9449 §11.1), and the refusal would
+/// stand in the place of the answer.
+pub(super) fn is_good_once(request: &Request<RequestBody>) -> bool {
+    request.headers().contains_key("dpop")
+}
+
 fn head(request: &Request<RequestBody>) -> Request<()> {
     let mut copy = Request::new(());
     request.method().clone_into(copy.method_mut());
@@ -161,4 +167,20 @@ fn head(request: &Request<RequestBody>) -> Request<()> {
 /// A second copy of a request that has no body.
 pub(super) fn replica(request: &Request<RequestBody>) -> Request<RequestBody> {
     head(request).map(|()| RequestBody::Empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::hedge::can_hedge;
+
+    #[test]
+    fn a_request_with_a_proof_that_is_good_once_is_not_sent_twice() {
+        for (header, twice) in [("accept", true), ("dpop", false)] {
+            let request = Request::get("/").header(header, "x").body(RequestBody::Empty).unwrap();
+            let replay = Replay::of(&request, None, &Retries::default(), false);
+            assert_eq!(replay.is_some_and(|replay| replay.repeats), twice, "{header}");
+            assert_eq!(can_hedge(&request), twice, "{header}");
+        }
+    }
 }
