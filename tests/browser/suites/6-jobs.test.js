@@ -154,6 +154,51 @@ describe("the pages of the queue", () => {
     await page.getByText("Cancelled before it ran").waitFor();
   });
 
+  it("a batch shows how its jobs ended, and what is left of it is cancelled on its page", async () => {
+    const { page } = person;
+    const job = { kind: KIND, queue: "counted", args: { numbers: [1, 2] } };
+    const later = { ...job, run_at: "2100-01-01T00:00:00Z" };
+    const id = await program.group("batches", { name: "month's end", jobs: [job, later], on_end: later, seal: true });
+    assert.equal(await program.work("counted", COMPLETED), 1);
+    await page.goto(`${url}/jobs/${id}`);
+    await page.getByRole("heading", { name: "month's end", level: 1 }).waitFor();
+    const fact = (name) => page.locator(`dt:text-is("${name}") + dd`).first();
+    await fact("Completed").filter({ hasText: "1" }).waitFor();
+    await page.getByText("not due").waitFor();
+    assert.deepEqual(await accessibilityViolations(page), []);
+    await picture(page, "jobs-batch");
+    await page.getByRole("button", { name: "Cancel" }).click();
+    assert.match(await dialog().innerText(), /1 of its jobs/);
+    await dialog().getByRole("button", { name: "Cancel the batch" }).click();
+    await fact("Cancelled").filter({ hasText: "1" }).waitFor();
+    await page.getByRole("button", { name: "Cancel" }).waitFor({ state: "detached" });
+    await page.getByRole("link", { name: KIND }).waitFor();
+  });
+
+  it("a workflow shows its jobs level by level, and is cancelled on its page", async () => {
+    const { page } = person;
+    const job = { kind: KIND, queue: "graph", args: { numbers: [1, 2] } };
+    const id = await program.group("workflows", {
+      name: "closing",
+      jobs: [
+        { name: "sum", job },
+        { name: "post", job, after: ["sum"] },
+        { name: "mail", job, after: ["post"] },
+      ],
+    });
+    assert.equal(await program.work("graph", COMPLETED), 1);
+    await page.goto(`${url}/jobs/${id}`);
+    await page.getByRole("heading", { name: "closing", level: 1 }).waitFor();
+    const state = (name) => row(name).locator(".badge");
+    await state("sum").filter({ hasText: "completed" }).waitFor();
+    await state("mail").filter({ hasText: "blocked" }).waitFor();
+    assert.deepEqual(await accessibilityViolations(page), []);
+    await picture(page, "jobs-workflow");
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await dialog().getByRole("button", { name: "Cancel the workflow" }).click();
+    await state("mail").filter({ hasText: "cancelled" }).waitFor();
+  });
+
   it("a schedule is run now and leads to its job", async () => {
     const { page } = person;
     await page.goto(`${url}/jobs/schedules`);

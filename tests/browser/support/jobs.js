@@ -52,7 +52,10 @@ export async function jobsClient() {
     const { lease, jobs } = await call("work/claim", { kinds: [KIND], queue, limit: 100 });
     return () => call("work/acknowledge", { lease, jobs: jobs.map(({ id }) => ({ id, outcome: "completed" })) });
   };
-  return { enqueue, work, begin };
+
+  /** Makes a batch or a workflow; its id. */
+  const group = async (path, body) => (await call(path, body, { "idempotency-key": randomUUID() })).id;
+  return { enqueue, work, begin, group };
 }
 
 /** Ends that jobs of a real program come to. */

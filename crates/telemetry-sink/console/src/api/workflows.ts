@@ -115,6 +115,10 @@ export async function cancelWorkflow(id: string): Promise<void> {
   await post(`${BASE}/workflows/${encodeURIComponent(id)}/cancel`, undefined);
 }
 
+export async function cancelBatch(id: string): Promise<void> {
+  await post(`${BASE}/batches/${encodeURIComponent(id)}/cancel`, undefined);
+}
+
 /** A batch and the newest of its jobs that failed. */
 export async function batch(
   id: string,

@@ -1,17 +1,19 @@
 // One batch: how its jobs ended, what it calls back, and the newest of its dead letters.
 
-import { batch as loadBatch, type Batch, type Callback } from "../api/workflows";
-import { Badge, Copy, Empty, Failure, KeyValues, Loading, Page, Panel } from "../components/basics";
+import { WRITE_SCOPE } from "../api/jobs";
+import { batch as loadBatch, cancelBatch, type Batch, type Callback } from "../api/workflows";
+import { ReadOnly, useScope } from "../components/ActionButton";
+import { Copy, Empty, Failure, KeyValues, Loading, Page, Panel } from "../components/basics";
+import { CancelGroup } from "../components/CancelGroup";
 import { dateTime } from "../format";
 import { useResource } from "../hooks";
-import { groupTone } from "../lib/job-state";
 import { jobPath } from "../lib/routes";
 
 const EVERY_MS = 2000;
 
 export function BatchScreen({ id }: { id: string }) {
   const { data, error, reload } = useResource((signal) => loadBatch(id, signal), [id], { everyMs: EVERY_MS });
-  if (data) return <BatchView batch={data.batch} failed={data.failed} />;
+  if (data) return <BatchView batch={data.batch} failed={data.failed} reload={reload} />;
   return (
     <Page title="Batch">
       {!error && <Loading what="the batch" />}
@@ -25,14 +27,29 @@ export function BatchScreen({ id }: { id: string }) {
   );
 }
 
-function BatchView({ batch, failed }: { batch: Batch; failed: readonly string[] }) {
+interface ViewProps {
+  readonly batch: Batch;
+  readonly failed: readonly string[];
+  readonly reload: () => void;
+}
+
+function BatchView({ batch, failed, reload }: ViewProps) {
+  const allowed = useScope(WRITE_SCOPE);
+  const cancel = (): Promise<void> => cancelBatch(batch.id).then(reload);
+  const tools = (
+    <CancelGroup name="batch" state={batch.state} open={batch.open} allowed={allowed} cancel={cancel}>
+      Those that wait will not run; the workers of those that run are told to stop. What it calls back comes when the last of
+      them has ended.
+    </CancelGroup>
+  );
   return (
-    <Page title={batch.name} tools={<Badge tone={groupTone(batch.state)}>{batch.state}</Badge>}>
+    <Page title={batch.name} tools={tools}>
       <div class="id-line">
         <span>
           <a href="/jobs">Jobs</a> / <code>{batch.id}</code> <Copy text={batch.id} label="batch id" />
         </span>
       </div>
+      <ReadOnly allowed={allowed} scope={WRITE_SCOPE} />
       <Panel title="Facts">
         <KeyValues
           pairs={[

@@ -3,13 +3,12 @@
 
 import { WRITE_SCOPE } from "../api/jobs";
 import { byLevel, cancelWorkflow, workflow as loadWorkflow, type Workflow, type WorkflowJob } from "../api/workflows";
-import { ActionButton, ReadOnly, useScope } from "../components/ActionButton";
+import { ReadOnly, useScope } from "../components/ActionButton";
 import { Badge, Copy, Empty, Failure, KeyValues, Loading, Page, Panel } from "../components/basics";
-import { useConfirm } from "../components/Confirm";
-import { Icon } from "../components/Icon";
+import { CancelGroup } from "../components/CancelGroup";
 import { dateTime } from "../format";
 import { useResource } from "../hooks";
-import { groupTone, stateTone } from "../lib/job-state";
+import { stateTone } from "../lib/job-state";
 import { jobPath } from "../lib/routes";
 
 const EVERY_MS = 2000;
@@ -32,8 +31,14 @@ export function WorkflowScreen({ id }: { id: string }) {
 
 function WorkflowView({ workflow, reload }: { workflow: Workflow; reload: () => void }) {
   const allowed = useScope(WRITE_SCOPE);
+  const cancel = (): Promise<void> => cancelWorkflow(workflow.id).then(reload);
+  const tools = (
+    <CancelGroup name="workflow" state={workflow.state} open={workflow.open} allowed={allowed} cancel={cancel}>
+      Those that wait will not run; the workers of those that run are told to stop. Each can be redriven later.
+    </CancelGroup>
+  );
   return (
-    <Page title={workflow.name} tools={<Tools workflow={workflow} allowed={allowed} reload={reload} />}>
+    <Page title={workflow.name} tools={tools}>
       <div class="id-line">
         <span>
           <a href="/jobs">Jobs</a> / <code>{workflow.id}</code> <Copy text={workflow.id} label="workflow id" />
@@ -77,41 +82,5 @@ function Step({ job }: { job: WorkflowJob }) {
         </span>
       </p>
     </li>
-  );
-}
-
-function Tools({
-  workflow,
-  allowed,
-  reload,
-}: {
-  workflow: Workflow;
-  allowed: boolean | undefined;
-  reload: () => void;
-}) {
-  const [dialog, ask] = useConfirm();
-  const cancel = (): void =>
-    ask({
-      title: "Cancel this workflow?",
-      text: (
-        <p>
-          {workflow.open} of its jobs have not ended. Those that wait will not run; the workers of those that run are
-          told to stop. Each can be redriven later.
-        </p>
-      ),
-      action: "Cancel the workflow",
-      danger: true,
-      run: () => cancelWorkflow(workflow.id).then(reload),
-    });
-  return (
-    <>
-      <Badge tone={groupTone(workflow.state)}>{workflow.state}</Badge>
-      {workflow.open > 0 && (
-        <ActionButton allowed={allowed} scope={WRITE_SCOPE} class="danger-quiet" onClick={cancel}>
-          <Icon name="close" size={14} /> Cancel
-        </ActionButton>
-      )}
-      {dialog}
-    </>
   );
 }
