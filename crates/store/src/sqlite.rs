@@ -25,7 +25,7 @@ mod watch;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -70,6 +70,33 @@ enum State {
     Doubtful,
 }
 
+/// Between two tries to open a file that another process switches to WAL.
+const REOPEN: Duration = Duration::from_millis(20);
+
+/// Opens the file, creating it where it is missing. Of two processes that create it at the same moment one is told that it is
+/// locked, at once and whatever the timeout: SQLite does not wait for the lock that the switch to WAL takes.
+async fn open_writer(
+    options: &SqliteConnectOptions,
+    patience: Duration,
+) -> Result<SqliteConnection, sqlx::Error> {
+    let begun = Instant::now();
+    loop {
+        let opened = options.clone().thread_name(|_| "sqlite-writer".to_owned()).connect().await;
+        match opened {
+            Err(error) if is_locked(&error) && begun.elapsed() < patience => {
+                tokio::time::sleep(REOPEN).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// `SQLITE_BUSY`, which the lower byte of its extended codes says too.
+fn is_locked(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
+}
+
 impl Sqlite {
     pub(crate) async fn connect(url: &str, settings: &Settings) -> Result<Self, Error> {
         let acquire_timeout = Duration::from_millis(settings.acquire_timeout_ms);
@@ -84,7 +111,7 @@ impl Sqlite {
             .log_statements(tracing::log::LevelFilter::Off)
             .log_slow_statements(tracing::log::LevelFilter::Off, Duration::ZERO);
         // The writer first: it creates the file and switches it to WAL before readers look.
-        let connection = options.clone().thread_name(|_| "sqlite-writer".to_owned()).connect().await.map_err(|error| {
+        let connection = open_writer(&options, acquire_timeout).await.map_err(|error| {
             Error::Settings(format!(
                 "cannot open the database {}: {error}; check that its directory exists and is writable by this user",
                 options.get_filename().display()

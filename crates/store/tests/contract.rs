@@ -393,6 +393,29 @@ static PEOPLE_EDITED: Module = Module {
     }],
 };
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn starters_that_create_the_same_file_at_once_all_open_it() {
+    for round in 0..100 {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("new.db").display());
+        let mut starters = tokio::task::JoinSet::new();
+        for place in 0..6 {
+            let settings = Settings::for_url(&url);
+            let apart = Duration::from_micros(place * round * 20);
+            starters.spawn(async move {
+                tokio::time::sleep(apart).await;
+                let store = Store::connect(&settings).await?;
+                let mut tx = store.begin().await?;
+                tx.execute("CREATE TABLE IF NOT EXISTS made (id BIGINT)", args![]).await?;
+                tx.commit().await
+            });
+        }
+        for opened in starters.join_all().await {
+            opened.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_older_binary_works_on_an_expanded_schema_and_refuses_a_contracted_one() {
     for database in databases().await {
