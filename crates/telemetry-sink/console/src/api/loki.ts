@@ -1,6 +1,6 @@
 // The sink's Loki HTTP API, read as one time-ordered list of lines.
 
-import { get } from "./http";
+import { ApiError, get, withParams } from "./http";
 import type { Range } from "../lib/time-range";
 
 const BASE = "/telemetry/loki/api/v1";
@@ -15,13 +15,26 @@ export interface LogLine {
   readonly fields: Readonly<Record<string, string>>;
   readonly requestId: string | null;
   readonly traceId: string | null;
+  readonly stored: StoredLine;
 }
 
-type Fields = Readonly<Record<string, string>>;
+export type Fields = Readonly<Record<string, string>>;
+
+/** A line as it came: a million of them are kept, and only those in view are read. */
+export interface StoredLine {
+  readonly nanos: string;
+  readonly stream: Fields;
+  readonly line: string;
+  readonly metadata?: Fields;
+}
 
 interface WireStream {
   readonly stream: Fields;
   readonly values: readonly (readonly [nanos: string, line: string, metadata?: Fields])[];
+}
+
+export interface WireStreams {
+  readonly streams?: readonly WireStream[];
 }
 
 interface WireAnswer {
@@ -54,6 +67,7 @@ export function readLine(stream: Fields, nanos: string, line: string, metadata: 
     fields,
     requestId: pick(fields, REQUEST_KEYS),
     traceId: pick(fields, TRACE_KEYS),
+    stored: { nanos, stream, line, metadata },
   };
 }
 
@@ -82,24 +96,106 @@ function flatten(from: Record<string, unknown>, prefix: string, into: Record<str
   }
 }
 
+/** Instants in nanoseconds, as text since they do not fit a number; the end is not part of it. */
+export interface NanoRange {
+  readonly start: string;
+  readonly end: string;
+}
+
+export function nanos(range: Range): NanoRange {
+  return { start: `${Math.floor(range.startMs)}000000`, end: `${Math.floor(range.endMs)}000000` };
+}
+
+/** Nineteen digits until the year 2286: text compares as the numbers would. */
+function newestFirst(left: StoredLine, right: StoredLine): number {
+  return left.nanos < right.nanos ? 1 : left.nanos > right.nanos ? -1 : 0;
+}
+
+export function storedLines(streams: readonly WireStream[]): StoredLine[] {
+  return streams
+    .flatMap(({ stream, values }) =>
+      values.map(([at, line, metadata]): StoredLine => {
+        return metadata === undefined ? { nanos: at, stream, line } : { nanos: at, stream, line, metadata };
+      }),
+    )
+    .sort(newestFirst);
+}
+
+/** One page of lines, newest first; `forward` takes the oldest of the range instead of the newest. */
+export async function logPage(
+  query: string,
+  range: NanoRange,
+  limit: number,
+  signal?: AbortSignal,
+  direction: "backward" | "forward" = "backward",
+): Promise<StoredLine[]> {
+  const answer = await get<WireAnswer>(`${BASE}/query_range`, { query, ...range, limit, direction }, signal);
+  return storedLines(answer.data?.result ?? []).slice(0, limit);
+}
+
 /** Newest first, at most `limit` lines. */
 export async function queryLogs(query: string, range: Range, limit: number, signal?: AbortSignal): Promise<LogLine[]> {
-  const answer = await get<WireAnswer>(
-    `${BASE}/query_range`,
-    {
-      query,
-      start: `${Math.floor(range.startMs)}000000`,
-      end: `${Math.floor(range.endMs)}000000`,
-      limit,
-      direction: "backward",
-    },
-    signal,
-  );
-  const lines = (answer.data?.result ?? []).flatMap(({ stream, values }) =>
-    values.map(([nanos, line, metadata]) => ({ nanos: BigInt(nanos), line: readLine(stream, nanos, line, metadata) })),
-  );
-  lines.sort((left, right) => (left.nanos < right.nanos ? 1 : left.nanos > right.nanos ? -1 : 0));
-  return lines.slice(0, limit).map(({ line }) => line);
+  return (await logPage(query, nanos(range), limit, signal)).map(opened);
+}
+
+export function opened(line: StoredLine): LogLine {
+  return readLine(line.stream, line.nanos, line.line, line.metadata);
+}
+
+/** How many lines each value of a label has in each step. */
+export interface Counted {
+  readonly value: string;
+  readonly total: number;
+  readonly points: readonly (readonly [atMs: number, count: number])[];
+}
+
+interface WireMatrix {
+  readonly data?: {
+    readonly resultType?: string;
+    readonly result?: readonly { readonly metric: Fields; readonly values?: readonly (readonly [number, string])[] }[];
+  };
+}
+
+/**
+ * Counts by one label, asked with a metric query; each point counts the step that ends there. Null where the
+ * server knows no metric queries over logs.
+ */
+export async function countLines(
+  query: string,
+  label: string,
+  range: Range,
+  step: number,
+  signal?: AbortSignal,
+): Promise<readonly Counted[] | null> {
+  try {
+    const answer = await get<WireMatrix>(`${BASE}/query_range`, { query, ...nanos(range), step }, signal);
+    if (answer.data?.resultType !== "matrix") return null;
+    return (answer.data.result ?? []).map(({ metric, values = [] }) => {
+      const points = values.map(([at, count]) => [at * 1000, Number(count)] as const);
+      return { value: metric[label] ?? "", total: points.reduce((sum, [, count]) => sum + count, 0), points };
+    });
+  } catch (cause) {
+    if (cause instanceof ApiError && (cause.status === 400 || cause.status === 404)) return null;
+    throw cause;
+  }
+}
+
+/** Names of the fields that the lines of a search carry; none where the server does not tell. */
+export async function detectedFields(query: string, range: Range, signal?: AbortSignal): Promise<readonly string[]> {
+  interface Wire {
+    readonly fields?: readonly { readonly label: string }[] | null;
+  }
+  try {
+    const answer = await get<Wire>(`${BASE}/detected_fields`, { query, ...nanos(range) }, signal);
+    return (answer.fields ?? []).map(({ label }) => label);
+  } catch (cause) {
+    if (cause instanceof ApiError && (cause.status === 400 || cause.status === 404)) return [];
+    throw cause;
+  }
+}
+
+export function tailAddress(query: string): string {
+  return withParams("/telemetry/v1/logs/tail", { query });
 }
 
 export async function logLabelValues(label: string, signal?: AbortSignal): Promise<readonly string[]> {

@@ -23,6 +23,16 @@ const PATHS = {
   play: "M7 4.5l9 5.5-9 5.5z",
   clock: "M10 3a7 7 0 100 14 7 7 0 000-14zM10 6v4l3 2",
   more: "M5 10h.01M10 10h.01M15 10h.01",
+  zoomOut: "M9 3.5a5.5 5.5 0 100 11 5.5 5.5 0 000-11zM13 13l4 4M6.5 9h5",
+  map: "M4 4h5v4H4zM11 12h5v4h-5zM4 13h3.5v3H4zM9 6h4.5v6M6 8v5",
+  bell: "M5 14V9a5 5 0 0110 0v5l1.5 1.5h-13zM8.5 17h3",
+  board: "M3 4h6v7H3zM11 4h6v4h-6zM11 10h6v6h-6zM3 13h6v3H3z",
+  disk: "M4 6c0-3 12-3 12 0v8c0 3-12 3-12 0zM4 6c0 3 12 3 12 0M4 10c0 3 12 3 12 0",
+  plus: "M10 4v12M4 10h12",
+  minus: "M4 10h12",
+  save: "M10 3v9M6.5 9l3.5 3.5L13.5 9M4 16h12",
+  wrap: "M3 5h14M3 10h11a2.5 2.5 0 010 5H9M11 13l-2 2 2 2M3 15h2",
+  gauge: "M3 14a7 7 0 0114 0M10 14l4-5",
   image: "M3 4h14v12H3zM3 13l4-4 4 4 2.5-2.5L17 14M13 7.5h.01",
 } as const;
 

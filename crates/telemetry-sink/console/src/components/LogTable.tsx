@@ -4,7 +4,8 @@ import { useState } from "preact/hooks";
 import type { LogLine } from "../api/loki";
 import { clockTime, dateTime } from "../format";
 import { lineText } from "../lib/log-line";
-import { KeyValues, RequestLink, ServiceTag, TraceLink } from "./basics";
+import { ServiceTag, TraceLink } from "./basics";
+import { LogDetail } from "./LogDetail";
 
 export function LogTable({ lines, hideTrace = false }: { lines: readonly LogLine[]; hideTrace?: boolean }) {
   const [open, setOpen] = useState<string | null>(null);
@@ -29,7 +30,7 @@ export function LogTable({ lines, hideTrace = false }: { lines: readonly LogLine
               </button>
               {!hideTrace && line.traceId && <TraceLink id={line.traceId} label="trace" />}
             </div>
-            {isOpen && <LogDetail line={line} />}
+            {isOpen && <LogDetail stored={line.stored} fields={[]} />}
           </li>
         );
       })}
@@ -49,27 +50,5 @@ function LineSummary({ line }: { line: LogLine }) {
         </span>
       ))}
     </span>
-  );
-}
-
-function LogDetail({ line }: { line: LogLine }) {
-  const fields = Object.entries(line.fields).sort(([left], [right]) => (left < right ? -1 : 1));
-  return (
-    <div class="log-detail">
-      {line.message && <p class="log-full">{line.message}</p>}
-      <p class="log-links">
-        {line.traceId && (
-          <span>
-            Trace <TraceLink id={line.traceId} label={line.traceId} />
-          </span>
-        )}
-        {line.requestId && (
-          <span>
-            Request <RequestLink id={line.requestId} full />
-          </span>
-        )}
-      </p>
-      <KeyValues pairs={fields} />
-    </div>
   );
 }

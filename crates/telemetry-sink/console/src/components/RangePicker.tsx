@@ -1,6 +1,6 @@
 import { RANGES, type RangeName } from "../lib/time-range";
 
-export function RangePicker({ value, onChange }: { value: RangeName; onChange: (name: RangeName) => void }) {
+export function RangePicker({ value, onChange }: { value: RangeName | null; onChange: (name: RangeName) => void }) {
   return (
     <fieldset class="segments">
       <legend class="hidden-label">Time range</legend>

@@ -22,6 +22,8 @@ export const ENTRIES: readonly Entry[] = [
   { path: "/traces", label: "Traces", icon: "traces", key: "t" },
   { path: "/logs", label: "Logs", icon: "logs", key: "l" },
   { path: "/explore", label: "Metrics", icon: "explore", key: "m" },
+  { path: "/map", label: "Map", icon: "map", key: "p" },
+  { path: "/storage", label: "Storage", icon: "disk", key: "d" },
   { path: "/jobs", label: "Jobs", icon: "jobs", key: "j" },
   { path: "/mail", label: "Mail", icon: "mail", key: "i" },
   { path: "/shop", label: "Shop", icon: "shop", key: "s" },
@@ -168,7 +170,8 @@ function useShortcuts(search: { current: HTMLInputElement | null }): void {
       if (typing || event.metaKey || event.ctrlKey || event.altKey) return;
       if (event.key === "/") {
         event.preventDefault();
-        search.current?.focus();
+        // A screen with a search of its own is searched first.
+        (document.querySelector<HTMLInputElement>("main [data-slash]") ?? search.current)?.focus();
         return;
       }
       const entry = event.timeStamp - leader < 1500 ? ENTRIES.find(({ key }) => key === event.key) : undefined;

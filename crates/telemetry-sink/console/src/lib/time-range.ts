@@ -27,6 +27,42 @@ export function rangeEnding(name: RangeName, nowMs: number): Range {
   return { startMs: nowMs - seconds * 1000, endMs: nowMs };
 }
 
+/** What a screen covers: a range that ends now, or two instants that stay. */
+export interface Period {
+  readonly name: RangeName;
+  readonly fixed: Range | null;
+}
+
+/** Further from now than a clock goes, the address is a slip of the pen. */
+const LATEST_MS = 8.64e15;
+
+export function readPeriod(query: URLSearchParams, fallback: RangeName): Period {
+  const [from, to] = [Number(query.get("from") ?? NaN), Number(query.get("to") ?? NaN)];
+  const whole = from > 0 && to > from && to < LATEST_MS;
+  return { name: rangeName(query.get("range"), fallback), fixed: whole ? { startMs: from, endMs: to } : null };
+}
+
+export function rangeOf(period: Period, nowMs: number): Range {
+  return period.fixed ?? rangeEnding(period.name, nowMs);
+}
+
+/** The keys of the address that name a period; the empty ones go. */
+export function periodQuery(period: { readonly name?: RangeName; readonly fixed?: Range | null }): Record<string, string> {
+  const { name, fixed } = period;
+  return {
+    ...(name === undefined ? {} : { range: name }),
+    from: fixed ? String(Math.floor(fixed.startMs)) : "",
+    to: fixed ? String(Math.ceil(fixed.endMs)) : "",
+  };
+}
+
+/** The same range moved by a part of its length; out or in around its middle with `grow`. */
+export function shifted(range: Range, part: number, grow = 1): Range {
+  const length = range.endMs - range.startMs;
+  const middle = (range.startMs + range.endMs) / 2 + length * part;
+  return { startMs: middle - (length * grow) / 2, endMs: middle + (length * grow) / 2 };
+}
+
 /** The shortest range that reaches back so far, or the longest there is. */
 export function rangeCovering(ms: number): RangeName {
   return RANGES.find((name) => (parseDuration(name) ?? 0) * 1000 >= ms) ?? "7d";
