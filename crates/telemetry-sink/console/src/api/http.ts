@@ -98,6 +98,20 @@ export async function get<T>(path: string, params: Params = {}, signal?: AbortSi
   return reply.body;
 }
 
+/** Null where the server does not know the route. */
+export async function optional<T>(answer: Promise<T>): Promise<T | null> {
+  try {
+    return await answer;
+  } catch (cause) {
+    if (cause instanceof ApiError && (cause.status === 404 || cause.status === 405)) return null;
+    throw cause;
+  }
+}
+
+export async function remove(path: string): Promise<void> {
+  await send<unknown>("DELETE", path, undefined, {});
+}
+
 export async function post<T>(
   path: string,
   body: unknown,

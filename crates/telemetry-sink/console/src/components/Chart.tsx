@@ -5,13 +5,13 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { axisTime, inUnit, type Unit } from "../format";
+import { align, stack, type Dot, type Line } from "../lib/chart-data";
+import type { Range } from "../lib/time-range";
 import { seriesTones } from "../lib/tone";
-import type { Point } from "../api/prometheus";
+import { dotted, tooltip, zoom, type Look } from "./chart-plugins";
+import { ChartLegend } from "./ChartLegend";
 
-export interface Line {
-  readonly name: string;
-  readonly points: readonly Point[];
-}
+export type { Line } from "../lib/chart-data";
 
 interface ChartProps {
   readonly label: string;
@@ -20,21 +20,39 @@ interface ChartProps {
   readonly height?: number;
   readonly legend?: "full" | "short";
   readonly fill?: boolean;
+  readonly stacked?: boolean;
+  readonly dots?: readonly Dot[];
+  /** What was asked for: the axis covers it, whether or not there is anything to draw. */
+  readonly range?: Range | undefined;
+  /** Called with what was dragged over. */
+  readonly onZoom?: ((range: Range) => void) | undefined;
+  /** Charts with the same key show the same instant under the pointer. */
+  readonly group?: string;
 }
 
-export function Chart({ label, lines, unit, height = 200, legend = "short", fill = false }: ChartProps) {
+const NO_DOTS: readonly Dot[] = [];
+
+export function Chart(props: ChartProps) {
+  const { label, lines, unit, height = 200, legend = "short", fill = false, stacked = false, group } = props;
   const host = useRef<HTMLDivElement>(null);
   const theme = useTheme();
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const tones = useMemo(() => seriesTones(lines.map(({ name }) => name)), [lines]);
-  const data = useMemo(() => align(lines), [lines]);
+  const aligned = useMemo(() => align(lines), [lines]);
+  const data = useMemo(
+    () => (stacked ? stack(aligned, lines.map(({ name }) => hidden.has(name))) : aligned),
+    [aligned, stacked, hidden],
+  );
+  const now = { aligned, dots: props.dots ?? NO_DOTS, onZoom: props.onZoom, range: props.range };
+  const latest = useRef(now);
+  latest.current = now;
   const plot = useRef<uPlot | null>(null);
-  const shape = `${theme}|${unit}|${height}|${fill}|${lines.map(({ name }) => name).join("\u0000")}|${[...hidden].join("\u0000")}`;
+  const shape = `${theme}|${unit}|${height}|${fill}|${stacked}|${group}|${props.onZoom !== undefined}|${lines.map(({ name }) => name).join("\u0000")}|${[...hidden].join("\u0000")}`;
 
   useEffect(() => {
     const element = host.current;
     if (!element) return undefined;
-    const options = chartOptions(element, { lines, tones, unit, height, hidden, fill });
+    const options = chartOptions(element, { lines, tones, unit, height, hidden, fill, stacked, group, latest });
     const made = new uPlot(options, data, element);
     plot.current = made;
     const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
@@ -46,6 +64,7 @@ export function Chart({ label, lines, unit, height = 200, legend = "short", fill
     };
   }, [shape]);
   useEffect(() => plot.current?.setData(data), [data]);
+  useEffect(() => plot.current?.redraw(false), [props.dots]);
 
   const toggle = (name: string): void => {
     const next = new Set(hidden);
@@ -55,126 +74,9 @@ export function Chart({ label, lines, unit, height = 200, legend = "short", fill
   return (
     <figure class="chart">
       <div ref={host} class="chart-canvas" role="img" aria-label={`${label}, chart of ${lines.length} series`} />
-      <Legend lines={lines} tones={tones} unit={unit} full={legend === "full"} hidden={hidden} toggle={toggle} />
+      <ChartLegend lines={lines} tones={tones} unit={unit} full={legend === "full"} hidden={hidden} toggle={toggle} />
     </figure>
   );
-}
-
-interface LegendProps {
-  readonly lines: readonly Line[];
-  readonly tones: readonly number[];
-  readonly unit: Unit;
-  readonly full: boolean;
-  readonly hidden: ReadonlySet<string>;
-  readonly toggle: (name: string) => void;
-}
-
-const LEGEND_ROWS = 50;
-
-function Legend({ lines, tones, unit, full, hidden, toggle }: LegendProps) {
-  const rows = lines.slice(0, LEGEND_ROWS).map((line, at) => ({ line, tone: tones[at] ?? 0, ...summary(line) }));
-  const name = (row: (typeof rows)[number]) => (
-    <button
-      type="button"
-      class={`legend-name tone-${row.tone}`}
-      aria-pressed={!hidden.has(row.line.name)}
-      onClick={() => toggle(row.line.name)}
-    >
-      <i aria-hidden="true" />
-      <span>{row.line.name}</span>
-    </button>
-  );
-  if (!full) {
-    return (
-      <figcaption class="legend">
-        {rows.map((row) => (
-          <span key={row.line.name} class="legend-item">
-            {name(row)} <b>{inUnit(row.last, unit)}</b>
-          </span>
-        ))}
-      </figcaption>
-    );
-  }
-  return (
-    <figcaption class="scroll-x" tabIndex={0} aria-label="Figures of each series">
-      <table class="table legend-table">
-        <thead>
-          <tr>
-            <th scope="col">Series</th>
-            <th scope="col" class="num">
-              Min
-            </th>
-            <th scope="col" class="num">
-              Mean
-            </th>
-            <th scope="col" class="num">
-              Max
-            </th>
-            <th scope="col" class="num">
-              Last
-            </th>
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr key={row.line.name}>
-              <th scope="row">{name(row)}</th>
-              <td class="num">{inUnit(row.min, unit)}</td>
-              <td class="num">{inUnit(row.mean, unit)}</td>
-              <td class="num">{inUnit(row.max, unit)}</td>
-              <td class="num">{inUnit(row.last, unit)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-      {lines.length > LEGEND_ROWS && (
-        <p class="muted">{lines.length - LEGEND_ROWS} more series are drawn but not listed.</p>
-      )}
-    </figcaption>
-  );
-}
-
-function summary({ points }: Line): {
-  min: number | null;
-  max: number | null;
-  mean: number | null;
-  last: number | null;
-} {
-  let min = Infinity;
-  let max = -Infinity;
-  let sum = 0;
-  let seen = 0;
-  for (const [, value] of points) {
-    if (!Number.isFinite(value)) continue;
-    min = Math.min(min, value);
-    max = Math.max(max, value);
-    sum += value;
-    seen += 1;
-  }
-  if (seen === 0) return { min: null, max: null, mean: null, last: null };
-  return { min, max, mean: sum / seen, last: points.at(-1)?.[1] ?? null };
-}
-
-/** uPlot wants one shared time axis: the union of all instants, gaps as null. */
-export function align(lines: readonly Line[]): uPlot.AlignedData {
-  const times = [...new Set(lines.flatMap(({ points }) => points.map(([time]) => time)))].sort((a, b) => a - b);
-  const columns = lines.map(({ points }) => {
-    const at = new Map(points);
-    return times.map((time) => {
-      const value = at.get(time);
-      return value === undefined || !Number.isFinite(value) ? null : value;
-    });
-  });
-  return [times, ...columns] as uPlot.AlignedData;
-}
-
-interface Look {
-  readonly lines: readonly Line[];
-  readonly tones: readonly number[];
-  readonly unit: Unit;
-  readonly height: number;
-  readonly hidden: ReadonlySet<string>;
-  readonly fill: boolean;
 }
 
 function chartOptions(element: HTMLElement, look: Look): uPlot.Options {
@@ -191,10 +93,24 @@ function chartOptions(element: HTMLElement, look: Look): uPlot.Options {
     width: Math.max(1, element.clientWidth),
     height: look.height,
     legend: { show: false },
-    cursor: { points: { size: 6 }, y: false },
-    padding: [10, 22, 0, 0],
-    plugins: [tooltip(look)],
-    scales: { y: { range: (_plot, min, max) => [Math.min(0, min ?? 0), max > 0 ? max * 1.1 : 1] } },
+    cursor: {
+      points: { size: 6 },
+      y: false,
+      drag: { x: look.latest.current.onZoom !== undefined, y: false, setScale: false },
+      ...(look.group === undefined ? {} : { sync: { key: look.group } }),
+    },
+    padding: [10, 30, 0, 0],
+    plugins: [tooltip(look), zoom(look), dotted(look, colour("--warn"), colour("--panel"))],
+    ...(look.stacked ? { bands: bandsOf(look) } : {}),
+    scales: {
+      x: {
+        range: (_plot, min, max) => {
+          const asked = look.latest.current.range;
+          return asked ? [asked.startMs / 1000, asked.endMs / 1000] : [min, max];
+        },
+      },
+      y: { range: (_plot, min, max) => [Math.min(0, min ?? 0), max > 0 ? max * 1.1 : 1] },
+    },
     axes: [
       {
         ...axis,
@@ -212,76 +128,37 @@ function chartOptions(element: HTMLElement, look: Look): uPlot.Options {
     ],
     series: [
       {},
-      ...look.lines.map(({ name }, at) => {
+      ...look.lines.map(({ name, dashed }, at) => {
         const stroke = colour(`--tone-${look.tones[at] ?? 0}`);
         return {
           label: name,
           stroke,
-          width: 1.5,
+          width: dashed ? 1 : 1.5,
+          ...(dashed ? { dash: [4, 4] } : {}),
           show: !look.hidden.has(name),
-          points: { show: false },
-          ...(look.fill ? { fill: `color-mix(in srgb, ${stroke} 9%, transparent)` } : {}),
+          // A line needs two points; a single one is drawn as itself.
+          points: { show: lonely(look, at), size: 5 },
+          ...(look.stacked || look.fill
+            ? { fill: `color-mix(in srgb, ${stroke} ${look.stacked ? 35 : 9}%, transparent)` }
+            : {}),
         };
       }),
     ],
   };
 }
 
+function lonely(look: Look, at: number): boolean {
+  return (look.lines[at]?.points.length ?? 0) === 1;
+}
+
+/** Between each shown column and the shown one below it. */
+function bandsOf(look: Look): uPlot.Band[] {
+  const shown = look.lines.flatMap(({ name }, at) => (look.hidden.has(name) ? [] : [at + 1]));
+  return shown.slice(1).map((column, at) => ({ series: [column, shown[at] ?? 0] as [number, number] }));
+}
+
 /** Ticks of memory and storage stand on round binary figures. */
 const POWERS_OF_TWO = Array.from({ length: 50 }, (_, power) => 2 ** power);
-
-const TOOLTIP_ROWS = 12;
-
-function tooltip(look: Look): uPlot.Plugin {
-  const box = document.createElement("div");
-  box.className = "chart-tip";
-  box.hidden = true;
-  return {
-    hooks: {
-      init: (plot) => {
-        plot.over.append(box);
-        plot.over.addEventListener("mouseleave", () => {
-          box.hidden = true;
-        });
-      },
-      setCursor: (plot) => {
-        const index = plot.cursor.idx;
-        const left = plot.cursor.left ?? -1;
-        if (index === null || index === undefined || left < 0) {
-          box.hidden = true;
-          return;
-        }
-        box.hidden = false;
-        box.replaceChildren(...tipRows(plot, index, look));
-        const flip = left > plot.over.clientWidth / 2;
-        box.style.left = flip ? "" : `${left + 12}px`;
-        box.style.right = flip ? `${plot.over.clientWidth - left + 12}px` : "";
-      },
-    },
-  };
-}
-
-function tipRows(plot: uPlot, index: number, look: Look): HTMLElement[] {
-  const time = document.createElement("time");
-  time.textContent = new Date((plot.data[0][index] ?? 0) * 1000).toLocaleString();
-  const rows = look.lines
-    .map((line, at) => ({ line, tone: look.tones[at] ?? 0, value: plot.data[at + 1]?.[index] }))
-    .filter(({ line, value }) => value !== null && value !== undefined && !look.hidden.has(line.name))
-    .sort((a, b) => (b.value ?? 0) - (a.value ?? 0))
-    .slice(0, TOOLTIP_ROWS)
-    .map(({ line, tone, value }) => {
-      const row = document.createElement("p");
-      row.className = `tone-${tone}`;
-      const mark = document.createElement("i");
-      const name = document.createElement("span");
-      name.textContent = line.name;
-      const figure = document.createElement("b");
-      figure.textContent = inUnit(value, look.unit);
-      row.append(mark, name, figure);
-      return row;
-    });
-  return [time, ...rows];
-}
 
 function useTheme(): string {
   const media = useMemo(() => matchMedia("(prefers-color-scheme: light)"), []);

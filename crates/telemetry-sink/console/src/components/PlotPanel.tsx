@@ -3,7 +3,7 @@
 import { queryRange, type Series } from "../api/prometheus";
 import { type Unit } from "../format";
 import { useResource } from "../hooks";
-import { rangeEnding, rateWindow, stepFor, type RangeName } from "../lib/time-range";
+import { rangeEnding, rateWindow, stepFor, type Range, type RangeName } from "../lib/time-range";
 import { Empty, Failure, Loading, Panel } from "./basics";
 import { Chart, type Line } from "./Chart";
 
@@ -25,7 +25,7 @@ export function shownLines(lines: readonly Line[], busyOnly: boolean): readonly 
 
 export function PlotPanel({ plot, range }: { plot: Plot; range: RangeName }) {
   const { data, error, reload } = useResource(
-    async (signal): Promise<readonly Line[]> => {
+    async (signal): Promise<{ lines: readonly Line[]; span: Range }> => {
       const span = rangeEnding(range, Date.now());
       const step = Math.max(5, stepFor(span, 180));
       const answers = await Promise.all(
@@ -36,7 +36,7 @@ export function PlotPanel({ plot, range }: { plot: Plot; range: RangeName }) {
       );
       const named = new Map<string, Line>();
       for (const line of answers.flat()) if (!named.has(line.name)) named.set(line.name, line);
-      return shownLines([...named.values()], plot.busyOnly === true);
+      return { lines: shownLines([...named.values()], plot.busyOnly === true), span };
     },
     [plot.title, range, plot.lines("").map((line) => line.query)],
     { everyMs: 10_000 },
@@ -45,13 +45,13 @@ export function PlotPanel({ plot, range }: { plot: Plot; range: RangeName }) {
     <Panel title={plot.title}>
       {error && <Failure error={error} retry={reload} />}
       {!data && !error && <Loading what="the chart" />}
-      {data?.length === 0 && (
+      {data?.lines.length === 0 && (
         <Empty icon="explore" title="Nothing recorded in this range">
           {plot.what}
         </Empty>
       )}
-      {data && data.length > 0 && (
-        <Chart label={plot.title} lines={data} unit={plot.unit} height={170} fill={plot.unit === "rate"} />
+      {data && data.lines.length > 0 && (
+        <Chart label={plot.title} lines={data.lines} range={data.span} group="plots" unit={plot.unit} height={170} fill={plot.unit === "rate"} />
       )}
     </Panel>
   );

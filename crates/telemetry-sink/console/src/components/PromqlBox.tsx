@@ -1,25 +1,31 @@
-// The PromQL input: a combobox (ARIA 1.2) that completes metric names, functions, labels and values.
+// The PromQL input: a combobox (ARIA 1.2) that completes metric names, functions, labels and values, and says
+// what each of them means.
 
 import { useRef, useState } from "preact/hooks";
-import { labelNames, labelValues, metricNames } from "../api/prometheus";
+import { labelNames, labelValues, metadata, metricNames, type MetricInfo } from "../api/prometheus";
 import { useDebounced, useResource } from "../hooks";
-import { contextAt, FUNCTIONS, rank, type Context } from "../lib/promql";
+import { contextAt, rank, type Context } from "../lib/promql";
+import { DOCS, FUNCTIONS } from "../lib/promql-docs";
 
 interface PromqlBoxProps {
+  /** Tells the boxes of one page apart. */
+  readonly name: string;
+  readonly label: string;
   readonly value: string;
   readonly onChange: (text: string) => void;
   readonly onRun: (text: string) => void;
 }
 
-export function PromqlBox({ value, onChange, onRun }: PromqlBoxProps) {
+export function PromqlBox({ name, label, value, onChange, onRun }: PromqlBoxProps) {
   const input = useRef<HTMLInputElement>(null);
   const [cursor, setCursor] = useState(value.length);
   const [open, setOpen] = useState(false);
   const [chosen, setChosen] = useState(0);
   const context = contextAt(value, cursor);
-  const candidates = useCandidates(context);
+  const { candidates, infos } = useCandidates(context);
   const shown = open && context.kind !== "none" ? rank(candidates, context.prefix) : [];
   const pick = Math.min(chosen, shown.length - 1);
+  const list = `${name}-options`;
 
   const accept = (candidate: string): void => {
     if (context.kind === "none") return;
@@ -35,7 +41,7 @@ export function PromqlBox({ value, onChange, onRun }: PromqlBoxProps) {
     if (shown.length > 0 && pick >= 0) {
       if (event.key === "ArrowDown") setChosen((pick + 1) % shown.length);
       else if (event.key === "ArrowUp") setChosen((pick + shown.length - 1) % shown.length);
-      else if (event.key === "Tab" || event.key === "Enter") accept(shown[pick] ?? "");
+      else if (event.key === "Tab" || (event.key === "Enter" && !event.ctrlKey)) accept(shown[pick] ?? "");
       else if (event.key === "Escape") setOpen(false);
       else return;
       event.preventDefault();
@@ -51,17 +57,18 @@ export function PromqlBox({ value, onChange, onRun }: PromqlBoxProps) {
       <input
         ref={input}
         type="text"
-        name="q"
+        name={name}
         value={value}
+        data-slash=""
         spellcheck={false}
         autoComplete="off"
         placeholder="rate(http_server_requests_total[1m])"
         role="combobox"
-        aria-label="PromQL expression"
+        aria-label={label}
         aria-autocomplete="list"
         aria-expanded={shown.length > 0}
-        aria-controls="promql-options"
-        aria-activedescendant={shown.length > 0 ? `promql-option-${pick}` : undefined}
+        aria-controls={list}
+        aria-activedescendant={shown.length > 0 ? `${name}-option-${pick}` : undefined}
         onInput={(event) => {
           onChange(event.currentTarget.value);
           setCursor(event.currentTarget.selectionStart ?? value.length);
@@ -72,11 +79,11 @@ export function PromqlBox({ value, onChange, onRun }: PromqlBoxProps) {
         onBlur={() => setOpen(false)}
         onKeyDown={onKeyDown}
       />
-      <ul id="promql-options" role="listbox" aria-label="Completions" hidden={shown.length === 0}>
+      <ul id={list} role="listbox" aria-label="Completions" hidden={shown.length === 0}>
         {shown.map((candidate, at) => (
           <li
             key={candidate}
-            id={`promql-option-${at}`}
+            id={`${name}-option-${at}`}
             role="option"
             aria-selected={at === pick}
             onMouseDown={(event) => {
@@ -84,8 +91,8 @@ export function PromqlBox({ value, onChange, onRun }: PromqlBoxProps) {
               accept(candidate);
             }}
           >
-            {candidate}
-            {FUNCTIONS.includes(candidate) && context.kind === "name" && <small>function</small>}
+            <span>{candidate}</span>
+            {context.kind === "name" && <Meaning name={candidate} infos={infos} />}
           </li>
         ))}
       </ul>
@@ -93,22 +100,51 @@ export function PromqlBox({ value, onChange, onRun }: PromqlBoxProps) {
   );
 }
 
-function useCandidates(context: Context): readonly string[] {
+function Meaning({ name, infos }: { name: string; infos: ReadonlyMap<string, MetricInfo> }) {
+  const known = DOCS.get(name);
+  if (known) {
+    return (
+      <small>
+        <i>
+          {name}({known[0]})
+        </i>{" "}
+        {known[1]}
+      </small>
+    );
+  }
+  // The series of a histogram are described under its own name.
+  const info = infos.get(name) ?? infos.get(name.replace(/_(bucket|sum|count|total)$/, ""));
+  if (!info) return null;
+  return (
+    <small>
+      <i>{info.kind}</i> {info.help}
+    </small>
+  );
+}
+
+const NO_INFOS: ReadonlyMap<string, MetricInfo> = new Map();
+
+function useCandidates(context: Context): {
+  readonly candidates: readonly string[];
+  readonly infos: ReadonlyMap<string, MetricInfo>;
+} {
   const metric = useDebounced(context.kind === "label" || context.kind === "value" ? context.metric : "", 150);
   const label = context.kind === "value" ? context.label : "";
   const names = useResource(metricNames, []);
+  const meanings = useResource(metadata, []);
   const labels = useResource((signal) => labelNames(metric, signal), [metric], { enabled: context.kind === "label" });
   const values = useResource((signal) => labelValues(label, metric, signal), [label, metric], {
     enabled: context.kind === "value",
   });
+  const infos = meanings.data ?? NO_INFOS;
   switch (context.kind) {
     case "name":
-      return [...(names.data ?? []), ...FUNCTIONS];
+      return { candidates: [...(names.data ?? []), ...FUNCTIONS], infos };
     case "label":
-      return labels.data ?? [];
+      return { candidates: labels.data ?? [], infos };
     case "value":
-      return values.data ?? [];
+      return { candidates: values.data ?? [], infos };
     case "none":
-      return [];
+      return { candidates: [], infos };
   }
 }

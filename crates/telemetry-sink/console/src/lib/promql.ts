@@ -1,46 +1,5 @@
 // Completion for the PromQL box: what is being typed at the cursor, and what could stand there.
 
-export const FUNCTIONS: readonly string[] = [
-  "abs",
-  "absent",
-  "avg",
-  "avg_over_time",
-  "bottomk",
-  "ceil",
-  "changes",
-  "clamp_max",
-  "clamp_min",
-  "count",
-  "count_over_time",
-  "delta",
-  "deriv",
-  "floor",
-  "group",
-  "histogram_quantile",
-  "increase",
-  "irate",
-  "label_replace",
-  "last_over_time",
-  "max",
-  "max_over_time",
-  "min",
-  "min_over_time",
-  "predict_linear",
-  "quantile",
-  "quantile_over_time",
-  "rate",
-  "round",
-  "scalar",
-  "sort",
-  "sort_desc",
-  "stddev",
-  "sum",
-  "sum_over_time",
-  "time",
-  "topk",
-  "vector",
-];
-
 export type Context =
   | { readonly kind: "name"; readonly from: number; readonly prefix: string }
   | { readonly kind: "label"; readonly from: number; readonly prefix: string; readonly metric: string }

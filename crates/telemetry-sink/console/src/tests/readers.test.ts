@@ -5,7 +5,7 @@ import { readTrace } from "../api/jaeger";
 import { readOrder, thumbnail } from "../api/shop";
 import { readLine } from "../api/loki";
 import { sampleValue } from "../api/prometheus";
-import { align } from "../components/Chart";
+import { align } from "../lib/chart-data";
 import { lineText } from "../lib/log-line";
 import { sparkPath } from "../components/Sparkline";
 
