@@ -44,6 +44,14 @@ function trusted() {
   return [`--ignore-certificate-errors-spki-list=${hash}`];
 }
 
+/** What a sink may do without: the page asks, hears 400 or 404 and goes on, and the browser notes it. */
+const OPTIONAL =
+  /\/telemetry\/(loki\/api\/v1\/(query_range|detected_fields)|v1\/(logs\/tail|service-graph|dashboards|diagnostics)|prometheus\/api\/v1\/(query_exemplars|status\/tsdb|rules|alerts)|alertmanager)/;
+
+function isAbsence(message) {
+  return /status of (400|404)/.test(message.text()) && OPTIONAL.test(message.location().url);
+}
+
 /** A fresh profile. `complaints` gathers what the pages log as errors, CSP violations among them. */
 export async function newPerson(browser, options = {}) {
   const context = await browser.newContext({
@@ -55,6 +63,7 @@ export async function newPerson(browser, options = {}) {
   const page = await context.newPage();
   const complaints = [];
   page.on("console", (message) => {
+    if (isAbsence(message)) return;
     if (message.type() === "error" || message.type() === "warning") {
       complaints.push(`${message.text()} (${message.location().url})`);
     }

@@ -13,8 +13,10 @@ import { JobsScreen } from "./routes/jobs";
 import { LimitsScreen } from "./routes/limits";
 import { LogsScreen } from "./routes/logs";
 import { MailScreen } from "./routes/mail";
+import { MapScreen } from "./routes/map";
 import { SchedulesScreen } from "./routes/schedules";
 import { ShopScreen } from "./routes/shop";
+import { StorageScreen } from "./routes/storage";
 import { TraceScreen } from "./routes/trace";
 import { TracesScreen } from "./routes/traces";
 import { WorkflowScreen } from "./routes/workflow";
@@ -41,6 +43,10 @@ function Screen({ path }: { path: string }) {
       return <LogsScreen />;
     case "explore":
       return <ExploreScreen />;
+    case "map":
+      return <MapScreen />;
+    case "storage":
+      return <StorageScreen />;
     case "jobs":
       return <JobsScreen />;
     case "job-search":
@@ -61,7 +67,7 @@ function Screen({ path }: { path: string }) {
       return <MailScreen id={route.id} />;
     case "shop":
       return <ShopScreen />;
-    case "unknown":
+    default:
       return (
         <Page title="Not found">
           <Empty icon="search" title="There is no screen at this address">

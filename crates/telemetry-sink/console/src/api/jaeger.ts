@@ -1,6 +1,6 @@
 // The sink's Jaeger query API, turned into the spans the waterfall lays out.
 
-import { get } from "./http";
+import { get, optional } from "./http";
 import type { Range } from "../lib/time-range";
 import type { Span } from "../lib/waterfall";
 
@@ -101,12 +101,15 @@ export interface TraceSearch {
   readonly operation: string;
   readonly requestId: string;
   readonly minDuration: string;
+  readonly maxDuration?: string;
+  /** Attributes that one span of the trace must have. */
+  readonly attributes?: Readonly<Record<string, string>>;
   readonly errorsOnly: boolean;
   readonly limit: number;
 }
 
 export async function searchTraces(search: TraceSearch, range: Range, signal?: AbortSignal): Promise<Trace[]> {
-  const tags: Record<string, string> = {};
+  const tags: Record<string, string> = { ...search.attributes };
   if (search.requestId) tags["request.id"] = search.requestId;
   if (search.errorsOnly) tags["error"] = "true";
   const answer = await get<Answer<readonly WireTrace[]>>(
@@ -116,6 +119,7 @@ export async function searchTraces(search: TraceSearch, range: Range, signal?: A
       operation: search.operation,
       tags: Object.keys(tags).length > 0 ? JSON.stringify(tags) : undefined,
       minDuration: search.minDuration,
+      maxDuration: search.maxDuration,
       start: Math.floor(range.startMs * 1000),
       end: Math.floor(range.endMs * 1000),
       limit: search.limit,
@@ -152,4 +156,54 @@ export async function operations(service: string, signal?: AbortSignal): Promise
     signal,
   );
   return answer.data ?? [];
+}
+
+export interface ServiceNode {
+  readonly service: string;
+  readonly requests: number;
+  readonly errors: number;
+  readonly p50Ms: number | null;
+  readonly p95Ms: number | null;
+}
+
+export interface ServiceEdge {
+  readonly client: string;
+  readonly server: string;
+  readonly calls: number;
+  readonly errors: number;
+  readonly p50Ms: number | null;
+  readonly p95Ms: number | null;
+}
+
+export interface ServiceGraph {
+  readonly nodes: readonly ServiceNode[];
+  readonly edges: readonly ServiceEdge[];
+}
+
+/** Who called whom in the spans of a range; null where the server does not tell. */
+export async function serviceGraph(range: Range, signal?: AbortSignal): Promise<ServiceGraph | null> {
+  interface Times {
+    readonly p50_ms?: number | null;
+    readonly p95_ms?: number | null;
+    readonly p50?: number | null;
+    readonly p95?: number | null;
+  }
+  interface WireGraph {
+    readonly nodes: readonly (Times & { service: string; requests: number; errors: number })[];
+    readonly edges: readonly (Times & { client: string; server: string; calls: number; errors: number })[];
+  }
+  const asked = { start: Math.floor(range.startMs / 1000), end: Math.ceil(range.endMs / 1000) };
+  const wire = await optional(get<WireGraph>("/telemetry/v1/service-graph", asked, signal));
+  if (!wire) return null;
+  const times = (one: Times) => ({ p50Ms: one.p50_ms ?? one.p50 ?? null, p95Ms: one.p95_ms ?? one.p95 ?? null });
+  return {
+    nodes: wire.nodes.map((node) => ({ service: node.service, requests: node.requests, errors: node.errors, ...times(node) })),
+    edges: wire.edges.map((edge) => ({
+      client: edge.client,
+      server: edge.server,
+      calls: edge.calls,
+      errors: edge.errors,
+      ...times(edge),
+    })),
+  };
 }

@@ -1,51 +1,97 @@
 // The waterfall: one row per span. A row's button opens the span's attributes; the chevron folds
 // its children; the arrow keys move between rows and fold as in a tree.
 
-import { useMemo, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
 import type { TraceSpan } from "../api/jaeger";
-import { latency, MISSING } from "../format";
+import { latency } from "../format";
 import { serviceTone } from "../lib/tone";
-import { ticks, type Row, type Waterfall } from "../lib/waterfall";
+import { matching, ticks, type Row, type Waterfall } from "../lib/waterfall";
 import { Icon } from "./Icon";
-import { KeyValues, TraceLink } from "./basics";
+import { Minimap, WHOLE, type Part } from "./Minimap";
+import { SpanDetail } from "./SpanDetail";
 
 type SpanRow = Row<TraceSpan>;
 
 const MOST_ROWS = 2000;
+/** Around a span that is zoomed to. */
+const ZOOM_MARGIN = 0.1;
 
-export function WaterfallView({ waterfall }: { waterfall: Waterfall<TraceSpan> }) {
+export function WaterfallView({ waterfall, traceId }: { waterfall: Waterfall<TraceSpan>; traceId: string }) {
   const [folded, setFolded] = useState<ReadonlySet<string>>(new Set());
   const [open, setOpen] = useState<string | null>(null);
-  const visible = useMemo(() => unfolded(waterfall.rows, folded).slice(0, MOST_ROWS), [waterfall, folded]);
+  const [part, setPart] = useState<Part>(WHOLE);
+  const [words, setWords] = useState("");
+  const [criticalOnly, setCriticalOnly] = useState(false);
+  const list = useRef<HTMLOListElement>(null);
+  const found = useMemo(() => matching(waterfall.rows, words), [waterfall, words]);
+  const visible = useMemo(() => {
+    const rows = criticalOnly ? waterfall.rows.filter((row) => row.critical) : unfolded(waterfall.rows, folded);
+    return rows.slice(0, MOST_ROWS);
+  }, [waterfall, folded, criticalOnly]);
   const fold = (id: string, shut: boolean): void => {
     const next = new Set(folded);
     if (shut) next.add(id);
     else next.delete(id);
     setFolded(next);
   };
+  const foldAll = (shut: boolean): void => {
+    const parents = waterfall.rows.filter((row) => row.children > 0 && row.depth > 0);
+    setFolded(new Set(shut ? parents.map((row) => row.span.spanId) : []));
+  };
+  const goToFound = (step: number): void => {
+    const buttons = [...(list.current?.querySelectorAll<HTMLButtonElement>(".found .wf-open") ?? [])];
+    const at = buttons.findIndex((button) => button.dataset["span"] === open);
+    const next = buttons[(at + step + buttons.length) % buttons.length];
+    if (!next) return;
+    setOpen(next.dataset["span"] ?? null);
+    next.scrollIntoView({ block: "center" });
+  };
   return (
     <div class="waterfall">
-      <div class="wf-row wf-axis" aria-hidden="true">
-        <span>Service and operation</span>
+      <Tools
+        words={words}
+        setWords={(text) => {
+          setWords(text);
+          // What is folded away cannot be gone to.
+          if (text !== "" && folded.size > 0) setFolded(new Set());
+        }}
+        found={found?.size ?? null}
+        goToFound={goToFound}
+        criticalOnly={criticalOnly}
+        setCriticalOnly={setCriticalOnly}
+        foldAll={foldAll}
+        zoomed={part !== WHOLE}
+        whole={() => setPart(WHOLE)}
+      />
+      <div class="wf-row wf-map">
+        <span />
         <span class="wf-track">
-          {ticks(waterfall.durationUs).map((at) => (
-            <i key={at} style={{ left: `${(at / waterfall.durationUs) * 100}%` }}>
-              {at === 0 ? "0" : latency(at)}
-            </i>
-          ))}
+          <Minimap rows={waterfall.rows} part={part} choose={setPart} />
         </span>
       </div>
-      <ol onKeyDown={(event) => moveFocus(event, fold)}>
+      <Axis durationUs={waterfall.durationUs} part={part} />
+      <ol ref={list} onKeyDown={(event) => moveFocus(event, fold)}>
         {visible.map((row) => (
-          <li key={row.span.spanId} class={open === row.span.spanId ? "open" : ""}>
+          <li
+            key={row.span.spanId}
+            class={`${open === row.span.spanId ? "open" : ""} ${found === null ? "" : found.has(row.span.spanId) ? "found" : "not-found"}`}
+          >
             <SpanLine
               row={row}
+              part={part}
               folded={folded.has(row.span.spanId)}
               fold={fold}
               open={open === row.span.spanId}
               toggle={() => setOpen(open === row.span.spanId ? null : row.span.spanId)}
             />
-            {open === row.span.spanId && <SpanDetail row={row} startUs={waterfall.startUs} />}
+            {open === row.span.spanId && (
+              <SpanDetail
+                row={row}
+                traceId={traceId}
+                startUs={waterfall.startUs}
+                zoom={() => setPart(partOf(row))}
+              />
+            )}
           </li>
         ))}
       </ol>
@@ -57,6 +103,81 @@ export function WaterfallView({ waterfall }: { waterfall: Waterfall<TraceSpan> }
     </div>
   );
 }
+
+function partOf(row: SpanRow): Part {
+  const margin = Math.max(row.width, 1e-6) * ZOOM_MARGIN;
+  return { from: Math.max(0, row.left - margin), to: Math.min(1, row.left + row.width + margin) };
+}
+
+interface ToolsProps {
+  readonly words: string;
+  readonly setWords: (text: string) => void;
+  readonly found: number | null;
+  readonly goToFound: (step: number) => void;
+  readonly criticalOnly: boolean;
+  readonly setCriticalOnly: (only: boolean) => void;
+  readonly foldAll: (shut: boolean) => void;
+  readonly zoomed: boolean;
+  readonly whole: () => void;
+}
+
+function Tools(props: ToolsProps) {
+  return (
+    <div class="wf-tools">
+      <input
+        type="search"
+        data-slash=""
+        aria-label="Find spans by service, operation or attribute"
+        placeholder="Find spans"
+        value={props.words}
+        spellcheck={false}
+        autoComplete="off"
+        onInput={(event) => props.setWords(event.currentTarget.value)}
+        onKeyDown={(event) => {
+          if (event.key === "Enter") props.goToFound(event.shiftKey ? -1 : 1);
+        }}
+      />
+      <span class="muted" role="status">
+        {props.found === null ? "" : `${props.found} found`}
+      </span>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={props.criticalOnly}
+          onChange={(event) => props.setCriticalOnly(event.currentTarget.checked)}
+        />
+        Critical path only
+      </label>
+      <button type="button" class="button small" onClick={() => props.foldAll(true)}>
+        Fold all
+      </button>
+      <button type="button" class="button small" onClick={() => props.foldAll(false)}>
+        Unfold all
+      </button>
+      <button type="button" class="button small" disabled={!props.zoomed} onClick={props.whole}>
+        Whole trace
+      </button>
+    </div>
+  );
+}
+
+function Axis({ durationUs, part }: { durationUs: number; part: Part }) {
+  const shownUs = durationUs * (part.to - part.from);
+  return (
+    <div class="wf-row wf-axis" aria-hidden="true">
+      <span>Service and operation</span>
+      <span class="wf-track">
+        {ticks(shownUs).map((at) => (
+          <i key={at} style={{ left: `${(at / shownUs) * 100}%` }}>
+            {axisLabel(at + part.from * durationUs)}
+          </i>
+        ))}
+      </span>
+    </div>
+  );
+}
+
+const axisLabel = (us: number): string => (us < 1 ? "0" : latency(us));
 
 function unfolded(rows: readonly SpanRow[], folded: ReadonlySet<string>): SpanRow[] {
   const result: SpanRow[] = [];
@@ -71,15 +192,15 @@ function unfolded(rows: readonly SpanRow[], folded: ReadonlySet<string>): SpanRo
 
 interface LineProps {
   readonly row: SpanRow;
+  readonly part: Part;
   readonly folded: boolean;
   readonly fold: (id: string, shut: boolean) => void;
   readonly open: boolean;
   readonly toggle: () => void;
 }
 
-function SpanLine({ row, folded, fold, open, toggle }: LineProps) {
+function SpanLine({ row, part, folded, fold, open, toggle }: LineProps) {
   const { span } = row;
-  const barEnd = row.left + row.width;
   return (
     <div class={`wf-row ${span.error ? "failed" : ""}`}>
       <span class="wf-name" style={{ "--depth": String(Math.min(row.depth, 16)) }}>
@@ -116,65 +237,32 @@ function SpanLine({ row, folded, fold, open, toggle }: LineProps) {
           <span class="hidden-label">{latency(span.durationUs)}</span>
         </button>
       </span>
-      <span class="wf-track" aria-hidden="true" onClick={toggle}>
-        <i
-          class={`wf-bar tone-${serviceTone(span.service)} ${row.critical ? "critical" : ""}`}
-          style={{ left: `${row.left * 100}%`, width: `${row.width * 100}%` }}
-        />
-        <b
-          class={barEnd > 0.85 ? "before" : ""}
-          style={barEnd > 0.85 ? { right: `${(1 - row.left) * 100}%` } : { left: `${barEnd * 100}%` }}
-        >
-          {latency(span.durationUs)}
-        </b>
-      </span>
+      <Bar row={row} part={part} toggle={toggle} />
     </div>
   );
 }
 
-function SpanDetail({ row, startUs }: { row: SpanRow; startUs: number }) {
-  const { span } = row;
+function Bar({ row, part, toggle }: { row: SpanRow; part: Part; toggle: () => void }) {
+  const size = part.to - part.from;
+  const [from, to] = [(row.left - part.from) / size, (row.left + row.width - part.from) / size];
+  const [left, right] = [Math.max(0, Math.min(1, from)), Math.max(0, Math.min(1, to))];
+  const away = to < 0 || from > 1;
+  const before = right > 0.85;
   return (
-    <div class="wf-detail">
-      <KeyValues
-        pairs={[
-          ["Starts at", latency(span.startUs - startUs)],
-          ["Duration", latency(span.durationUs)],
-          ["Self time", latency(row.selfUs)],
-          ["Kind", span.kind],
-          ["Span", <code key="id">{span.spanId}</code>],
-          ["Parent", <code key="parent">{span.parentId ?? MISSING}</code>],
-        ]}
-      />
-      <h3>Attributes</h3>
-      {span.attributes.length === 0 ? (
-        <p class="muted">None</p>
-      ) : (
-        <KeyValues pairs={span.attributes.map(({ key, value }) => [key, value] as const)} />
-      )}
-      {span.events.length > 0 && <h3>Events</h3>}
-      {span.events.map((event, at) => (
-        <KeyValues
-          key={at}
-          pairs={[
-            ["at", latency(event.atUs - startUs)],
-            ...event.attributes.map(({ key, value }) => [key, value] as const),
-          ]}
+    <span class="wf-track" aria-hidden="true" onClick={toggle}>
+      {!away && (
+        <i
+          class={`wf-bar tone-${serviceTone(row.span.service)} ${row.critical ? "critical" : ""}`}
+          style={{ left: `${left * 100}%`, width: `${(right - left) * 100}%` }}
         />
-      ))}
-      {span.links.length > 0 && <h3>Linked traces</h3>}
-      {span.links.map((id) => (
-        <p key={id}>
-          <TraceLink id={id} label={id} />
-        </p>
-      ))}
-      {span.resource.length > 0 && (
-        <details>
-          <summary>Resource</summary>
-          <KeyValues pairs={span.resource.map(({ key, value }) => [key, value] as const)} />
-        </details>
       )}
-    </div>
+      <b
+        class={before ? "before" : ""}
+        style={before ? { right: `${Math.min(1 - left, 0.9) * 100}%` } : { left: `${right * 100}%` }}
+      >
+        {latency(row.span.durationUs)}
+      </b>
+    </span>
   );
 }
 

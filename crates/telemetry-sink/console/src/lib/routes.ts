@@ -6,7 +6,8 @@ export type Route =
   | { readonly name: "traces" }
   | { readonly name: "trace"; readonly id: string }
   | { readonly name: "logs" }
-  | { readonly name: "explore" }
+  | { readonly name: "explore" | "storage" | "map" | "alerts" | "dashboards" }
+  | { readonly name: "dashboard"; readonly id: string }
   | { readonly name: "jobs" | "job-search" | "dead-letters" | "schedules" | "limits" }
   | { readonly name: "job" | "workflow" | "batch"; readonly id: string }
   | { readonly name: "mail"; readonly id: string | null }
@@ -31,6 +32,10 @@ export function match(path: string): Route {
       case "traces":
       case "logs":
       case "explore":
+      case "storage":
+      case "map":
+      case "alerts":
+      case "dashboards":
       case "jobs":
       case "shop":
         return { name: first };
@@ -39,6 +44,7 @@ export function match(path: string): Route {
     }
   }
   if (parts.length === 2 && second !== undefined) {
+    if (first === "dashboards") return { name: "dashboard", id: second };
     if (first === "traces") return { name: "trace", id: second };
     if (first === "jobs") return JOB_PAGES.get(second) ?? { name: jobThing(second), id: second };
     if (first === "mail") return { name: "mail", id: second };
@@ -79,4 +85,5 @@ export function href(path: string, query: Readonly<Record<string, string | undef
 export const tracePath = (id: string): string => `/traces/${encodeURIComponent(id)}`;
 export const requestPath = (id: string): string => href("/traces", { request: id });
 export const jobPath = (id: string): string => `/jobs/${encodeURIComponent(id)}`;
+export const dashboardPath = (id: string): string => `/dashboards/${encodeURIComponent(id)}`;
 export const mailPath = (id: string): string => `/mail/${encodeURIComponent(id)}`;

@@ -16,3 +16,20 @@ export function classify(input: string): Needle {
   if (/^[\w.:-]{1,128}$/.test(text)) return { kind: "request", id: text };
   return { kind: "none" };
 }
+
+/** `status=500 path="/a b"` as pairs; words without an equals sign are said back, since they mean nothing here. */
+export function readAttributes(text: string): { attributes: Record<string, string>; unread: readonly string[] } {
+  const attributes: Record<string, string> = {};
+  const unread: string[] = [];
+  for (const [word] of text.matchAll(/[^\s="]+=(?:"(?:[^"\\]|\\.)*"|\S*)|\S+/g)) {
+    const at = word.indexOf("=");
+    if (at <= 0) {
+      unread.push(word);
+      continue;
+    }
+    const value = word.slice(at + 1);
+    const quoted = value.length >= 2 && value.startsWith('"') && value.endsWith('"');
+    attributes[word.slice(0, at)] = quoted ? value.slice(1, -1).replace(/\\(.)/g, "$1") : value;
+  }
+  return { attributes, unread };
+}

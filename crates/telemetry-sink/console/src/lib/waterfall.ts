@@ -137,3 +137,19 @@ export function ticks(durationUs: number, wanted = 5): number[] {
   for (let at = 0; at < durationUs; at += step) result.push(at);
   return result;
 }
+
+interface Searchable extends Span {
+  readonly attributes: readonly { readonly key: string; readonly value: string }[];
+}
+
+/** Spans in which every word stands, in whatever they carry; null when nothing is looked for. */
+export function matching<S extends Searchable>(rows: readonly Row<S>[], text: string): ReadonlySet<string> | null {
+  const words = text.toLowerCase().split(/\s+/).filter((word) => word !== "");
+  if (words.length === 0) return null;
+  const found = rows.filter(({ span }) => {
+    const carried = span.attributes.map(({ key, value }) => `${key}=${value}`).join(" ");
+    const all = `${span.service} ${span.name} ${span.spanId} ${carried}`.toLowerCase();
+    return words.every((word) => all.includes(word));
+  });
+  return new Set(found.map(({ span }) => span.spanId));
+}

@@ -88,7 +88,7 @@ function TraceView({ trace }: { trace: Trace }) {
       </dl>
       <SelfTimes trace={trace} />
       <Panel title="Waterfall" flush>
-        <WaterfallView waterfall={waterfall} />
+        <WaterfallView waterfall={waterfall} traceId={trace.traceId} />
       </Panel>
       <TraceLogs traceId={trace.traceId} startMs={startMs} young={Date.now() - startMs < YOUNG_MS} />
     </Page>

@@ -3,13 +3,13 @@
 import { useEffect, useState } from "preact/hooks";
 import { operations, searchBusiness, searchTraces, services, type Trace } from "../api/jaeger";
 import { Badge, Empty, Failure, Loading, Page, Panel, ServiceTag } from "../components/basics";
-import { RangePicker } from "../components/RangePicker";
+import { PeriodPicker } from "../components/PeriodPicker";
 import { Scatter } from "../components/Scatter";
 import { ago, dateTime, latency, shortId } from "../format";
 import { useNow, useResource } from "../hooks";
 import { tracePath } from "../lib/routes";
-import { classify } from "../lib/search";
-import { rangeEnding, rangeName } from "../lib/time-range";
+import { classify, readAttributes } from "../lib/search";
+import { rangeEnding, rangeOf, readPeriod } from "../lib/time-range";
 import { summarize, type TraceSummary } from "../lib/trace-summary";
 import { navigate, useQuery } from "../router";
 
@@ -24,7 +24,7 @@ export function TracesScreen() {
   return (
     <Page
       title="Traces"
-      tools={<RangePicker value={rangeName(query.get("range"), "1h")} onChange={(name) => setQuery({ range: name })} />}
+      tools={<PeriodPicker period={readPeriod(query, "1h")} setQuery={setQuery} />}
     >
       <SearchForm query={query} setQuery={setQuery} />
       {requestId ? <ByRequest requestId={requestId} /> : <Results query={query} />}
@@ -42,11 +42,13 @@ function SearchForm({ query, setQuery }: FormProps) {
   const serviceList = useResource(services, []);
   const operationList = useResource((signal) => operations(service, signal), [service], { enabled: service !== "" });
   const [id, setId] = useState(query.get("request") ?? "");
+  const [attributes, setAttributes] = useState(query.get("attributes") ?? "");
+  const { unread } = readAttributes(attributes);
   const open = (event: Event): void => {
     event.preventDefault();
     const needle = classify(id);
     if (needle.kind === "trace") navigate(tracePath(needle.id));
-    else setQuery({ request: needle.kind === "request" ? needle.id : "" });
+    else setQuery({ request: needle.kind === "request" ? needle.id : "", attributes });
   };
   return (
     <form class="filters" onSubmit={open}>
@@ -55,6 +57,7 @@ function SearchForm({ query, setQuery }: FormProps) {
         <input
           type="search"
           name="id"
+          data-slash=""
           value={id}
           spellcheck={false}
           autoComplete="off"
@@ -86,14 +89,27 @@ function SearchForm({ query, setQuery }: FormProps) {
           ))}
         </select>
       </label>
-      <label>
-        Longer than
-        <select value={query.get("min") ?? ""} onChange={(event) => setQuery({ min: event.currentTarget.value })}>
-          <option value="">Any</option>
-          {["1ms", "10ms", "100ms", "1s", "10s"].map((value) => (
-            <option key={value}>{value}</option>
-          ))}
-        </select>
+      <DurationSelect label="Longer than" value={query.get("min") ?? ""} change={(min) => setQuery({ min })} />
+      <DurationSelect label="Shorter than" value={query.get("max") ?? ""} change={(max) => setQuery({ max })} />
+      <label class="grow">
+        Attributes
+        <input
+          type="search"
+          name="attributes"
+          class="mono"
+          value={attributes}
+          placeholder="http.response.status_code=500"
+          spellcheck={false}
+          autoComplete="off"
+          aria-invalid={unread.length > 0}
+          aria-describedby={unread.length > 0 ? "attributes-unread" : undefined}
+          onInput={(event) => setAttributes(event.currentTarget.value)}
+        />
+        {unread.length > 0 && (
+          <span id="attributes-unread" class="warn">
+            Write {unread[0]} as name=value
+          </span>
+        )}
       </label>
       <label class="check">
         <input
@@ -107,6 +123,26 @@ function SearchForm({ query, setQuery }: FormProps) {
         Find
       </button>
     </form>
+  );
+}
+
+interface DurationProps {
+  readonly label: string;
+  readonly value: string;
+  readonly change: (value: string) => void;
+}
+
+function DurationSelect({ label, value, change }: DurationProps) {
+  return (
+    <label>
+      {label}
+      <select value={value} onChange={(event) => change(event.currentTarget.value)}>
+        <option value="">Any</option>
+        {["1ms", "10ms", "100ms", "1s", "10s"].map((duration) => (
+          <option key={duration}>{duration}</option>
+        ))}
+      </select>
+    </label>
   );
 }
 
@@ -146,14 +182,16 @@ function Results({ query }: { query: URLSearchParams }) {
     operation: query.get("operation") ?? "",
     requestId: "",
     minDuration: query.get("min") ?? "",
+    maxDuration: query.get("max") ?? "",
+    attributes: readAttributes(query.get("attributes") ?? "").attributes,
     errorsOnly: query.get("errors") === "1",
     limit: LIMIT,
   };
-  const range = rangeName(query.get("range"), "1h");
+  const period = readPeriod(query, "1h");
   const { data, error, loading, reload } = useResource(
-    (signal) => (search.service === "" ? searchBusiness : searchTraces)(search, rangeEnding(range, Date.now()), signal),
-    [search, range],
-    { everyMs: 10_000 },
+    (signal) => (search.service === "" ? searchBusiness : searchTraces)(search, rangeOf(period, Date.now()), signal),
+    [search, period],
+    { everyMs: period.fixed ? undefined : 10_000 },
   );
   if (error && !data) return <Failure error={error} retry={reload} />;
   if (!data) return loading ? <Loading what="traces" /> : null;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { layOut, ticks, type Span } from "../lib/waterfall";
+import { layOut, matching, ticks, type Span } from "../lib/waterfall";
 import { summarize } from "../lib/trace-summary";
 
 function span(spanId: string, parentId: string | null, startUs: number, durationUs: number, service = "a"): Span {
@@ -91,4 +91,19 @@ describe("summary", () => {
     const summary = summarize({ traceId: "t", spans: [span("child", "root", 5, 100, "b"), span("root", null, 0, 10)] });
     expect(summary).toMatchObject({ name: "root", durationUs: 105, services: ["a", "b"], spans: 2 });
   });
+});
+
+describe("searching a trace", () => {
+  const rows = layOut([
+    { ...span("a", null, 0, 10), attributes: [{ key: "http.route", value: "/orders" }] },
+    { ...span("b", "a", 1, 2), attributes: [{ key: "db.system", value: "sqlite" }] },
+  ]).rows;
+
+  it("finds a span by every word in what it carries", () => {
+    expect([...(matching(rows, "route=/ORDERS") ?? [])]).toEqual(["a"]);
+    expect([...(matching(rows, "sqlite b") ?? [])]).toEqual(["b"]);
+    expect([...(matching(rows, "sqlite orders") ?? [])]).toEqual([]);
+  });
+
+  it("without words looks for nothing", () => expect(matching(rows, "  ")).toBeNull());
 });
