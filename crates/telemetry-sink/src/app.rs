@@ -21,7 +21,8 @@ use crate::storage::disk::RealDisk;
 use crate::storage::{SYNC_INTERVAL, Signal, Storage};
 
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
-const RETENTION_INTERVAL: Duration = Duration::from_secs(30);
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(30);
 /// Decoding happens in memory; more connections than this wait in the kernel.
 const OTLP_CONNECTIONS: usize = 1024;
 const OTLP_IN_FLIGHT: usize = 64;
@@ -115,14 +116,16 @@ fn scrapers(cx: &Context, config: &Config, storage: &Arc<Storage>) -> Vec<Arc<Ta
     targets
 }
 
-/// Syncs the logs, watches the disk and applies retention until the drain, then syncs once more.
+/// Syncs the logs, writes out heads, merges parts, watches the disk and applies retention until the drain,
+/// then syncs once more.
 fn upkeep(cx: &Context, storage: &Arc<Storage>) {
     periodically(cx, storage, "sync", SYNC_INTERVAL, Storage::sync);
     periodically(cx, storage, "space", SPACE_INTERVAL, |storage| {
         storage.check_space();
         report(storage);
     });
-    periodically(cx, storage, "retention", RETENTION_INTERVAL, Storage::retain);
+    periodically(cx, storage, "flush", FLUSH_INTERVAL, Storage::flush_due);
+    periodically(cx, storage, "maintenance", MAINTENANCE_INTERVAL, Storage::maintain);
 }
 
 fn periodically(
@@ -163,5 +166,12 @@ fn report(storage: &Storage) {
     for ((signal, head), log) in signals.into_iter().zip(usage.head_bytes).zip(usage.log_bytes) {
         metrics::gauge!("quintet_sink_head_bytes", "signal" => signal.as_str()).set(head as f64);
         metrics::gauge!("quintet_sink_wal_bytes", "signal" => signal.as_str()).set(log as f64);
+    }
+    for (index, signal) in signals.into_iter().enumerate() {
+        let of = |values: [u64; 3]| values.get(index).copied().unwrap_or(0) as f64;
+        let parts = usage.parts.get(index).copied().unwrap_or(0) as f64;
+        metrics::gauge!("quintet_sink_parts", "signal" => signal.as_str()).set(parts);
+        metrics::gauge!("quintet_sink_part_bytes", "signal" => signal.as_str()).set(of(usage.part_bytes));
+        metrics::gauge!("quintet_sink_part_rows", "signal" => signal.as_str()).set(of(usage.part_rows));
     }
 }

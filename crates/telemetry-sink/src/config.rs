@@ -64,12 +64,13 @@ impl Addresses {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StorageSection {
-    /// Where the logs of the three signals are kept.
+    /// Where the logs and parts of the three signals are kept.
     #[serde(alias = "dir")]
     pub(crate) directory: PathBuf,
+    /// How long everything is kept.
     #[serde(default = "retention_hours")]
     pub(crate) retention_hours: u32,
-    /// All logs together, bytes.
+    /// All logs and parts together, bytes.
     #[serde(default = "max_bytes")]
     pub(crate) max_bytes: u64,
     /// What is held in memory and what is being decoded, together, bytes.
@@ -81,10 +82,18 @@ pub(crate) struct StorageSection {
     /// `interval`: synced within 200 ms. `always`: before each acknowledgement.
     #[serde(default)]
     pub(crate) sync: SyncMode,
+    /// Series at a time, and series of one metric: new ones beyond that are refused.
     #[serde(default = "max_series")]
     pub(crate) max_series: usize,
     #[serde(default = "max_series_per_metric")]
     pub(crate) max_series_per_metric: usize,
+    /// How much older than the newest sample of its series a sample may be.
+    #[serde(default = "out_of_order_minutes")]
+    pub(crate) out_of_order_minutes: u32,
+}
+
+fn out_of_order_minutes() -> u32 {
+    30
 }
 
 fn retention_hours() -> u32 {
@@ -120,7 +129,11 @@ impl StorageSection {
             memory_budget_bytes: self.memory_budget_bytes,
             free_bytes_floor: self.free_bytes_floor,
             sync: self.sync,
-            series: SeriesLimits { total: self.max_series, per_metric: self.max_series_per_metric },
+            series: SeriesLimits {
+                total: self.max_series,
+                per_metric: self.max_series_per_metric,
+                late_millis: i64::from(self.out_of_order_minutes) * 60_000,
+            },
         }
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! Metrics live as compressed chunks per series behind a label index ([`metrics`]); logs and spans
 //! live in blocks of encoded records with their lookup keys beside them ([`blocks`]). Each head
-//! counts its own bytes and drops its oldest content when it is over its share of the budget;
-//! nothing here touches the disk.
+//! counts its own bytes and can set its content apart to be written out; nothing here touches the disk.
 
 pub(crate) mod blocks;
 pub(crate) mod chunk;

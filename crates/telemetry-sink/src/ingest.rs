@@ -170,6 +170,7 @@ impl From<AppendError> for Refusal {
         let message = error.to_string();
         match error {
             AppendError::Starting => Self::retry(StatusCode::SERVICE_UNAVAILABLE, 1, message),
+            AppendError::Overloaded => Self::retry(StatusCode::TOO_MANY_REQUESTS, 5, message),
             AppendError::Full => Self::retry(StatusCode::SERVICE_UNAVAILABLE, 10, message),
             AppendError::Io(_) => Self::retry(StatusCode::SERVICE_UNAVAILABLE, 5, message),
         }

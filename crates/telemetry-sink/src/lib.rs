@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod head;
 mod ingest;
 mod model;
+mod parts;
 mod promql;
 mod scrape;
 mod storage;

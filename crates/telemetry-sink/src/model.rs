@@ -16,7 +16,7 @@ pub(crate) use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub(crate) use matcher::{MatchOp, Matcher};
 pub(crate) use records::{
     Batch, LogRecord, MetricBatch, MetricKind, MetricMeta, Resource, Sample, Span, SpanEvent, SpanKind,
-    SpanLink, SpanStatus, TraceId, Value, attribute, hex, parse_hex,
+    SpanLink, SpanStatus, TraceId, Value, attribute, hex, parse_hex, put_in_order,
 };
 
 /// The bit pattern with which Prometheus marks a series as ended; a NaN no computation produces.

@@ -292,10 +292,14 @@ mod tests {
         scraper.scrape(&client, &storage).await;
         let health = scraper.target.health();
         assert!(!health.up && !health.ready && !health.reason.is_empty(), "{health:?}");
-        let head = storage.metrics_head();
-        let found = head.select(&[crate::model::Matcher::equal(METRIC_NAME, "up")], 0, i64::MAX, 10).unwrap();
+        let select = |name: &str| {
+            storage
+                .select_samples(&[crate::model::Matcher::equal(METRIC_NAME, name)], 0, i64::MAX, 10)
+                .unwrap()
+        };
+        let found = select("up");
         assert_eq!(found[0].samples[0].1.to_bits(), 0.0f64.to_bits());
-        let ended = head.select(&[crate::model::Matcher::equal(METRIC_NAME, "b")], 0, i64::MAX, 10).unwrap();
+        let ended = select("b");
         assert!(crate::model::is_stale(ended[0].samples.last().unwrap().1));
     }
 }

@@ -1,10 +1,11 @@
-//! The sink's storage: one write-ahead log and one memory head per signal.
+//! The sink's storage: for each signal a write-ahead log, a memory head and parts on disk.
 //!
 //! # Layout
 //!
 //! ```text
 //! DIR/wal/{metrics,logs,spans}/0000000000000001.wal     segments, oldest first (see `segment`)
 //! DIR/wal/{metrics,logs,spans}/quarantine/              damaged pieces, kept for a person
+//! DIR/parts/                                            Parquet files (see `parts`)
 //! ```
 //!
 //! # Protocol
@@ -14,17 +15,21 @@
 //! before each acknowledgement. So a killed process loses nothing it acknowledged, and a machine that
 //! loses power loses at most the last 200 ms (`sync = "interval"`) or nothing (`sync = "always"`).
 //!
+//! A head is written out as a part when it is old or large enough ([`flush`]): the log begins a new
+//! segment, the head sets its content apart, the part is published, and the older segments are deleted.
+//! Queries read head and parts together and see each record once.
+//!
 //! # Memory
 //!
-//! One budget: metrics may use 3/8 of it, logs and spans 1/4 each, requests being decoded 1/8. A head
-//! over its share drops its oldest content from memory; the log keeps it until retention. Queries are
-//! answered from memory alone.
+//! One budget: metrics may use a quarter of it, logs and spans 3/16 each, requests being decoded an
+//! eighth; the last quarter is for reading parts. A head is written out at half its share; one that
+//! cannot be, and reaches its share, refuses writes until it can.
 //!
 //! # Recovery
 //!
-//! At start the newest segments of each log, as many as memory can hold, are read back one frame at a
-//! time; damage is cut or quarantined (see [`wal`]) and never stops the start. Writes are refused as
-//! "starting" until that is done, so that samples stay in order.
+//! At start the log is read back one frame at a time; damage is cut or quarantined (see [`wal`]) and
+//! never stops the start. Writes are refused as "starting" until that is done, so that samples stay in
+//! order.
 //!
 //! # A full disk
 //!
@@ -32,9 +37,11 @@
 //! space is looked at again every second, and writing resumes by itself.
 
 pub(crate) mod disk;
+mod flush;
 pub(crate) mod metrics_frame;
 pub(crate) mod segment;
 mod upkeep;
+mod view;
 pub(crate) mod wal;
 
 use std::io;
@@ -48,13 +55,14 @@ use thiserror::Error;
 
 use self::disk::Disk;
 use self::metrics_frame::{MetricsDecoder, MetricsEncoder};
-use self::upkeep::{drop_segments, replay};
-use self::wal::{SegmentLimits, Wal};
-use crate::head::blocks::Snapshot;
+use self::upkeep::replay;
+pub(crate) use self::view::View;
+use self::wal::Wal;
 use crate::head::metrics::Admission;
 use crate::head::{BlockHead, MetricsHead, SeriesLimits};
 use crate::model::codec::{self, Damaged, Record};
-use crate::model::{Batch, LogRecord, MetricBatch, Span};
+use crate::model::{Batch, LogRecord, MetricBatch, MetricMeta, Span};
+use crate::parts::{Columnar, Part, Shelf};
 
 /// How often dirty logs are synced.
 pub(crate) const SYNC_INTERVAL: Duration = Duration::from_millis(200);
@@ -77,6 +85,11 @@ impl Signal {
             Self::Logs => "logs",
             Self::Spans => "spans",
         }
+    }
+
+    /// How long a unit of the signal's times is: samples count milliseconds, the others nanoseconds.
+    pub(crate) fn nanos_per_unit(self) -> i64 {
+        if self == Self::Metrics { 1_000_000 } else { 1 }
     }
 
     fn number(self) -> u8 {
@@ -113,11 +126,16 @@ pub(crate) struct StorageLimits {
 
 impl StorageLimits {
     fn metrics_share(&self) -> usize {
-        self.memory_budget_bytes / 8 * 3
+        self.memory_budget_bytes / 4
     }
 
     fn block_share(&self) -> usize {
-        self.memory_budget_bytes / 4
+        self.memory_budget_bytes / 16 * 3
+    }
+
+    /// The part of the budget for indexes of parts that stay in memory between queries.
+    fn index_share(&self) -> usize {
+        self.memory_budget_bytes / 8
     }
 
     /// The part of the budget for requests that are being decoded.
@@ -125,12 +143,8 @@ impl StorageLimits {
         self.memory_budget_bytes / 8
     }
 
-    fn segments(&self) -> SegmentLimits {
-        let retention = i64::try_from(self.retention.as_micros()).unwrap_or(i64::MAX);
-        SegmentLimits {
-            bytes: (self.max_bytes / 24).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES),
-            age_micros: retention / 8,
-        }
+    fn segment_bytes(&self) -> u64 {
+        (self.max_bytes / 24).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
     }
 }
 
@@ -141,6 +155,8 @@ pub(crate) enum AppendError {
     Starting,
     #[error("the disk is full")]
     Full,
+    #[error("the memory budget is used up until some of it is written out")]
+    Overloaded,
     #[error("the log cannot be written")]
     Io(#[source] io::Error),
 }
@@ -159,6 +175,9 @@ pub(crate) struct Stored {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) series: usize,
+    pub(crate) parts: [usize; 3],
+    pub(crate) part_bytes: [u64; 3],
+    pub(crate) part_rows: [u64; 3],
     pub(crate) head_bytes: [usize; 3],
     pub(crate) log_bytes: [u64; 3],
     pub(crate) log_records: usize,
@@ -170,12 +189,25 @@ struct MetricsLog {
     encoder: MetricsEncoder,
 }
 
-/// A log and its head for records that live in blocks. The log's lock is taken first and held
+/// The head of metrics and the parts it was written out to.
+struct MetricsState {
+    head: MetricsHead,
+    parts: Vec<Arc<Part>>,
+}
+
+/// The head of records and the parts it was written out to.
+struct LaneState {
+    head: BlockHead,
+    parts: Vec<Arc<Part>>,
+}
+
+/// A log, its head and its parts for records that live in blocks. The log's lock is taken first and held
 /// across the head's change, so that both see batches in the same order.
 struct Lane {
     signal: Signal,
     wal: Mutex<Wal>,
-    head: RwLock<BlockHead>,
+    state: RwLock<LaneState>,
+    shelf: Shelf,
 }
 
 pub(crate) struct Storage {
@@ -183,11 +215,14 @@ pub(crate) struct Storage {
     clock: SharedClock,
     disk: Arc<dyn Disk>,
     metrics: Mutex<MetricsLog>,
-    metrics_head: RwLock<MetricsHead>,
+    metrics_state: RwLock<MetricsState>,
+    metrics_shelf: Shelf,
     logs: Lane,
     spans: Lane,
     started: AtomicBool,
     full: AtomicBool,
+    /// Held while heads are written out or parts are merged or removed.
+    flushing: Mutex<flush::Pace>,
 }
 
 // A panic while a lock was held leaves at worst one batch half applied in memory; refusing every
@@ -207,21 +242,26 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 impl Storage {
     /// Creates what is missing below the directory and lists the logs; [`Storage::replay`] reads them.
     pub(crate) fn open(limits: StorageLimits, clock: SharedClock, disk: Arc<dyn Disk>) -> io::Result<Self> {
-        let segments = limits.segments();
-        let open = |signal: Signal| {
+        let segment_bytes = limits.segment_bytes();
+        let open = |signal: Signal| -> io::Result<(Wal, Shelf, Vec<Arc<Part>>)> {
+            let (shelf, parts) = Shelf::open(signal, &limits.directory, Arc::clone(&disk))?;
+            let through = parts.iter().map(|part| part.facts.through).max().unwrap_or(0);
             let directory = limits.directory.join("wal").join(signal.as_str());
-            Wal::open(signal, directory, Arc::clone(&disk), segments)
+            let mut wal = Wal::open(signal, directory, Arc::clone(&disk), segment_bytes)?;
+            wal.forget_through(through)?;
+            Ok((wal, shelf, parts))
         };
         let lane = |signal: Signal| -> io::Result<Lane> {
-            let head = RwLock::new(BlockHead::new(limits.block_share()));
-            Ok(Lane { signal, wal: Mutex::new(open(signal)?), head })
+            let (wal, shelf, parts) = open(signal)?;
+            let state = RwLock::new(LaneState { head: BlockHead::new(), parts });
+            Ok(Lane { signal, wal: Mutex::new(wal), state, shelf })
         };
+        let (wal, metrics_shelf, parts) = open(Signal::Metrics)?;
+        let head = MetricsHead::new(limits.metrics_share(), limits.series);
         Ok(Self {
-            metrics: Mutex::new(MetricsLog {
-                wal: open(Signal::Metrics)?,
-                encoder: MetricsEncoder::default(),
-            }),
-            metrics_head: RwLock::new(MetricsHead::new(limits.metrics_share(), limits.series)),
+            metrics: Mutex::new(MetricsLog { wal, encoder: MetricsEncoder::default() }),
+            metrics_state: RwLock::new(MetricsState { head, parts }),
+            metrics_shelf,
             logs: lane(Signal::Logs)?,
             spans: lane(Signal::Spans)?,
             limits,
@@ -229,6 +269,7 @@ impl Storage {
             disk,
             started: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            flushing: Mutex::new(flush::Pace::default()),
         })
     }
 
@@ -248,28 +289,38 @@ impl Storage {
         self.full.load(Ordering::Acquire)
     }
 
+    /// A log that holds more than memory may, because an earlier version wrote it or nothing could be
+    /// written out, is written out on the way.
     fn replay_metrics(&self) {
         let mut log = lock(&self.metrics);
-        let share = u64::try_from(self.limits.metrics_share()).unwrap_or(u64::MAX);
         let now = self.now_micros() / 1000;
-        replay(&mut log.wal, Signal::Metrics, share, |decoder: &mut MetricsDecoder, body| {
-            let mut head = write(&self.metrics_head);
+        let segment = |decoder: &mut MetricsDecoder, body: &[u8]| {
+            let head = &mut write(&self.metrics_state).head;
             decoder.decode(body, |labels, time, value| {
                 if let Ok(number) = head.resolve(labels, now) {
                     head.append(number, time, value);
                 }
-            })?;
-            head.shrink();
+            })
+        };
+        replay(&mut log.wal, Signal::Metrics, segment, |through| {
+            if read(&self.metrics_state).head.bytes() > self.limits.metrics_share() / 2 {
+                self.write_out_metrics(through)?;
+            }
             Ok(())
         });
     }
 
-    fn replay_lane<R: Record>(&self, lane: &Lane) {
+    fn replay_lane<R: Columnar>(&self, lane: &Lane) {
         let mut wal = lock(&lane.wal);
-        let share = u64::try_from(self.limits.block_share()).unwrap_or(u64::MAX);
-        replay(&mut wal, lane.signal, share, |(): &mut (), body| {
+        let segment = |(): &mut (), body: &[u8]| {
             let batch = codec::decode_batch::<R>(strip_version(body)?)?;
-            insert(&lane.head, &batch);
+            insert(&lane.state, &batch);
+            Ok(())
+        };
+        replay(&mut wal, lane.signal, segment, |through| {
+            if read(&lane.state).head.bytes() > self.limits.block_share() / 2 {
+                Self::write_out::<R>(lane, through)?;
+            }
             Ok(())
         });
     }
@@ -300,17 +351,20 @@ impl Storage {
         self.writable()?;
         let now = self.now_micros();
         let mut log = lock(&self.metrics);
+        if read(&self.metrics_state).head.is_over_share() {
+            return Err(AppendError::Overloaded);
+        }
         let (stored, admitted) = self.admit(batch, now / 1000);
         if !admitted.is_empty() {
             let MetricsLog { wal, encoder } = &mut *log;
             let written = wal.begin(now).and_then(|segment| {
                 let body = encoder.encode(segment, &admitted);
-                wal.write(body, now)
+                wal.write(body)
             });
             written.map_err(|error| self.failed(Signal::Metrics, error))?;
             self.sync_if_due(Signal::Metrics, wal)?;
         }
-        let mut head = write(&self.metrics_head);
+        let head = &mut write(&self.metrics_state).head;
         for (number, labels, time, value) in &admitted {
             debug_assert!(
                 head.labels(*number).is_none_or(|known| known == *labels),
@@ -318,7 +372,6 @@ impl Storage {
             );
             head.append(*number, *time, *value);
         }
-        head.shrink();
         batch.metadata.iter().for_each(|meta| head.describe(meta));
         Ok(stored)
     }
@@ -330,14 +383,14 @@ impl Storage {
     ) -> (Stored, Vec<metrics_frame::Admitted<'a>>) {
         let mut stored = Stored::default();
         let mut admitted = Vec::with_capacity(batch.samples.len());
-        let mut head = write(&self.metrics_head);
+        let head = &mut write(&self.metrics_state).head;
         for sample in &batch.samples {
             let Ok(number) = head.resolve(&sample.labels, now_millis) else {
                 stored.refused += 1;
                 continue;
             };
             match head.admits(number, sample.time, sample.value) {
-                Admission::New => {
+                Admission::New | Admission::Late => {
                     stored.kept += 1;
                     admitted.push((number, &sample.labels, sample.time, sample.value));
                 }
@@ -367,11 +420,12 @@ impl Storage {
         codec::encode_batch(batch, &mut body);
         let now = self.now_micros();
         let mut wal = lock(&lane.wal);
-        wal.begin(now)
-            .and_then(|_| wal.write(&body, now))
-            .map_err(|error| self.failed(lane.signal, error))?;
+        if read(&lane.state).head.bytes() > self.limits.block_share() {
+            return Err(AppendError::Overloaded);
+        }
+        wal.begin(now).and_then(|_| wal.write(&body)).map_err(|error| self.failed(lane.signal, error))?;
         self.sync_if_due(lane.signal, &mut wal)?;
-        insert(&lane.head, batch);
+        insert(&lane.state, batch);
         Ok(())
     }
 
@@ -417,33 +471,19 @@ impl Storage {
         }
     }
 
-    /// Drops what is too old or too much, from memory and from disk. Blocking.
-    pub(crate) fn retain(&self) {
-        let now = self.now_micros();
-        let cutoff = now.saturating_sub(i64::try_from(self.limits.retention.as_micros()).unwrap_or(i64::MAX));
-        let mut metrics = lock(&self.metrics);
-        write(&self.metrics_head).drop_before(cutoff / 1000);
-        for lane in [&self.logs, &self.spans] {
-            write(&lane.head).drop_before(cutoff.saturating_mul(1000));
-        }
-        let mut logs = lock(&self.logs.wal);
-        let mut spans = lock(&self.spans.wal);
-        let mut wals = [&mut metrics.wal, &mut *logs, &mut *spans];
-        if let Err(error) = drop_segments(&mut wals, cutoff, self.limits.max_bytes) {
-            tracing::warn!(%error, "cannot delete an old log segment");
-        }
+    /// What each metric is, by name.
+    pub(crate) fn metadata(&self) -> Vec<MetricMeta> {
+        read(&self.metrics_state).head.metadata().cloned().collect()
     }
 
-    pub(crate) fn metrics_head(&self) -> RwLockReadGuard<'_, MetricsHead> {
-        read(&self.metrics_head)
+    pub(crate) fn logs(&self) -> View {
+        let state = read(&self.logs.state);
+        View::new(state.head.snapshot(), state.parts.clone())
     }
 
-    pub(crate) fn logs(&self) -> Snapshot {
-        read(&self.logs.head).snapshot()
-    }
-
-    pub(crate) fn spans(&self) -> Snapshot {
-        read(&self.spans.head).snapshot()
+    pub(crate) fn spans(&self) -> View {
+        let state = read(&self.spans.state);
+        View::new(state.head.snapshot(), state.parts.clone())
     }
 
     pub(crate) fn clock(&self) -> &SharedClock {
@@ -457,13 +497,17 @@ impl Storage {
             lock(&self.spans.wal).total_bytes(),
         ];
         let (metrics, logs, spans) =
-            (read(&self.metrics_head), read(&self.logs.head), read(&self.spans.head));
+            (read(&self.metrics_state), read(&self.logs.state), read(&self.spans.state));
+        let parts = [&metrics.parts, &logs.parts, &spans.parts];
         Usage {
-            series: metrics.series_count(),
-            head_bytes: [metrics.bytes(), logs.bytes(), spans.bytes()],
+            series: metrics.head.series_count(),
+            parts: parts.map(Vec::len),
+            part_bytes: parts.map(|parts| parts.iter().map(|part| part.bytes).sum()),
+            part_rows: parts.map(|parts| parts.iter().map(|part| part.rows).sum()),
+            head_bytes: [metrics.head.bytes(), logs.head.bytes(), spans.head.bytes()],
             log_bytes,
-            log_records: logs.records(),
-            spans: spans.records(),
+            log_records: logs.head.records(),
+            spans: spans.head.records(),
         }
     }
 }
@@ -477,8 +521,8 @@ fn strip_version(body: &[u8]) -> Result<&[u8], Damaged> {
     }
 }
 
-fn insert<R: Record>(head: &RwLock<BlockHead>, batch: &Batch<R>) {
-    let mut head = write(head);
+fn insert<R: Record>(state: &RwLock<LaneState>, batch: &Batch<R>) {
+    let head = &mut write(state).head;
     for (resource, records) in &batch.groups {
         for record in records {
             head.push(resource, record);
@@ -492,4 +536,4 @@ fn sync_failed(signal: Signal, error: &io::Error) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

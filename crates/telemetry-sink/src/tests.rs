@@ -32,7 +32,7 @@ pub(crate) fn storage(directory: &Path, disk: Arc<dyn Disk>) -> Arc<Storage> {
         memory_budget_bytes: 32 << 20,
         free_bytes_floor: 0,
         sync: SyncMode::Interval,
-        series: SeriesLimits { total: 1000, per_metric: 500 },
+        series: SeriesLimits { total: 1000, per_metric: 500, late_millis: 60_000 },
     };
     let storage = Storage::open(limits, SystemClock::shared(), disk).unwrap();
     storage.replay();

@@ -68,7 +68,7 @@ async fn services(State(api): State<Arc<Api>>) -> Answer {
     let names = api
         .run(|api| {
             let mut names = BTreeSet::new();
-            api.storage.spans().streams(i64::MIN, i64::MAX, |resource, _| {
+            api.storage.spans().streams::<Span>(i64::MIN, i64::MAX, |resource, _| {
                 if !names.contains(&resource.service) {
                     names.insert(resource.service.clone());
                 }

@@ -394,7 +394,7 @@ async fn label_values(State(api): State<Arc<Api>>, Path(name): Path<String>, par
     let values = api
         .run(move |api| {
             let mut values = BTreeSet::new();
-            api.storage.logs().streams(range.from, range.to, |resource, severity| {
+            api.storage.logs().streams::<LogRecord>(range.from, range.to, |resource, severity| {
                 match name.as_str() {
                     SERVICE => values.insert(resource.service.clone()),
                     LEVEL => values.insert(LogRecord { severity, ..LogRecord::default() }.level().to_owned()),

@@ -12,7 +12,6 @@ use serde_json::{Value as JsonValue, json};
 
 use super::params::{Params, duration_millis, time_millis};
 use super::{Api, NotRun};
-use crate::head::MetricsHead;
 use crate::head::metrics::{Selected, TooManySamples};
 use crate::model::{Labels, Matcher};
 use crate::promql::{self, Error, Query, Series, Source, Value, format_float as number};
@@ -110,7 +109,7 @@ impl Source for Storage {
         to: i64,
         max_samples: usize,
     ) -> Result<Vec<Selected>, TooManySamples> {
-        self.metrics_head().select(matchers, from, to, max_samples)
+        self.select_samples(matchers, from, to, max_samples)
     }
 }
 
@@ -273,8 +272,11 @@ impl Asked {
         Ok(Self { selectors, start, end, limit: limit(params)? })
     }
 
-    fn label_sets(&self, head: &MetricsHead) -> BTreeSet<Labels> {
-        self.selectors.iter().flat_map(|matchers| head.label_sets(matchers, self.start, self.end)).collect()
+    /// The label sets that were asked for; without a selector all there are.
+    fn label_sets(&self, storage: &Storage) -> BTreeSet<Labels> {
+        let all = [Vec::new()];
+        let selectors = if self.selectors.is_empty() { &all[..] } else { &self.selectors };
+        selectors.iter().flat_map(|matchers| storage.label_sets(matchers, self.start, self.end)).collect()
     }
 }
 
@@ -285,7 +287,7 @@ async fn series(State(api): State<Arc<Api>>, params: Params) -> Answer {
     }
     let found = api
         .run(move |api| {
-            let sets = asked.label_sets(&api.storage.metrics_head());
+            let sets = asked.label_sets(&api.storage);
             sets.iter().take(asked.limit).map(|labels| json!(label_map(labels))).collect::<Vec<_>>()
         })
         .await?;
@@ -296,16 +298,12 @@ async fn labels(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let asked = Asked::of(&params)?;
     let found = api
         .run(move |api| {
-            let head = api.storage.metrics_head();
-            if asked.selectors.is_empty() {
-                return head.label_names().into_iter().take(asked.limit).collect::<Vec<_>>();
-            }
             let names: BTreeSet<String> = asked
-                .label_sets(&head)
+                .label_sets(&api.storage)
                 .iter()
                 .flat_map(|labels| labels.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
                 .collect();
-            names.into_iter().take(asked.limit).collect()
+            names.into_iter().take(asked.limit).collect::<Vec<_>>()
         })
         .await?;
     Ok(success(found))
@@ -315,16 +313,12 @@ async fn label_values(State(api): State<Arc<Api>>, Path(name): Path<String>, par
     let asked = Asked::of(&params)?;
     let found = api
         .run(move |api| {
-            let head = api.storage.metrics_head();
-            if asked.selectors.is_empty() {
-                return head.label_values(&name).into_iter().take(asked.limit).collect::<Vec<_>>();
-            }
             let values: BTreeSet<String> = asked
-                .label_sets(&head)
+                .label_sets(&api.storage)
                 .iter()
                 .filter_map(|labels| labels.get(&name).map(str::to_owned))
                 .collect();
-            values.into_iter().take(asked.limit).collect()
+            values.into_iter().take(asked.limit).collect::<Vec<_>>()
         })
         .await?;
     Ok(success(found))
@@ -333,9 +327,9 @@ async fn label_values(State(api): State<Arc<Api>>, Path(name): Path<String>, par
 async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let limit = limit(&params)?;
     let wanted = params.get("metric").map(str::to_owned);
-    let head = api.storage.metrics_head();
-    let found: BTreeMap<&str, JsonValue> = head
-        .metadata()
+    let metadata = api.storage.metadata();
+    let found: BTreeMap<&str, JsonValue> = metadata
+        .iter()
         .filter(|meta| wanted.as_ref().is_none_or(|wanted| *wanted == meta.name))
         .take(limit)
         .map(|meta| {

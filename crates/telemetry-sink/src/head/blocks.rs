@@ -5,10 +5,11 @@
 //! the hashes of its trace and request ids, its time range and the resources it mentions: a lookup
 //! by id opens only blocks that hold it, and dropping the oldest block drops its part of the index.
 //!
-//! Invariants: a block holds at most [`ROWS_PER_BLOCK`] records and about [`BYTES_PER_BLOCK`] plain
-//! bytes; the head drops whole blocks, oldest first, to stay within its share.
+//! [`BlockHead::freeze`] sets apart everything there is, to be written out as a part; it stays readable
+//! until [`BlockHead::written`] says that the part is there.
+//!
+//! Invariant: a block holds at most [`ROWS_PER_BLOCK`] records and about [`BYTES_PER_BLOCK`] plain bytes.
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -112,6 +113,12 @@ impl Block {
             + size_of::<Self>()
     }
 
+    /// Every record, in the order of arrival.
+    pub(crate) fn found<R: Record>(&self) -> Vec<Found<R>> {
+        let plain = self.plain().unwrap_or_default();
+        self.rows.iter().filter_map(|row| decode(self, &plain, row)).collect()
+    }
+
     fn plain(&self) -> Option<std::borrow::Cow<'_, [u8]>> {
         match &self.bytes {
             Bytes::Plain(bytes) => Some(bytes.into()),
@@ -131,72 +138,68 @@ pub(crate) struct Found<R> {
 
 /// The records of one kind, newest blocks last.
 pub(crate) struct BlockHead {
-    share: usize,
     hasher: RandomState,
-    sealed: VecDeque<Arc<Block>>,
-    sealed_bytes: usize,
+    /// What is being written out, then what is not yet.
+    frozen: Vec<Arc<Block>>,
+    sealed: Vec<Arc<Block>>,
+    closed_bytes: usize,
     open: Block,
-    dropped_records: u64,
 }
 
 impl BlockHead {
-    /// A head that keeps itself within `share` bytes.
-    pub(crate) fn new(share: usize) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            share,
             hasher: RandomState::new(),
-            sealed: VecDeque::new(),
-            sealed_bytes: 0,
+            frozen: Vec::new(),
+            sealed: Vec::new(),
+            closed_bytes: 0,
             open: Block::empty(),
-            dropped_records: 0,
         }
     }
 
+    /// Memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.sealed_bytes + self.open.memory()
+        self.closed_bytes + self.open.memory()
     }
 
     pub(crate) fn records(&self) -> usize {
-        self.sealed.iter().map(|block| block.rows.len()).sum::<usize>() + self.open.rows.len()
+        let closed = self.frozen.iter().chain(&self.sealed);
+        closed.map(|block| block.rows.len()).sum::<usize>() + self.open.rows.len()
     }
 
     pub(crate) fn push<R: Record>(&mut self, resource: &Arc<Resource>, record: &R) {
         self.open.push(&self.hasher, resource, record);
         if self.open.is_full() {
-            let block = std::mem::replace(&mut self.open, Block::empty()).seal();
-            self.sealed_bytes += block.memory();
-            self.sealed.push_back(Arc::new(block));
-            self.shrink();
+            self.seal();
         }
     }
 
-    fn shrink(&mut self) {
-        while self.sealed_bytes + BYTES_PER_BLOCK * 2 > self.share
-            && let Some(block) = self.sealed.pop_front()
-        {
-            self.forget(&block);
-        }
+    fn seal(&mut self) {
+        let block = std::mem::replace(&mut self.open, Block::empty()).seal();
+        self.closed_bytes += block.memory();
+        self.sealed.push(Arc::new(block));
     }
 
-    /// Drops the blocks whose newest record is older than `cutoff` (nanoseconds).
-    pub(crate) fn drop_before(&mut self, cutoff: i64) {
-        while let Some(block) = self.sealed.front()
-            && block.last < cutoff
-        {
-            let block = Arc::clone(block);
-            self.sealed.pop_front();
-            self.forget(&block);
+    /// Sets apart everything there is and answers it, oldest block first. What an earlier call set apart
+    /// and nobody has [written](BlockHead::written) is part of it.
+    pub(crate) fn freeze(&mut self) -> Vec<Arc<Block>> {
+        if !self.open.rows.is_empty() {
+            self.seal();
         }
+        self.frozen.append(&mut self.sealed);
+        self.frozen.clone()
     }
 
-    fn forget(&mut self, block: &Block) {
-        self.sealed_bytes = self.sealed_bytes.saturating_sub(block.memory());
-        self.dropped_records += u64::try_from(block.rows.len()).unwrap_or(0);
+    /// Forgets what was set apart.
+    pub(crate) fn written(&mut self) {
+        let freed: usize = self.frozen.iter().map(|block| block.memory()).sum();
+        self.closed_bytes = self.closed_bytes.saturating_sub(freed);
+        self.frozen = Vec::new();
     }
 
     /// Everything there is now, to be read without a lock.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let mut blocks: Vec<_> = self.sealed.iter().cloned().collect();
+        let mut blocks: Vec<_> = self.frozen.iter().chain(&self.sealed).cloned().collect();
         if !self.open.rows.is_empty() {
             blocks.push(Arc::new(self.open.clone()));
         }
@@ -330,7 +333,7 @@ mod tests {
 
     #[test]
     fn records_are_found_by_trace_and_request_in_open_and_sealed_blocks() {
-        let mut head = BlockHead::new(64 << 20);
+        let mut head = BlockHead::new();
         let resource = service("core-api");
         for number in 0..5000 {
             head.push(&resource, &line(number));
@@ -347,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_scan_visits_only_the_asked_range_and_streams() {
-        let mut head = BlockHead::new(64 << 20);
+        let mut head = BlockHead::new();
         let (core, worker) = (service("core-api"), service("async-worker"));
         for number in 0..5000 {
             head.push(if number % 2 == 0 { &core } else { &worker }, &line(number));
@@ -362,28 +365,25 @@ mod tests {
     }
 
     #[test]
-    fn the_head_drops_its_oldest_blocks_to_stay_within_its_share() {
-        let share = 2 << 20;
-        let mut head = BlockHead::new(share);
+    fn what_is_set_apart_stays_readable_until_it_is_written() {
+        let mut head = BlockHead::new();
         let resource = service("core-api");
-        for number in 0..200_000 {
-            head.push(&resource, &line(number));
-            assert!(head.bytes() <= share, "{} after {number}", head.bytes());
-        }
-        let snapshot = head.snapshot();
-        assert!(snapshot.lookup::<LogRecord>(Key::Request("req-0")).is_empty());
-        assert_eq!(snapshot.lookup::<LogRecord>(Key::Request("req-199999")).len(), 1);
-    }
-
-    #[test]
-    fn old_blocks_leave_by_age() {
-        let mut head = BlockHead::new(64 << 20);
-        let resource = service("core-api");
-        for number in 0..10_000 {
+        let there = |head: &BlockHead, number: u64| {
+            head.snapshot().lookup::<LogRecord>(Key::Request(&format!("req-{number}"))).len()
+        };
+        for number in 0..5000 {
             head.push(&resource, &line(number));
         }
-        head.drop_before(5000);
-        let left = head.records();
-        assert!((5000..=10_000 - ROWS_PER_BLOCK).contains(&left), "{left}");
+        let frozen: Vec<Found<LogRecord>> = head.freeze().iter().flat_map(|block| block.found()).collect();
+        assert_eq!(frozen.len(), 5000);
+        assert_eq!(frozen[4999].record, line(4999));
+        head.push(&resource, &line(6000));
+        assert_eq!((there(&head, 0), there(&head, 6000)), (1, 1));
+        head.written();
+        assert_eq!((there(&head, 0), there(&head, 6000)), (0, 1));
+        assert_eq!(head.records(), 1);
+        head.freeze();
+        head.written();
+        assert!(head.bytes() <= Block::empty().memory(), "{}", head.bytes());
     }
 }

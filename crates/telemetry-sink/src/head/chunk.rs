@@ -63,10 +63,6 @@ impl OpenChunk {
         self.last
     }
 
-    pub(crate) fn last_value(&self) -> f64 {
-        f64::from_bits(self.value)
-    }
-
     pub(crate) fn bytes(&self) -> usize {
         self.bits.bytes.capacity()
     }

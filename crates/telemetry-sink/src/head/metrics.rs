@@ -3,10 +3,13 @@
 //! Layout: each series has a number that is never reused; `index` maps label name → value → sorted
 //! series numbers, and its keys are the interned strings that the series' labels share.
 //!
-//! Invariants: samples of a series are strictly ascending in time (an older one is refused, an
-//! exact repeat is swallowed); the limits refuse new series and never a sample of an existing one;
-//! `bytes` follows every allocation of samples, labels and index entries closely enough that the
-//! head stays within its share.
+//! [`MetricsHead::freeze`] sets apart all samples to be written out as a part; they stay readable until
+//! [`MetricsHead::written`] says that the part is there. A series stays known for a while after that.
+//!
+//! Invariants: samples of a chunk are strictly ascending in time; those that come out of order are kept
+//! beside the chunks within a window, older ones are refused, exact repeats are swallowed; the limits
+//! refuse new series and never a sample of an existing one; `bytes` follows every allocation of samples,
+//! labels and index entries closely.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -14,7 +17,7 @@ use std::sync::Arc;
 
 use super::chunk::{Chunk, OpenChunk};
 use crate::model::matcher::all_accept;
-use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, MetricMeta};
+use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, MetricMeta, put_in_order};
 
 /// A gone series (a restarted process' old labels, say) may be dropped for a new one after this.
 const IDLE_MILLIS: i64 = 15 * 60 * 1000;
@@ -26,6 +29,8 @@ const MAX_METADATA_TEXT: usize = 512;
 pub(crate) struct SeriesLimits {
     pub(crate) total: usize,
     pub(crate) per_metric: usize,
+    /// How much older than the newest of its series a sample may be, in milliseconds.
+    pub(crate) late_millis: i64,
 }
 
 /// Why a new series was refused.
@@ -33,35 +38,78 @@ pub(crate) struct SeriesLimits {
 pub(crate) enum Refusal {
     TooManySeries,
     TooManyOfMetric,
+    /// Labels alone would use up the memory that samples need.
+    NoMemory,
 }
 
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     New,
+    /// Out of order, but within the window.
+    Late,
     /// The same value at the same time is already there.
     Repeat,
-    /// The series already has a later sample, or another value at this time.
+    /// Older than the window, or another value is there at this time.
     OutOfOrder,
 }
 
 struct Series {
     labels: Labels,
     key: u128,
+    /// The first `frozen` of them are being written out.
     chunks: VecDeque<Chunk>,
+    frozen: usize,
     open: OpenChunk,
+    /// Samples that came out of order, ascending, and how many of them are being written out.
+    late: Vec<(i64, f64)>,
+    frozen_late: Vec<(i64, f64)>,
+    /// The newest sample in order, kept also once it was written out.
+    last: Option<(i64, f64)>,
 }
 
 impl Series {
+    fn new(labels: Labels, key: u128) -> Self {
+        Self {
+            labels,
+            key,
+            chunks: VecDeque::new(),
+            frozen: 0,
+            open: OpenChunk::default(),
+            late: Vec::new(),
+            frozen_late: Vec::new(),
+            last: None,
+        }
+    }
+
     fn last_time(&self) -> Option<i64> {
-        if self.open.is_empty() { self.chunks.back().map(|chunk| chunk.last) } else { Some(self.open.last()) }
+        self.last.map(|(time, _)| time)
+    }
+
+    /// Whether memory holds any of its samples.
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.open.is_empty() && self.late.is_empty() && self.frozen_late.is_empty()
     }
 
     fn first_time(&self) -> Option<i64> {
-        self.chunks
-            .front()
-            .map(|chunk| chunk.first)
-            .or_else(|| (!self.open.is_empty()).then(|| self.open.first()))
+        let open = (!self.open.is_empty()).then(|| self.open.first());
+        let late = self.late.first().into_iter().chain(self.frozen_late.first()).map(|(time, _)| *time);
+        self.chunks.front().map(|chunk| chunk.first).or(open).into_iter().chain(late).min()
+    }
+
+    fn late_bytes(&self) -> usize {
+        (self.late.capacity() + self.frozen_late.capacity()) * size_of::<(i64, f64)>()
+    }
+
+    /// The value at a time, as far as memory holds it.
+    fn value_at(&self, time: i64) -> Option<f64> {
+        let late = self.late.iter().chain(&self.frozen_late).find(|(known, _)| *known == time);
+        let in_order = || {
+            let chunk = self.chunks.iter().find(|chunk| chunk.first <= time && time <= chunk.last);
+            let samples = chunk.map_or_else(|| self.open.iter(), Chunk::iter);
+            samples.into_iter().find(|(known, _)| *known == time).map(|(_, value)| value)
+        };
+        late.map(|(_, value)| *value).or_else(in_order)
     }
 
     fn fixed_bytes(&self) -> usize {
@@ -80,6 +128,11 @@ pub(crate) struct Selected {
 /// The query would read more samples than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooManySamples;
+
+/// The series whose samples were set apart, in the order of a part.
+pub(crate) struct Frozen {
+    pub(crate) numbers: Vec<(Labels, u32)>,
+}
 
 pub(crate) struct MetricsHead {
     limits: SeriesLimits,
@@ -134,6 +187,9 @@ impl MetricsHead {
         if of_metric >= self.limits.per_metric {
             return Err(Refusal::TooManyOfMetric);
         }
+        if self.bytes >= self.share {
+            return Err(Refusal::NoMemory);
+        }
         Ok(self.insert(key, labels))
     }
 
@@ -165,7 +221,7 @@ impl MetricsHead {
             interned.push((name, value));
         }
         let labels = Labels::from_sorted(interned);
-        let series = Series { labels, key, chunks: VecDeque::new(), open: OpenChunk::default() };
+        let series = Series::new(labels, key);
         self.bytes += series.fixed_bytes();
         self.by_key.insert(key, number);
         self.series.insert(number, series);
@@ -175,12 +231,17 @@ impl MetricsHead {
     /// Whether a sample of a series would be stored.
     pub(crate) fn admits(&self, number: u32, time: i64, value: f64) -> Admission {
         let Some(series) = self.series.get(&number) else { return Admission::OutOfOrder };
-        match series.last_time() {
-            None => Admission::New,
-            Some(last) if time > last => Admission::New,
-            Some(last) if time == last && series.open.last_value().to_bits() == value.to_bits() => {
-                Admission::Repeat
-            }
+        let Some((newest, newest_value)) = series.last else { return Admission::New };
+        if time > newest {
+            return Admission::New;
+        }
+        if time < newest.saturating_sub(self.limits.late_millis) {
+            return Admission::OutOfOrder;
+        }
+        let known = if time == newest { Some(newest_value) } else { series.value_at(time) };
+        match known {
+            None => Admission::Late,
+            Some(known) if known.to_bits() == value.to_bits() => Admission::Repeat,
             Some(_) => Admission::OutOfOrder,
         }
     }
@@ -188,62 +249,89 @@ impl MetricsHead {
     /// Stores a sample that [`MetricsHead::admits`].
     pub(crate) fn append(&mut self, number: u32, time: i64, value: f64) -> Admission {
         let admission = self.admits(number, time, value);
-        if admission != Admission::New {
-            return admission;
-        }
         let Some(series) = self.series.get_mut(&number) else { return Admission::OutOfOrder };
-        let before = series.open.bytes();
-        // The open chunk is never left empty by sealing: its last value answers `admits`.
-        if series.open.is_full() {
-            let chunk = series.open.seal();
-            self.bytes += chunk.bytes();
-            series.chunks.push_back(chunk);
+        let before = series.open.bytes() + series.late_bytes();
+        match admission {
+            Admission::New => {
+                if series.open.is_full() {
+                    let chunk = series.open.seal();
+                    self.bytes += chunk.bytes();
+                    series.chunks.push_back(chunk);
+                }
+                series.open.push(time, value);
+                series.last = Some((time, value));
+            }
+            Admission::Late => {
+                let place = series.late.partition_point(|(known, _)| *known < time);
+                series.late.insert(place, (time, value));
+            }
+            Admission::Repeat | Admission::OutOfOrder => return admission,
         }
-        series.open.push(time, value);
-        self.bytes = (self.bytes + series.open.bytes()).saturating_sub(before);
+        self.bytes = (self.bytes + series.open.bytes() + series.late_bytes()).saturating_sub(before);
         admission
     }
 
-    /// Drops the oldest chunks until the head is within its share again.
-    pub(crate) fn shrink(&mut self) {
-        while self.bytes > self.share {
-            let Some(oldest) = self.series.values().filter_map(Series::first_time).min() else { return };
-            let newest = self.series.values().filter_map(Series::last_time).max().unwrap_or(oldest);
-            // A sixteenth of the span at a time keeps the number of passes small.
-            let cutoff = oldest.saturating_add((newest.saturating_sub(oldest) / 16).max(60_000));
-            if cutoff > newest {
-                self.drop_before(newest);
-                return;
-            }
-            self.drop_before(cutoff);
-        }
+    /// Whether there is no room for more samples before some are written out.
+    pub(crate) fn is_over_share(&self) -> bool {
+        self.bytes > self.share.saturating_add(self.share / 4)
     }
 
-    /// Drops every chunk that ends before `cutoff`, and the series that have nothing else.
-    pub(crate) fn drop_before(&mut self, cutoff: i64) {
-        let mut freed = 0;
+    /// Sets apart all samples there are, to be written out. What an earlier call set apart and nobody has
+    /// [written](MetricsHead::written) is part of it.
+    pub(crate) fn freeze(&mut self) -> Frozen {
+        let mut numbers = Vec::new();
+        for (number, series) in &mut self.series {
+            self.bytes = self.bytes.saturating_sub(series.open.bytes() + series.late_bytes());
+            if !series.open.is_empty() {
+                let chunk = series.open.seal();
+                self.bytes += chunk.bytes();
+                series.chunks.push_back(chunk);
+            }
+            series.frozen = series.chunks.len();
+            series.frozen_late.append(&mut series.late);
+            series.late = Vec::new();
+            self.bytes += series.late_bytes();
+            if series.frozen > 0 || !series.frozen_late.is_empty() {
+                numbers.push((series.labels.clone(), *number));
+            }
+        }
+        numbers.sort_unstable_by(|(left, _), (right, _)| Labels::by_metric(left, right));
+        Frozen { numbers }
+    }
+
+    /// The samples of a series that were set apart.
+    pub(crate) fn frozen_samples(&self, number: u32) -> Vec<(i64, f64)> {
+        let Some(series) = self.series.get(&number) else { return Vec::new() };
+        let mut samples: Vec<_> = series.chunks.iter().take(series.frozen).flat_map(Chunk::iter).collect();
+        samples.extend_from_slice(&series.frozen_late);
+        put_in_order(&mut samples);
+        samples
+    }
+
+    /// Forgets what was set apart, and the series that have had no sample for a while.
+    pub(crate) fn written(&mut self, now: i64) {
         let mut ended = Vec::new();
         for (number, series) in &mut self.series {
-            while let Some(chunk) = series.chunks.front()
-                && chunk.last < cutoff
-            {
-                freed += chunk.bytes();
-                series.chunks.pop_front();
-            }
-            if series.last_time().is_none_or(|last| last < cutoff) {
+            let gone = series.chunks.drain(..series.frozen.min(series.chunks.len()));
+            let freed = gone.map(|chunk| chunk.bytes()).sum::<usize>();
+            let late = series.late_bytes();
+            series.frozen = 0;
+            series.frozen_late = Vec::new();
+            self.bytes = (self.bytes + series.late_bytes()).saturating_sub(freed + late);
+            if series.is_empty() && series.last_time().is_some_and(|last| last < now - IDLE_MILLIS) {
                 ended.push(*number);
             }
         }
-        self.bytes = self.bytes.saturating_sub(freed);
         self.remove(&ended);
     }
 
-    /// Series without any sample stay: they may belong to the batch that is being resolved.
+    /// Series without any sample stay: they may belong to the batch that is being resolved. So do those
+    /// whose samples were not written out yet.
     fn drop_idle(&mut self, cutoff: i64) {
         let idle: Vec<u32> = self
             .series
             .iter()
-            .filter(|(_, series)| series.last_time().is_some_and(|last| last < cutoff))
+            .filter(|(_, series)| series.is_empty() && series.last_time().is_some_and(|last| last < cutoff))
             .map(|(number, _)| *number)
             .collect();
         self.remove(&idle);
@@ -258,7 +346,7 @@ impl MetricsHead {
         for number in numbers {
             if let Some(series) = self.series.remove(number) {
                 self.by_key.remove(&series.key);
-                freed += series.fixed_bytes() + series.open.bytes();
+                freed += series.fixed_bytes() + series.open.bytes() + series.late_bytes();
                 freed += series.chunks.iter().map(Chunk::bytes).sum::<usize>();
             }
         }
@@ -343,14 +431,6 @@ impl MetricsHead {
             .min_by_key(Vec::len)
     }
 
-    pub(crate) fn label_names(&self) -> Vec<String> {
-        self.index.keys().map(ToString::to_string).collect()
-    }
-
-    pub(crate) fn label_values(&self, name: &str) -> Vec<String> {
-        self.index.get(name).into_iter().flat_map(BTreeMap::keys).map(ToString::to_string).collect()
-    }
-
     /// Remembers what a metric is; the newest description wins.
     pub(crate) fn describe(&mut self, meta: &MetricMeta) {
         let known = self.metadata.get(&meta.name);
@@ -374,14 +454,18 @@ impl MetricsHead {
 }
 
 fn samples_between(series: &Series, from: i64, to: i64) -> Vec<(i64, f64)> {
+    let within = |(time, _): &(i64, f64)| *time > from && *time <= to;
     let mut samples = Vec::new();
     let overlapping = series.chunks.iter().filter(|chunk| chunk.last > from && chunk.first <= to);
     for chunk in overlapping {
-        samples.extend(chunk.iter().filter(|(time, _)| *time > from && *time <= to));
+        samples.extend(chunk.iter().filter(within));
     }
     if !series.open.is_empty() && series.open.last() > from && series.open.first() <= to {
-        samples.extend(series.open.iter().filter(|(time, _)| *time > from && *time <= to));
+        samples.extend(series.open.iter().filter(within));
     }
+    let late = series.late.iter().chain(&series.frozen_late).filter(|sample| within(sample));
+    samples.extend(late);
+    put_in_order(&mut samples);
     samples
 }
 
@@ -394,7 +478,7 @@ mod tests {
     }
 
     fn head(share: usize, total: usize, per_metric: usize) -> MetricsHead {
-        MetricsHead::new(share, SeriesLimits { total, per_metric })
+        MetricsHead::new(share, SeriesLimits { total, per_metric, late_millis: 5 })
     }
 
     fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
@@ -439,43 +523,55 @@ mod tests {
     }
 
     #[test]
-    fn series_that_ended_long_ago_make_room_for_new_ones() {
+    fn series_that_ended_long_ago_make_room_once_their_samples_are_written() {
         let mut head = head(1 << 20, 1, 1);
         let old = head.resolve(&labels("up", "old"), 0).unwrap();
         head.append(old, 1000, 1.0);
         assert!(head.resolve(&labels("up", "new"), IDLE_MILLIS).is_err());
+        assert!(head.resolve(&labels("up", "new"), IDLE_MILLIS + 1001).is_err());
+        head.freeze();
+        head.written(1000);
         assert!(head.resolve(&labels("up", "new"), IDLE_MILLIS + 1001).is_ok());
-        assert_eq!(head.label_values("instance"), ["new"]);
+        assert!(!head.index["instance"].contains_key("old"));
     }
 
     #[test]
-    fn older_samples_are_refused_and_repeats_swallowed() {
+    fn samples_out_of_order_are_kept_within_the_window_and_repeats_swallowed() {
         let mut head = head(1 << 20, 10, 10);
         let number = head.resolve(&labels("up", "a"), 0).unwrap();
         assert_eq!(head.append(number, 10, 1.0), Admission::New);
         assert_eq!(head.append(number, 10, 1.0), Admission::Repeat);
         assert_eq!(head.append(number, 10, 2.0), Admission::OutOfOrder);
-        assert_eq!(head.append(number, 9, 1.0), Admission::OutOfOrder);
+        assert_eq!(head.append(number, 8, 3.0), Admission::Late);
+        assert_eq!(head.append(number, 8, 3.0), Admission::Repeat);
+        assert_eq!(head.append(number, 8, 4.0), Admission::OutOfOrder);
+        assert_eq!(head.append(number, 4, 1.0), Admission::OutOfOrder, "older than the window of 5 ms");
+        assert_eq!(head.append(number, 12, 5.0), Admission::New);
+        assert_eq!(head.append(number, 10, 1.0), Admission::Repeat);
+        let samples = |head: &MetricsHead| head.select(&[], 0, 20, 10).unwrap()[0].samples.clone();
+        assert_eq!(samples(&head), [(8, 3.0), (10, 1.0), (12, 5.0)]);
+        let frozen = head.freeze();
+        assert_eq!(head.frozen_samples(frozen.numbers[0].1), [(8, 3.0), (10, 1.0), (12, 5.0)]);
+        assert_eq!(head.append(number, 9, 9.0), Admission::Late);
+        assert_eq!(samples(&head), [(8, 3.0), (9, 9.0), (10, 1.0), (12, 5.0)]);
+        head.written(0);
+        assert_eq!(samples(&head), [(9, 9.0)]);
+        assert_eq!(
+            head.append(number, 12, 5.0),
+            Admission::Repeat,
+            "the newest is known though it is written"
+        );
     }
 
     #[test]
-    fn the_head_stays_within_its_share_by_dropping_its_oldest_samples() {
-        let share = 64 * 1024;
-        let mut head = head(share, 100, 100);
-        let number = head.resolve(&labels("noise", "a"), 0).unwrap();
-        let mut value = 1u64;
-        for step in 0..50_000i64 {
-            value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            head.append(number, step * 1000, f64::from_bits(value >> 2));
-            if step % 100 == 0 {
-                head.shrink();
-                assert!(head.bytes() <= share, "{} at {step}", head.bytes());
-            }
-        }
-        let found = head.select(&[], -1, i64::MAX, 100_000).unwrap();
-        let samples = &found[0].samples;
-        assert_eq!(samples.last().unwrap().0, 49_999_000);
-        assert!(samples.len() > 1000 && samples.len() < 10_000, "{}", samples.len());
+    fn labels_alone_cannot_use_up_the_memory() {
+        let mut head = head(64 * 1024, usize::MAX, usize::MAX);
+        let known = head.resolve(&labels("up", "0"), 0).unwrap();
+        let refused =
+            (1..100_000).find_map(|number| head.resolve(&labels("up", &number.to_string()), 0).err());
+        assert_eq!(refused, Some(Refusal::NoMemory));
+        assert!(head.bytes() < 70 * 1024, "{}", head.bytes());
+        assert_eq!(head.append(known, 5, 1.0), Admission::New);
     }
 
     #[test]
@@ -486,8 +582,10 @@ mod tests {
             for step in 0..1000 {
                 head.append(number, step, 1.0);
             }
+            head.append(number, 998, 2.0);
         }
-        head.drop_before(5000);
+        head.freeze();
+        head.written(IDLE_MILLIS + 5000);
         assert_eq!((head.bytes(), head.series_count()), (0, 0));
     }
 }

@@ -371,8 +371,7 @@ async fn metric_points_end_up_as_samples() {
     let gauge = otel::metric::Data::Gauge(otel::Gauge { data_points: vec![number(5)] });
     let body = metric_request(vec![metric("depth", "", gauge)]);
     assert_eq!(post_to(&router, "/v1/metrics", &[PROTOBUF], body).await.0, StatusCode::OK);
-    let found =
-        storage.metrics_head().select(&[Matcher::equal("__name__", "depth")], 0, i64::MAX, 10).unwrap();
+    let found = storage.select_samples(&[Matcher::equal("__name__", "depth")], 0, i64::MAX, 10).unwrap();
     assert_eq!(found[0].samples, [(2000, 5.0)]);
 }
 

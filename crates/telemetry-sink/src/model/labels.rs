@@ -30,6 +30,11 @@ impl Labels {
         self.get(METRIC_NAME).unwrap_or("")
     }
 
+    /// The order by the metric's name first, in which series that are asked for together stand together.
+    pub(crate) fn by_metric(left: &Self, right: &Self) -> std::cmp::Ordering {
+        left.name().cmp(right.name()).then_with(|| left.cmp(right))
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }

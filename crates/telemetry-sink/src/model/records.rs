@@ -117,6 +117,12 @@ impl SpanKind {
         }
     }
 
+    /// Reads what [`SpanKind::as_str`] writes.
+    pub(crate) fn from_text(text: &[u8]) -> Self {
+        let known = (1..=5).map(Self::from_number).find(|kind| kind.as_str().as_bytes() == text);
+        known.unwrap_or_default()
+    }
+
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Unspecified => 0,
@@ -156,6 +162,12 @@ impl SpanStatus {
             2 => Self::Error,
             _ => Self::Unset,
         }
+    }
+
+    /// Reads what [`SpanStatus::as_str`] writes.
+    pub(crate) fn from_text(text: &[u8]) -> Self {
+        let known = (1..=2).map(Self::from_number).find(|status| status.as_str().as_bytes() == text);
+        known.unwrap_or_default()
     }
 
     pub(crate) fn number(self) -> u8 {
@@ -223,6 +235,14 @@ pub(crate) struct Sample {
     /// Milliseconds since the Unix epoch.
     pub(crate) time: i64,
     pub(crate) value: f64,
+}
+
+/// Puts samples that came from several places in order; of those with the same time the first stays.
+pub(crate) fn put_in_order(samples: &mut Vec<(i64, f64)>) {
+    if !samples.is_sorted_by(|left, right| left.0 < right.0) {
+        samples.sort_by_key(|(time, _)| *time);
+        samples.dedup_by_key(|(time, _)| *time);
+    }
 }
 
 /// What a metric measures, in Prometheus' words.

@@ -19,7 +19,7 @@ use crate::model::matcher::all_accept;
 use crate::model::{Labels, Matcher};
 
 const HEAD_BYTES: usize = 256 << 20;
-const SERIES: SeriesLimits = SeriesLimits { total: 1_000_000, per_metric: 1_000_000 };
+const SERIES: SeriesLimits = SeriesLimits { total: 1_000_000, per_metric: 1_000_000, late_millis: 0 };
 const MAX_SAMPLES: usize = 50_000_000;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 

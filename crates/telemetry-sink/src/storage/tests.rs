@@ -11,7 +11,7 @@ use super::*;
 use crate::model::codec::Key;
 use crate::model::{Labels, Resource, Sample};
 
-struct StepClock(AtomicI64);
+pub(crate) struct StepClock(pub(crate) AtomicI64);
 
 impl Clock for StepClock {
     fn now(&self) -> Timestamp {
@@ -19,9 +19,9 @@ impl Clock for StepClock {
     }
 }
 
-const START: i64 = 1_700_000_000_000_000;
+pub(crate) const START: i64 = 1_700_000_000_000_000;
 
-fn limits(directory: &Path) -> StorageLimits {
+pub(crate) fn limits(directory: &Path) -> StorageLimits {
     StorageLimits {
         directory: directory.to_owned(),
         retention: Duration::from_hours(1),
@@ -29,11 +29,11 @@ fn limits(directory: &Path) -> StorageLimits {
         memory_budget_bytes: 32 << 20,
         free_bytes_floor: 0,
         sync: SyncMode::Interval,
-        series: SeriesLimits { total: 1000, per_metric: 500 },
+        series: SeriesLimits { total: 1000, per_metric: 500, late_millis: 60_000 },
     }
 }
 
-fn open(limits: StorageLimits, disk: Arc<dyn Disk>) -> (Storage, Arc<StepClock>) {
+pub(crate) fn open(limits: StorageLimits, disk: Arc<dyn Disk>) -> (Storage, Arc<StepClock>) {
     let clock = Arc::new(StepClock(AtomicI64::new(START)));
     let storage = Storage::open(limits, clock.clone(), disk).unwrap();
     storage.replay();
@@ -64,7 +64,7 @@ fn log(body: &str, time_micros: i64) -> Batch<LogRecord> {
 }
 
 fn sample_count(storage: &Storage) -> usize {
-    let found = storage.metrics_head().select(&[], 0, i64::MAX, usize::MAX).unwrap();
+    let found = storage.select_samples(&[], 0, i64::MAX, usize::MAX).unwrap();
     found.iter().map(|series| series.samples.len()).sum()
 }
 
@@ -85,7 +85,9 @@ fn everything_acknowledged_is_there_after_the_process_was_killed() {
     assert_eq!(storage.spans().lookup::<Span>(Key::Trace([19; 16])).len(), 1);
     assert_eq!(storage.logs().lookup::<LogRecord>(Key::Trace([1; 16])).len(), 20);
     let again = storage.append_metrics(&samples("a", 0..200)).unwrap();
-    assert_eq!((again.kept, again.repeated), (0, 1), "a resent batch does not double what is there");
+    assert_eq!((again.kept, again.repeated), (0, 61), "what is within the window is known");
+    assert_eq!(again.out_of_order, 139);
+    assert_eq!(sample_count(&storage), 400, "a resent batch does not double what is there");
 }
 
 #[test]
@@ -129,22 +131,25 @@ fn the_floor_refuses_writes_before_the_disk_is_full() {
 }
 
 #[test]
-fn old_content_leaves_memory_and_disk_by_age() {
+fn old_content_leaves_by_age() {
     let directory = tempfile::tempdir().unwrap();
     let (storage, clock) = open(limits(directory.path()), Arc::new(RealDisk));
     storage.append_metrics(&samples("a", 0..10)).unwrap();
     storage.append_logs(&log("old", START)).unwrap();
-    // Eight segment ages later the old segment is sealed by the next write.
-    clock.0.store(START + 2 * 3_600_000_000, Ordering::SeqCst);
-    storage.append_logs(&log("new", START + 2 * 3_600_000_000)).unwrap();
-    storage.retain();
-    assert_eq!(storage.metrics_head().series_count(), 0);
-    let logs = fs_names(&directory.path().join("wal/logs"));
-    assert_eq!(logs, ["0000000000000002.wal"]);
+    storage.flush_all().unwrap();
+    let later = START + 2 * 3_600_000_000;
+    clock.0.store(later, Ordering::SeqCst);
+    storage.append_logs(&log("new", later)).unwrap();
+    storage.flush_all().unwrap();
+    storage.maintain();
+    assert_eq!((storage.usage().parts, sample_count(&storage)), ([0, 1, 0], 0));
+    assert_eq!(storage.logs().lookup::<LogRecord>(Key::Trace([1; 16])).len(), 1);
+    let days = fs_names(&directory.path().join("parts/signal=metrics"));
+    assert!(days.is_empty(), "an empty day is removed: {days:?}");
 }
 
 #[test]
-fn the_oldest_segments_leave_when_the_logs_outgrow_their_bytes() {
+fn the_oldest_parts_leave_when_all_together_outgrow_their_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let settings = StorageLimits { max_bytes: 4 << 20, ..limits(directory.path()) };
     let (storage, clock) = open(settings, Arc::new(RealDisk));
@@ -157,10 +162,14 @@ fn the_oldest_segments_leave_when_the_logs_outgrow_their_bytes() {
                 char::from(b'!' + u8::try_from((noise >> 33) % 90).unwrap())
             })
             .collect();
-        storage.append_logs(&log(&text, START)).unwrap();
+        storage.append_logs(&log(&text, START + round)).unwrap();
+        if round % 40 == 39 {
+            storage.flush_all().unwrap();
+        }
     }
-    storage.retain();
-    let total: u64 = storage.usage().log_bytes.iter().sum();
+    storage.maintain();
+    let usage = storage.usage();
+    let total: u64 = usage.log_bytes.iter().chain(&usage.part_bytes).sum();
     assert!(total <= 4 << 20, "{total}");
     assert!(total > 1 << 20, "{total}");
 }

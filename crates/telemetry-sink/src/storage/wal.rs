@@ -19,7 +19,6 @@ use std::fs;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use super::Signal;
 use super::disk::{Disk, SegmentFile, sync_directory};
@@ -34,29 +33,19 @@ pub(crate) struct SegmentInfo {
     pub(crate) number: u64,
     pub(crate) path: PathBuf,
     pub(crate) bytes: u64,
-    /// When the last frame was appended, microseconds.
-    pub(crate) newest_micros: i64,
 }
 
 struct Active {
     info: SegmentInfo,
     file: Arc<dyn SegmentFile>,
-    created_micros: i64,
-}
-
-/// When a segment is full.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SegmentLimits {
-    pub(crate) bytes: u64,
-    /// A quiet signal starts a new segment after this long, so that retention by age can act.
-    pub(crate) age_micros: i64,
 }
 
 pub(crate) struct Wal {
     signal: Signal,
     directory: PathBuf,
     disk: Arc<dyn Disk>,
-    limits: SegmentLimits,
+    /// A segment of at least so many bytes is full.
+    segment_bytes: u64,
     next_number: u64,
     sealed: VecDeque<SegmentInfo>,
     active: Option<Active>,
@@ -70,7 +59,7 @@ impl Wal {
         signal: Signal,
         directory: PathBuf,
         disk: Arc<dyn Disk>,
-        limits: SegmentLimits,
+        segment_bytes: u64,
     ) -> io::Result<Self> {
         fs::create_dir_all(&directory)?;
         let mut sealed = list(&directory)?;
@@ -80,7 +69,7 @@ impl Wal {
             signal,
             directory,
             disk,
-            limits,
+            segment_bytes,
             next_number,
             sealed: sealed.into(),
             active: None,
@@ -89,23 +78,29 @@ impl Wal {
         })
     }
 
-    /// What a replay has to read, oldest first: the newest segments that together hold at most
-    /// `limit` bytes (at least one), because older ones would not fit into memory anyway.
-    pub(crate) fn replay_plan(&self, limit: u64) -> Vec<SegmentInfo> {
-        let mut total = 0u64;
-        let mut plan: Vec<_> = self
-            .sealed
-            .iter()
-            .rev()
-            .take_while(|info| {
-                let first = total == 0;
-                total = total.saturating_add(info.bytes);
-                first || total <= limit
-            })
-            .cloned()
-            .collect();
-        plan.reverse();
-        plan
+    /// What a replay has to read, oldest first.
+    pub(crate) fn segments(&self) -> Vec<SegmentInfo> {
+        self.sealed.iter().cloned().collect()
+    }
+
+    /// Ends the open segment, so that all there is now stands in segments up to the answered number.
+    /// Nothing where the log is empty.
+    pub(crate) fn rotate(&mut self) -> io::Result<Option<u64>> {
+        if let Some(active) = &self.active {
+            let synced = active.file.sync();
+            self.close_active();
+            synced?;
+        }
+        Ok(self.newest_number())
+    }
+
+    /// Deletes the segments up to a number, whose content is elsewhere; later ones get greater numbers.
+    pub(crate) fn forget_through(&mut self, number: u64) -> io::Result<()> {
+        self.next_number = self.next_number.max(number.saturating_add(1));
+        while self.sealed.front().is_some_and(|info| info.number <= number) {
+            self.drop_oldest()?;
+        }
+        Ok(())
     }
 
     /// Forgets a segment that recovery moved away, and learns the new length of one it cut.
@@ -128,8 +123,7 @@ impl Wal {
     /// Makes sure a segment is open and answers its number.
     pub(crate) fn begin(&mut self, now_micros: i64) -> io::Result<u64> {
         if let Some(active) = &self.active {
-            let age = now_micros.saturating_sub(active.created_micros);
-            if active.info.bytes < self.limits.bytes && age < self.limits.age_micros {
+            if active.info.bytes < self.segment_bytes {
                 return Ok(active.info.number);
             }
             let synced = active.file.sync();
@@ -154,16 +148,12 @@ impl Wal {
         self.next_number += 1;
         let bytes = u64::try_from(header.len()).unwrap_or(0);
         self.unsynced_bytes += bytes;
-        self.active = Some(Active {
-            info: SegmentInfo { number, path, bytes, newest_micros: now_micros },
-            file,
-            created_micros: now_micros,
-        });
+        self.active = Some(Active { info: SegmentInfo { number, path, bytes }, file });
         Ok(number)
     }
 
     /// Appends one frame to the segment that [`Wal::begin`] opened.
-    pub(crate) fn write(&mut self, body: &[u8], now_micros: i64) -> io::Result<()> {
+    pub(crate) fn write(&mut self, body: &[u8]) -> io::Result<()> {
         segment::frame(body, &mut self.frame)?;
         let Some(active) = &mut self.active else {
             return Err(io::Error::other("no segment is open"));
@@ -172,7 +162,6 @@ impl Wal {
         match active.file.append(&self.frame) {
             Ok(()) => {
                 active.info.bytes += size;
-                active.info.newest_micros = now_micros;
                 self.unsynced_bytes += size;
                 self.frame.shrink_to(1024 * 1024);
                 Ok(())
@@ -214,32 +203,21 @@ impl Wal {
         self.active.as_ref().map(|active| Arc::clone(&active.file))
     }
 
-    pub(crate) fn signal(&self) -> Signal {
-        self.signal
-    }
-
     pub(crate) fn total_bytes(&self) -> u64 {
         let sealed: u64 = self.sealed.iter().map(|info| info.bytes).sum();
         sealed + self.active.as_ref().map_or(0, |active| active.info.bytes)
     }
 
-    /// When the oldest sealed segment was last written.
-    pub(crate) fn oldest(&self) -> Option<&SegmentInfo> {
-        self.sealed.front()
-    }
-
-    /// Deletes the oldest sealed segment and answers how many bytes that freed.
-    pub(crate) fn drop_oldest(&mut self) -> io::Result<u64> {
-        let Some(info) = self.sealed.front() else { return Ok(0) };
+    /// Deletes the oldest sealed segment.
+    fn drop_oldest(&mut self) -> io::Result<()> {
+        let Some(info) = self.sealed.front() else { return Ok(()) };
         match fs::remove_file(&info.path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let freed = info.bytes;
         self.sealed.pop_front();
-        sync_directory(&self.directory)?;
-        Ok(freed)
+        sync_directory(&self.directory)
     }
 }
 
@@ -252,13 +230,7 @@ fn list(directory: &Path) -> io::Result<Vec<SegmentInfo>> {
             continue;
         };
         let metadata = entry.metadata()?;
-        let newest_micros = metadata
-            .modified()
-            .ok()
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-            .and_then(|age| i64::try_from(age.as_micros()).ok())
-            .unwrap_or(0);
-        found.push(SegmentInfo { number, path: entry.path(), bytes: metadata.len(), newest_micros });
+        found.push(SegmentInfo { number, path: entry.path(), bytes: metadata.len() });
     }
     Ok(found)
 }

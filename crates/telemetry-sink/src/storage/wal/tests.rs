@@ -6,23 +6,24 @@ use super::super::disk::RealDisk;
 use super::super::disk::faulty::FaultyDisk;
 use super::*;
 
-const LIMITS: SegmentLimits = SegmentLimits { bytes: 1 << 20, age_micros: i64::MAX };
+const SEGMENT: u64 = 1 << 20;
+const TINY: u64 = 1;
 
-fn open(directory: &Path, disk: Arc<dyn Disk>, limits: SegmentLimits) -> Wal {
-    Wal::open(Signal::Logs, directory.to_owned(), disk, limits).unwrap()
+fn open(directory: &Path, disk: Arc<dyn Disk>, segment_bytes: u64) -> Wal {
+    Wal::open(Signal::Logs, directory.to_owned(), disk, segment_bytes).unwrap()
 }
 
 fn append(wal: &mut Wal, frames: &[Vec<u8>]) {
     for frame in frames {
         wal.begin(1).unwrap();
-        wal.write(frame, 1).unwrap();
+        wal.write(frame).unwrap();
     }
 }
 
 fn recover(wal: &mut Wal) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let newest = wal.newest_number();
-    for info in wal.replay_plan(u64::MAX) {
+    for info in wal.segments() {
         let outcome = replay_segment(&info, Signal::Logs, newest == Some(info.number), |body| {
             frames.push(body.to_vec());
             Ok(())
@@ -33,13 +34,13 @@ fn recover(wal: &mut Wal) -> Vec<Vec<u8>> {
 }
 
 fn reopened(directory: &Path) -> Vec<Vec<u8>> {
-    recover(&mut open(directory, Arc::new(RealDisk), LIMITS))
+    recover(&mut open(directory, Arc::new(RealDisk), SEGMENT))
 }
 
 /// The only segment's bytes and where each frame ends.
 fn written(frames: &[Vec<u8>]) -> (tempfile::TempDir, PathBuf, Vec<u64>) {
     let directory = tempfile::tempdir().unwrap();
-    let mut wal = open(directory.path(), Arc::new(RealDisk), LIMITS);
+    let mut wal = open(directory.path(), Arc::new(RealDisk), SEGMENT);
     let mut ends = Vec::new();
     for frame in frames {
         append(&mut wal, std::slice::from_ref(frame));
@@ -113,8 +114,7 @@ proptest! {
 #[test]
 fn an_older_damaged_segment_is_quarantined_and_the_newer_ones_are_read() {
     let directory = tempfile::tempdir().unwrap();
-    let small = SegmentLimits { bytes: 1, ..LIMITS };
-    let mut wal = open(directory.path(), Arc::new(RealDisk), small);
+    let mut wal = open(directory.path(), Arc::new(RealDisk), TINY);
     append(&mut wal, &[b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
     drop(wal);
     let first = directory.path().join(format!("{:016}.wal", 1));
@@ -133,10 +133,10 @@ fn an_older_damaged_segment_is_quarantined_and_the_newer_ones_are_read() {
 fn a_write_that_meets_a_full_disk_leaves_no_torn_frame_and_the_next_one_succeeds() {
     let directory = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::with_allowance(100);
-    let mut wal = open(directory.path(), Arc::new(disk.clone()), LIMITS);
+    let mut wal = open(directory.path(), Arc::new(disk.clone()), SEGMENT);
     append(&mut wal, &[b"kept".to_vec()]);
     wal.begin(1).unwrap();
-    let refused = wal.write(&[1; 200], 1).unwrap_err();
+    let refused = wal.write(&[1; 200]).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
     assert!(wal.begin(1).is_err(), "no new segment fits either");
     disk.allow(10_000);
@@ -147,35 +147,28 @@ fn a_write_that_meets_a_full_disk_leaves_no_torn_frame_and_the_next_one_succeeds
 }
 
 #[test]
-fn numbers_go_on_after_a_restart_and_the_oldest_segment_leaves_first() {
+fn numbers_go_on_after_a_restart_and_what_is_elsewhere_is_deleted() {
     let directory = tempfile::tempdir().unwrap();
-    let small = SegmentLimits { bytes: 1, ..LIMITS };
-    append(&mut open(directory.path(), Arc::new(RealDisk), small), &[b"a".to_vec(), b"b".to_vec()]);
-    let mut wal = open(directory.path(), Arc::new(RealDisk), small);
+    append(&mut open(directory.path(), Arc::new(RealDisk), TINY), &[b"a".to_vec(), b"b".to_vec()]);
+    let mut wal = open(directory.path(), Arc::new(RealDisk), TINY);
     append(&mut wal, &[b"c".to_vec()]);
-    assert!(wal.drop_oldest().unwrap() > 0);
+    wal.forget_through(1).unwrap();
     drop(wal);
     assert_eq!(reopened(directory.path()), [b"b".to_vec(), b"c".to_vec()]);
 }
 
 #[test]
-fn a_quiet_log_starts_a_new_segment_by_age() {
+fn a_rotated_log_goes_on_in_a_new_segment_and_numbers_never_come_back() {
     let directory = tempfile::tempdir().unwrap();
-    let mut wal = open(directory.path(), Arc::new(RealDisk), SegmentLimits { age_micros: 100, ..LIMITS });
-    assert_eq!(wal.begin(0).unwrap(), 1);
-    assert_eq!(wal.begin(99).unwrap(), 1);
-    assert_eq!(wal.begin(100).unwrap(), 2);
-}
-
-#[test]
-fn a_replay_is_bounded_to_the_newest_segments() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut wal = open(directory.path(), Arc::new(RealDisk), SegmentLimits { bytes: 1, ..LIMITS });
-    append(&mut wal, &vec![vec![9; 100]; 10]);
+    let mut wal = open(directory.path(), Arc::new(RealDisk), SEGMENT);
+    assert_eq!(wal.rotate().unwrap(), None, "an empty log has nothing to end");
+    append(&mut wal, &[b"a".to_vec(), b"b".to_vec()]);
+    assert_eq!(wal.rotate().unwrap(), Some(1));
+    append(&mut wal, &[b"c".to_vec()]);
+    wal.forget_through(1).unwrap();
     drop(wal);
-    let wal = open(directory.path(), Arc::new(RealDisk), LIMITS);
-    let numbers = |limit| wal.replay_plan(limit).iter().map(|info| info.number).collect::<Vec<_>>();
-    assert_eq!(numbers(0), [10]);
-    assert_eq!(numbers(300), [9, 10]);
-    assert_eq!(numbers(u64::MAX).len(), 10);
+    assert_eq!(reopened(directory.path()), [b"c".to_vec()]);
+    let mut wal = open(directory.path(), Arc::new(RealDisk), SEGMENT);
+    wal.forget_through(7).unwrap();
+    assert_eq!(wal.begin(1).unwrap(), 8, "a number that a part names is not used again");
 }

@@ -1,0 +1,343 @@
+//! Samples as columns: rows of one series stand together, in the order of time.
+//!
+//! Only a series' first row names it (`metric`, `labels`); all its rows carry `series`, the XXH64 of the
+//! labels' text, by which other engines join. A series whose values are all integers keeps them in
+//! `integer`, where they pack into a few bits; any other, and markers of staleness, in `value`.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use parquet::basic::Encoding;
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+use parquet::errors::ParquetError;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::columns::{ColumnsOut, Group, Rows, string};
+use super::part::{Facts, Layout, Part};
+use super::records::TIME;
+use super::rows::DELTA;
+use super::shelf::Shelf;
+use crate::head::metrics::{Selected, TooManySamples};
+use crate::model::matcher::all_accept;
+use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, is_stale};
+
+type Result<T> = std::result::Result<T, ParquetError>;
+
+const SCHEMA: &str = "message sample {
+    required int64 time (TIMESTAMP(MILLIS,true));
+    required int64 series;
+    optional binary metric (STRING);
+    optional binary labels (STRING);
+    optional double value;
+    optional int64 integer;
+}";
+const METRIC: usize = 2;
+const LABELS: usize = 3;
+const VALUE: usize = 4;
+const INTEGER: usize = 5;
+
+const LAYOUT: Layout = Layout {
+    schema: SCHEMA,
+    encodings: &[("time", DELTA), ("integer", DELTA), ("value", Encoding::BYTE_STREAM_SPLIT)],
+    plain: &["labels"],
+    filters: &[],
+    rows_per_group: ROWS_PER_GROUP,
+};
+/// A row group ends with the series that reaches this.
+const ROWS_PER_GROUP: usize = 128 * 1024;
+
+/// A series with its samples, ascending.
+pub(crate) type Run = (Labels, Vec<(i64, f64)>);
+
+/// Writes series, which come in the order of [`Labels::by_metric`], as one part; nothing where there are none.
+pub(crate) fn write(
+    shelf: &Shelf,
+    series: impl Iterator<Item = Result<Run>>,
+    facts: Facts,
+) -> Result<Option<Part>> {
+    let mut series =
+        series.filter(|run| run.as_ref().map_or(true, |(_, samples)| !samples.is_empty())).peekable();
+    if series.peek().is_none() {
+        return Ok(None);
+    }
+    let (id, mut writer) = shelf.create(&LAYOUT)?;
+    let mut runs: Vec<Run> = Vec::new();
+    let mut rows = 0;
+    while let Some(run) = series.next().transpose()? {
+        rows += run.1.len();
+        runs.push(run);
+        if rows >= ROWS_PER_GROUP || series.peek().is_none() {
+            let firsts = runs.iter().filter_map(|(_, samples)| samples.first()).map(|(time, _)| *time);
+            let lasts = runs.iter().filter_map(|(_, samples)| samples.last()).map(|(time, _)| *time);
+            let times = (firsts.min().unwrap_or(0), lasts.max().unwrap_or(0));
+            writer.group(times, |out| write_group(&runs, out))?;
+            runs.clear();
+            rows = 0;
+        }
+    }
+    writer.publish(Facts { id, ..facts }, |first| shelf.directory(first)).map(Some)
+}
+
+fn write_group(runs: &[Run], mut out: ColumnsOut<'_>) -> Result<()> {
+    let texts: Vec<String> = runs.iter().map(|(labels, _)| labels_json(labels)).collect();
+    let samples = || runs.iter().flat_map(|(_, samples)| samples.iter());
+    out.i64s(samples().map(|(time, _)| *time))?;
+    let ids = runs.iter().zip(&texts).flat_map(|((_, samples), text)| {
+        let id = twox_hash::XxHash64::oneshot(0, text.as_bytes()).cast_signed();
+        std::iter::repeat_n(id, samples.len())
+    });
+    out.i64s(ids)?;
+    out.optional::<ByteArrayType>(named(
+        runs,
+        runs.iter().map(|(labels, _)| ByteArray::from(labels.name())),
+    ))?;
+    out.optional::<ByteArrayType>(named(runs, texts.iter().map(|text| ByteArray::from(text.as_str()))))?;
+    let integral = || {
+        runs.iter().flat_map(|(_, samples)| {
+            let all = samples.iter().all(|(_, value)| is_stale(*value) || exact_integer(*value).is_some());
+            samples.iter().map(move |(_, value)| (*value, exact_integer(*value).filter(|_| all)))
+        })
+    };
+    out.optional::<DoubleType>(integral().map(|(value, integer)| integer.is_none().then_some(value)))?;
+    out.optional::<Int64Type>(integral().map(|(_, integer)| integer))?;
+    out.close()
+}
+
+/// A value for the first row of each series.
+fn named<T>(runs: &[Run], names: impl Iterator<Item = T>) -> impl Iterator<Item = Option<T>> {
+    runs.iter().zip(names).flat_map(|((_, samples), name)| {
+        std::iter::once(Some(name)).chain(std::iter::repeat_with(|| None).take(samples.len() - 1))
+    })
+}
+
+/// The float as an integer where nothing, not even the sign of a zero, is lost by that.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the result is compared")]
+fn exact_integer(value: f64) -> Option<i64> {
+    if value.is_nan() || value.abs() >= 9_007_199_254_740_992.0 {
+        return None;
+    }
+    let integer = value as i64;
+    ((integer as f64).to_bits() == value.to_bits()).then_some(integer)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "only integers below 2^53 are written")]
+fn float(integer: i64) -> f64 {
+    integer as f64
+}
+
+fn labels_json(labels: &Labels) -> String {
+    let mut text = String::with_capacity(labels.len() * 24);
+    for (name, value) in labels.iter() {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        text.push_str(&pair_json(name, value));
+    }
+    if text.is_empty() {
+        text.push('{');
+    }
+    text.push('}');
+    text
+}
+
+fn pair_json(name: &str, value: &str) -> String {
+    // Writing a text to memory does not fail.
+    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    format!("{}:{}", quoted(name), quoted(value))
+}
+
+struct JsonLabels(Labels);
+
+impl<'de> Deserialize<'de> for JsonLabels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = JsonLabels;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object of texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<JsonLabels, A::Error> {
+                let mut pairs: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, String>()? {
+                    pairs.push((name.into(), value.into()));
+                }
+                Ok(JsonLabels(Labels::from_sorted(pairs)))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// One series of a part and where its rows are.
+struct Entry {
+    group: usize,
+    rows: Range<usize>,
+    metric: Arc<str>,
+    labels: Box<str>,
+}
+
+impl Entry {
+    fn labels(&self) -> Option<Labels> {
+        serde_json::from_str::<JsonLabels>(&self.labels).ok().map(|labels| labels.0)
+    }
+}
+
+/// The series of a part in their order, read on first use.
+pub(crate) struct SeriesIndex {
+    entries: Vec<Entry>,
+}
+
+impl SeriesIndex {
+    fn read(part: &Part) -> Result<Self> {
+        let mut entries = Vec::new();
+        let mut metric: Arc<str> = Arc::from("");
+        for index in 0..part.group_count() {
+            let group = part.group(index)?;
+            let names = group.sparse::<ByteArrayType>(METRIC)?;
+            let labels = group.sparse::<ByteArrayType>(LABELS)?;
+            let starts: Vec<usize> = labels.iter().map(|(row, _)| *row).collect();
+            let ends = starts.iter().copied().skip(1).chain([group.rows]);
+            for (((start, labels), end), (_, name)) in labels.iter().zip(ends).zip(&names) {
+                if metric.as_bytes() != name.data() {
+                    metric = Arc::from(name.as_utf8()?);
+                }
+                let labels = string(labels)?.into_boxed_str();
+                entries.push(Entry { group: index, rows: *start..end, metric: Arc::clone(&metric), labels });
+            }
+        }
+        Ok(Self { entries })
+    }
+
+    /// Bytes of memory it takes.
+    pub(crate) fn weight(&self) -> usize {
+        self.entries.iter().map(|entry| entry.labels.len() + size_of::<Entry>() + 8).sum()
+    }
+
+    fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = (&'a Entry, Labels)> {
+        let exact = |matcher: &&Matcher| matcher.op == MatchOp::Equal && !matcher.value.is_empty();
+        let name = matchers.iter().filter(exact).find(|matcher| matcher.name == METRIC_NAME);
+        let (from, to) = name.map_or((0, self.entries.len()), |name| {
+            let wanted = name.value.as_str();
+            let from = self.entries.partition_point(|entry| &*entry.metric < wanted);
+            (from, self.entries.partition_point(|entry| &*entry.metric <= wanted))
+        });
+        let pairs: Vec<String> =
+            matchers.iter().filter(exact).map(|matcher| pair_json(&matcher.name, &matcher.value)).collect();
+        self.entries
+            .iter()
+            .take(to)
+            .skip(from)
+            .filter(move |entry| pairs.iter().all(|pair| entry.labels.contains(pair.as_str())))
+            .filter_map(|entry| Some((entry, entry.labels()?)))
+            .filter(move |(_, labels)| all_accept(matchers, labels))
+    }
+}
+
+/// The label sets of a part that meet the matchers. The part's time range stands for each series'.
+pub(crate) fn label_sets(part: &Part, matchers: &[Matcher], found: &mut impl Extend<Labels>) {
+    match index(part) {
+        Ok(index) => found.extend(index.matching(matchers).map(|(_, labels)| labels)),
+        Err(error) => part.note_damage(&error),
+    }
+}
+
+fn index(part: &Part) -> Result<Arc<SeriesIndex>> {
+    part.series_index(SeriesIndex::read)
+}
+
+/// Adds the samples with `from < time ≤ to` of the series that meet the matchers; takes their number from `left`.
+pub(crate) fn select(
+    part: &Part,
+    matchers: &[Matcher],
+    (from, to): (i64, i64),
+    left: &mut usize,
+    found: &mut Vec<Selected>,
+) -> std::result::Result<(), TooManySamples> {
+    let index = match index(part) {
+        Ok(index) => index,
+        Err(error) => {
+            part.note_damage(&error);
+            return Ok(());
+        }
+    };
+    let mut matching = index.matching(matchers).peekable();
+    while let Some(group) = matching.peek().map(|(entry, _)| entry.group) {
+        let mut wanted = Vec::new();
+        while let Some((entry, labels)) = matching.next_if(|(entry, _)| entry.group == group) {
+            wanted.push((labels, entry.rows.clone()));
+        }
+        let (first, last) = part.group_times(group);
+        if last <= from || first > to {
+            continue;
+        }
+        match part.group(group).and_then(|group| read(&group, wanted, (from, to), left)) {
+            Ok(Some(read)) => found.extend(read),
+            Ok(None) => return Err(TooManySamples),
+            Err(error) => part.note_damage(&error),
+        }
+    }
+    Ok(())
+}
+
+/// The samples of some series of a group; nothing where they are more than `left`.
+fn read(
+    group: &Group<'_>,
+    mut wanted: Vec<(Labels, Range<usize>)>,
+    (from, to): (i64, i64),
+    left: &mut usize,
+) -> Result<Option<Vec<Selected>>> {
+    let ranges: Vec<Range<usize>> = wanted.iter().map(|(_, rows)| rows.clone()).collect();
+    let times = group.i64s(TIME, Rows::Ranges(&ranges))?;
+    let mut times = times.as_slice();
+    let mut kept = Vec::new();
+    for (_, rows) in &mut wanted {
+        let Some((own, rest)) = times.split_at_checked(rows.len()) else { break };
+        times = rest;
+        let start = own.partition_point(|time| *time <= from);
+        let end = own.partition_point(|time| *time <= to);
+        kept.extend_from_slice(own.get(start..end).unwrap_or_default());
+        *rows = rows.start + start..rows.start + end;
+    }
+    match left.checked_sub(kept.len()) {
+        Some(now) => *left = now,
+        None => return Ok(None),
+    }
+    wanted.retain(|(_, rows)| !rows.is_empty());
+    let ranges: Vec<Range<usize>> = wanted.iter().map(|(_, rows)| rows.clone()).collect();
+    let values = group.doubles(VALUE, Rows::Ranges(&ranges))?;
+    let integers = group.optional::<Int64Type>(INTEGER, Rows::Ranges(&ranges))?;
+    let values = values.into_iter().zip(integers);
+    let mut samples = kept.into_iter().zip(values.map(|(value, integer)| value.or(integer.map(float))));
+    let selected = wanted.into_iter().map(|(labels, rows)| {
+        let own = samples.by_ref().take(rows.len());
+        let samples = own.filter_map(|(time, value)| Some((time, value?))).collect();
+        Selected { labels, samples }
+    });
+    Ok(Some(selected.collect()))
+}
+
+/// Every series of a part in its order, a row group at a time.
+pub(super) fn runs(part: &Part) -> impl Iterator<Item = Result<Run>> + '_ {
+    let groups = (0..part.group_count()).map(move |index| {
+        let group = part.group(index)?;
+        let labels = group.sparse::<ByteArrayType>(LABELS)?;
+        let starts: Vec<usize> = labels.iter().map(|(row, _)| *row).collect();
+        let ends = starts.iter().copied().skip(1).chain([group.rows]);
+        let wanted = labels.iter().zip(ends).map(|((start, labels), end)| {
+            let parsed = serde_json::from_str::<JsonLabels>(labels.as_utf8()?);
+            let parsed = parsed.map_err(|error| ParquetError::General(error.to_string()))?;
+            Ok((parsed.0, *start..end))
+        });
+        let wanted = wanted.collect::<Result<Vec<_>>>()?;
+        let mut unbounded = usize::MAX;
+        let read = read(&group, wanted, (i64::MIN, i64::MAX), &mut unbounded)?;
+        Ok(read.unwrap_or_default())
+    });
+    groups.flat_map(|group: Result<Vec<Selected>>| match group {
+        Ok(series) => {
+            series.into_iter().map(|series| Ok((series.labels, series.samples))).collect::<Vec<_>>()
+        }
+        Err(error) => vec![Err(error)],
+    })
+}
