@@ -14,6 +14,7 @@ mod loki;
 pub(crate) mod params;
 mod prometheus;
 mod traces;
+mod tsdb;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -112,7 +113,7 @@ pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
         .route("/telemetry/v1/fleet", get(fleet::show))
         .route("/telemetry/v1/events", get(events::stream))
         .route("/telemetry/v1/traces/{id}", get(traces::show))
-        .nest("/telemetry/prometheus/api/v1", prometheus::router())
+        .nest("/telemetry/prometheus/api/v1", prometheus::router().merge(tsdb::router()))
         .nest("/telemetry/loki/api/v1", loki::router())
         .nest("/telemetry/jaeger/api", jaeger::router())
         .route("/telemetry", get(unknown))

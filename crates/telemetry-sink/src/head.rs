@@ -5,6 +5,7 @@
 //! counts its own bytes and can set its content apart to be written out; nothing here touches the disk.
 
 pub(crate) mod blocks;
+pub(crate) mod cardinality;
 pub(crate) mod chunk;
 pub(crate) mod metrics;
 

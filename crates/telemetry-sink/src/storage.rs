@@ -58,6 +58,7 @@ use self::metrics_frame::{MetricsDecoder, MetricsEncoder};
 use self::upkeep::replay;
 pub(crate) use self::view::View;
 use self::wal::Wal;
+use crate::head::cardinality::Cardinality;
 use crate::head::metrics::Admission;
 use crate::head::{BlockHead, MetricsHead, SeriesLimits};
 use crate::model::codec::{self, Damaged, Record};
@@ -474,6 +475,12 @@ impl Storage {
     /// What each metric is, by name.
     pub(crate) fn metadata(&self) -> Vec<MetricMeta> {
         read(&self.metrics_state).head.metadata().cloned().collect()
+    }
+
+    /// What the series in memory are made of, how many chunks they take, and their oldest and newest time.
+    pub(crate) fn cardinality(&self, most: usize) -> (Cardinality, usize, Option<(i64, i64)>) {
+        let head = &read(&self.metrics_state).head;
+        (head.cardinality(most), head.chunk_count(), head.times())
     }
 
     pub(crate) fn logs(&self) -> View {

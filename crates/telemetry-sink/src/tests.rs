@@ -369,6 +369,20 @@ async fn prometheus_answers_in_its_own_shape() {
 }
 
 #[tokio::test]
+async fn prometheus_tells_what_the_series_are_made_of() {
+    let sink = sink();
+    sink.sample(&[("__name__", "up"), ("zone", "a")], 1, 1.0);
+    sink.sample(&[("__name__", "up"), ("zone", "b")], 1, 1.0);
+    let api = "/telemetry/prometheus/api/v1/status/tsdb";
+    let (status, body) = sink.get(&format!("{api}?limit=1")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["data"]["headStats"]["numSeries"], 2);
+    assert_eq!(body["data"]["seriesCountByMetricName"], json!([{ "name": "up", "value": 2 }]));
+    assert_eq!(body["data"]["labelValueCountByLabelName"], json!([{ "name": "zone", "value": 2 }]));
+    assert_eq!(sink.get(&format!("{api}?limit=x")).await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn prometheus_takes_forms_and_reports_errors_in_its_own_shape() {
     let sink = sink();
     sink.sample(&[("__name__", "up")], 1, 1.0);

@@ -447,6 +447,22 @@ impl MetricsHead {
         self.metadata.values()
     }
 
+    /// Label name → value → series.
+    pub(super) fn index(&self) -> &BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>> {
+        &self.index
+    }
+
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.series.values().map(|series| series.chunks.len() + usize::from(!series.open.is_empty())).sum()
+    }
+
+    /// The times of the oldest and the newest sample in memory.
+    pub(crate) fn times(&self) -> Option<(i64, i64)> {
+        let first = self.series.values().filter_map(Series::first_time).min()?;
+        let last = self.series.values().filter_map(Series::last_time).max()?;
+        Some((first, last))
+    }
+
     /// The labels of a series, for the log's dictionary.
     pub(crate) fn labels(&self, number: u32) -> Option<&Labels> {
         self.series.get(&number).map(|series| &series.labels)

@@ -83,7 +83,7 @@ function Ranking({ title, rows, unit, link }: RankingProps) {
   );
 }
 
-const SIGNALS = ["logs", "metrics", "traces"] as const;
+const SIGNALS = ["logs", "metrics", "spans"] as const;
 type Signal = (typeof SIGNALS)[number];
 
 interface Costs {
@@ -96,23 +96,23 @@ function bySignal(series: readonly Series[]): ReadonlyMap<string, number> {
   return new Map(series.map(({ labels, points }) => [labels["signal"] ?? "", points.at(-1)?.[1] ?? NaN]));
 }
 
-/** Disk is everything the sink keeps there: its log of what came in, and its segments. */
+/** Disk is everything the sink keeps there: its log of what came in, and its parts. */
 async function costs(signal: AbortSignal): Promise<Costs> {
   const now = Date.now();
   const ask = (expression: string): Promise<readonly Series[]> => query(expression, now, signal);
   const [disk, head, rate] = await Promise.all([
-    ask('sum by (signal) ({__name__=~"quintet_sink_(wal|segment)_bytes"})'),
+    ask('sum by (signal) ({__name__=~"quintet_sink_(wal|part)_bytes"})'),
     ask("sum by (signal) (quintet_sink_head_bytes)"),
     ask("sum by (signal) (rate(quintet_sink_ingested_items_total[5m]))"),
   ]);
   return { disk: bySignal(disk), head: bySignal(head), rate: bySignal(rate) };
 }
 
-const ITEMS: Readonly<Record<Signal, string>> = { logs: "lines", metrics: "samples", traces: "spans" };
+const ITEMS: Readonly<Record<Signal, string>> = { logs: "lines", metrics: "samples", spans: "spans" };
 const PLOTS: Readonly<Record<Signal, string>> = {
-  logs: 'sum by (signal) ({__name__=~"quintet_sink_(wal|segment)_bytes", signal="logs"})',
-  metrics: 'sum by (signal) ({__name__=~"quintet_sink_(wal|segment)_bytes", signal="metrics"})',
-  traces: 'sum by (signal) ({__name__=~"quintet_sink_(wal|segment)_bytes", signal="traces"})',
+  logs: 'sum by (signal) ({__name__=~"quintet_sink_(wal|part)_bytes", signal="logs"})',
+  metrics: 'sum by (signal) ({__name__=~"quintet_sink_(wal|part)_bytes", signal="metrics"})',
+  spans: 'sum by (signal) ({__name__=~"quintet_sink_(wal|part)_bytes", signal="spans"})',
 };
 
 function Signals() {
