@@ -1,19 +1,25 @@
-//! OTLP over HTTP: protobuf and JSON in, partial success or a status out.
+//! What senders push over HTTP: OTLP (gRPC too), Prometheus remote write and Loki's push, all on each listener.
 //!
 //! The wire formats are walked by hand ([`wire`], [`otlp_proto`], [`otlp_json`]) straight into the
 //! sink's own records: no generated types, no intermediate tree for protobuf.
 //!
 //! Invariants: a body is at most [`MAX_BODY`] bytes as sent and [`MAX_PLAIN`] bytes unpacked; what is
-//! being decoded is charged to the in-flight share of the memory budget, and a request that does not
-//! fit is answered 429; a batch is acknowledged only after it is in the log.
+//! being unpacked and decoded is charged to the in-flight share of the memory budget, and a request that does not
+//! fit is answered 429; a batch is acknowledged only after it is in the log; what can never be stored is never
+//! answered in a way that makes a sender repeat it.
 
 mod body;
+mod budget;
 pub(crate) mod exposition;
+mod grpc;
+pub(crate) mod loki_push;
 pub(crate) mod naming;
 pub(crate) mod otlp_json;
 mod otlp_metrics;
 pub(crate) mod otlp_proto;
+pub(crate) mod remote_write;
 mod response;
+pub(crate) mod severity;
 mod wire;
 
 use std::sync::Arc;
@@ -24,11 +30,11 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
 use http::{HeaderMap, StatusCode};
-use tokio::sync::Semaphore;
 
-use self::body::{Encoding, plain};
-use self::response::{Refusal, accepted, refused};
-use crate::model::{Batch, LogRecord, MetricBatch, Span};
+use self::body::{Encoding, Packing, unpack};
+use self::budget::Budget;
+use self::response::{Accepted, Refusal, accepted, refused};
+use crate::model::MetricBatch;
 use crate::storage::{AppendError, Signal, Storage};
 
 /// The largest body as sent, in bytes.
@@ -38,7 +44,6 @@ pub(crate) const MAX_PLAIN: usize = 16 * 1024 * 1024;
 /// Decoding needs about this many bytes for each of the plain body.
 const PROTOBUF_COST: usize = 3;
 const JSON_COST: usize = 8;
-const CHARGE_UNIT: usize = 1024;
 
 /// What a decoder made of a body.
 #[derive(Debug, Default, PartialEq)]
@@ -54,100 +59,100 @@ impl<T> Decoded<T> {
         self.rejected += count;
         self.reason = Some(reason);
     }
+
+    fn accepted(&self) -> Accepted {
+        Accepted { rejected: self.rejected, reason: self.reason }
+    }
 }
 
 /// The receiving side's state.
 pub(crate) struct Receiver {
     storage: Arc<Storage>,
-    in_flight: Semaphore,
-    units: usize,
+    budget: Budget,
 }
 
 impl Receiver {
     /// A receiver that lets at most `share` bytes be decoded at once.
     pub(crate) fn new(storage: Arc<Storage>, share: usize) -> Self {
-        let units = (share / CHARGE_UNIT).max(1);
-        Self { storage, in_flight: Semaphore::new(units), units }
+        Self { storage, budget: Budget::new(share) }
     }
 
-    /// The routes of an OTLP listener.
+    /// The routes of an intake listener.
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/v1/traces", post(traces))
             .route("/v1/logs", post(logs))
             .route("/v1/metrics", post(metrics))
+            .route("/api/v1/write", post(remote_write::receive))
+            .route("/loki/api/v1/push", post(loki_push::receive))
+            .merge(grpc::router())
             .with_state(Arc::new(self))
     }
 
-    async fn receive<T, F>(
-        self: Arc<Self>,
-        signal: Signal,
-        headers: HeaderMap,
-        body: Bytes,
-        store: F,
-    ) -> Response
+    /// Runs `work` on a thread that may block.
+    async fn work<T, F>(self: Arc<Self>, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
-        F: FnOnce(&Storage, Encoding, &[u8]) -> Result<Decoded<T>, Refusal> + Send + 'static,
+        F: FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
     {
-        let encoding = match Encoding::of(&headers) {
-            Ok(encoding) => encoding,
-            Err(refusal) => return refused(Encoding::Json, signal, &refusal),
-        };
-        let work = move || {
-            let plain = plain(&headers, &body, MAX_PLAIN)?;
-            let cost = if encoding == Encoding::Json { JSON_COST } else { PROTOBUF_COST };
-            let units = (plain.len().saturating_mul(cost) / CHARGE_UNIT + 1).min(self.units);
-            let units = u32::try_from(units).unwrap_or(u32::MAX);
-            let _charge = self.in_flight.try_acquire_many(units).map_err(|_| Refusal::overloaded())?;
-            store(&self.storage, encoding, &plain)
-        };
-        let outcome = tokio::task::spawn_blocking(work).await;
-        match outcome {
-            Ok(Ok(decoded)) => accepted(encoding, signal, decoded.rejected, decoded.reason),
-            Ok(Err(refusal)) => refused(encoding, signal, &refusal),
-            Err(error) => {
-                tracing::error!(%error, "the decoder stopped");
-                refused(encoding, signal, &Refusal::internal())
-            }
+        let outcome = tokio::task::spawn_blocking(move || work(&self)).await;
+        outcome.unwrap_or_else(|error| {
+            tracing::error!(%error, "the decoder stopped");
+            Err(Refusal::internal())
+        })
+    }
+
+    /// Unpacks, decodes and stores an OTLP request.
+    fn export(
+        &self,
+        signal: Signal,
+        encoding: Encoding,
+        packing: Packing,
+        body: &[u8],
+    ) -> Result<Accepted, Refusal> {
+        let cost = if encoding == Encoding::Json { JSON_COST } else { PROTOBUF_COST };
+        let mut charge = self.budget.charge(cost);
+        let plain = unpack(packing, body, MAX_PLAIN, &mut charge)?;
+        match signal {
+            Signal::Spans => self.spans(encoding, &plain),
+            Signal::Logs => self.logs(encoding, &plain),
+            Signal::Metrics => self.metrics(encoding, &plain),
         }
     }
-}
 
-async fn traces(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> Response {
-    let store = |storage: &Storage, encoding, plain: &[u8]| {
-        let decoded: Decoded<Batch<Span>> = match encoding {
+    fn spans(&self, encoding: Encoding, plain: &[u8]) -> Result<Accepted, Refusal> {
+        let decoded = match encoding {
             Encoding::Protobuf => otlp_proto::traces(plain).map_err(Refusal::malformed)?,
             Encoding::Json => otlp_json::traces(plain).map_err(Refusal::malformed)?,
         };
-        storage.append_spans(&decoded.batch)?;
+        self.storage.append_spans(&decoded.batch)?;
         count(Signal::Spans, decoded.batch.len());
-        Ok(decoded)
-    };
-    receiver.receive(Signal::Spans, headers, body, store).await
-}
+        Ok(decoded.accepted())
+    }
 
-async fn logs(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> Response {
-    let store = |storage: &Storage, encoding, plain: &[u8]| {
-        let now = i64::try_from(storage.clock().now().as_nanosecond()).unwrap_or(i64::MAX);
-        let decoded: Decoded<Batch<LogRecord>> = match encoding {
+    fn logs(&self, encoding: Encoding, plain: &[u8]) -> Result<Accepted, Refusal> {
+        let now = self.now_nanos();
+        let decoded = match encoding {
             Encoding::Protobuf => otlp_proto::logs(plain, now).map_err(Refusal::malformed)?,
             Encoding::Json => otlp_json::logs(plain, now).map_err(Refusal::malformed)?,
         };
-        storage.append_logs(&decoded.batch)?;
+        self.storage.append_logs(&decoded.batch)?;
         count(Signal::Logs, decoded.batch.len());
-        Ok(decoded)
-    };
-    receiver.receive(Signal::Logs, headers, body, store).await
-}
+        Ok(decoded.accepted())
+    }
 
-async fn metrics(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> Response {
-    let store = |storage: &Storage, encoding, plain: &[u8]| {
-        let mut decoded: Decoded<MetricBatch> = match encoding {
+    fn metrics(&self, encoding: Encoding, plain: &[u8]) -> Result<Accepted, Refusal> {
+        let mut decoded = match encoding {
             Encoding::Protobuf => otlp_proto::metrics(plain).map_err(Refusal::malformed)?,
             Encoding::Json => otlp_json::metrics(plain).map_err(Refusal::malformed)?,
         };
-        let stored = storage.append_metrics(&decoded.batch)?;
+        self.append(&mut decoded)?;
+        Ok(decoded.accepted())
+    }
+
+    /// Stores samples and counts as rejected what the storage left out; returns how many it has now.
+    fn append(&self, decoded: &mut Decoded<MetricBatch>) -> Result<usize, AppendError> {
+        let stored = self.storage.append_metrics(&decoded.batch)?;
         count(Signal::Metrics, stored.kept);
         if stored.out_of_order > 0 {
             decoded.reject(stored.out_of_order, "samples older than the newest of their series");
@@ -155,12 +160,43 @@ async fn metrics(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body
         if stored.refused > 0 {
             decoded.reject(stored.refused, "new series beyond the cardinality limit");
         }
-        Ok(decoded)
-    };
-    receiver.receive(Signal::Metrics, headers, body, store).await
+        Ok(stored.kept + stored.repeated)
+    }
+
+    fn now_nanos(&self) -> i64 {
+        i64::try_from(self.storage.clock().now().as_nanosecond()).unwrap_or(i64::MAX)
+    }
 }
 
-fn count(signal: Signal, items: usize) {
+async fn traces(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> Response {
+    export(receiver, Signal::Spans, &headers, body).await
+}
+
+async fn logs(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> Response {
+    export(receiver, Signal::Logs, &headers, body).await
+}
+
+async fn metrics(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> Response {
+    export(receiver, Signal::Metrics, &headers, body).await
+}
+
+async fn export(receiver: Arc<Receiver>, signal: Signal, headers: &HeaderMap, body: Bytes) -> Response {
+    let encoding = match Encoding::of(headers) {
+        Ok(encoding) => encoding,
+        Err(refusal) => return refused(Encoding::Json, signal, &refusal),
+    };
+    let outcome = match Packing::of(headers) {
+        Ok(packing) => receiver.work(move |receiver| receiver.export(signal, encoding, packing, &body)).await,
+        Err(refusal) => Err(refusal),
+    };
+    match outcome {
+        Ok(outcome) => accepted(encoding, signal, &outcome),
+        Err(refusal) => refused(encoding, signal, &refusal),
+    }
+}
+
+/// Counts what was stored, by signal.
+pub(crate) fn count(signal: Signal, items: usize) {
     let items = u64::try_from(items).unwrap_or(0);
     metrics::counter!("quintet_sink_ingested_items_total", "signal" => signal.as_str()).increment(items);
 }

@@ -109,7 +109,13 @@ fn parse_value(word: &str) -> Option<f64> {
 /// Splits `name{a="b"}` into its name and labels.
 pub(crate) fn series(text: &str) -> Option<(&str, Vec<(&str, String)>)> {
     let Some((name, rest)) = text.split_once('{') else { return is_name(text).then(|| (text, Vec::new())) };
-    let mut rest = rest.strip_suffix('}')?.trim();
+    let labels = labels(rest.strip_suffix('}')?)?;
+    is_name(name.trim_end()).then(|| (name.trim_end(), labels))
+}
+
+/// Splits what stands between the braces.
+pub(crate) fn labels(text: &str) -> Option<Vec<(&str, String)>> {
+    let mut rest = text.trim();
     let mut labels = Vec::new();
     while !rest.is_empty() {
         let (label, after) = rest.split_once('=')?;
@@ -126,7 +132,7 @@ pub(crate) fn series(text: &str) -> Option<(&str, Vec<(&str, String)>)> {
             None => return None,
         };
     }
-    is_name(name.trim_end()).then(|| (name.trim_end(), labels))
+    Some(labels)
 }
 
 fn is_name(text: &str) -> bool {
@@ -143,6 +149,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
             '"' => return Some((value, text.get(index + 1..)?)),
             '\\' => match letters.next()?.1 {
                 'n' => value.push('\n'),
+                't' => value.push('\t'),
                 other => value.push(other),
             },
             other => value.push(other),

@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::model::codec::Key;
-use crate::model::{Matcher, SpanStatus, Value, attribute};
+use crate::model::{Matcher, Span, SpanStatus, Value, attribute};
 use crate::storage::disk::{Disk, RealDisk};
 
 fn any(value: Any) -> common::AnyValue {
@@ -343,8 +343,7 @@ async fn requests_beyond_the_memory_share_are_told_to_come_back() {
     let directory = tempfile::tempdir().unwrap();
     let storage = crate::tests::storage(directory.path(), Arc::new(RealDisk));
     let receiver = Receiver::new(storage, 64 * 1024);
-    let occupied = u32::try_from(receiver.units).unwrap();
-    receiver.in_flight.try_acquire_many(occupied).unwrap().forget();
+    receiver.budget.occupy();
     let router = receiver.router();
     let (status, headers, _) =
         post_to(&router, "/v1/traces", &[PROTOBUF], span_request().encode_to_vec()).await;

@@ -57,6 +57,21 @@ impl<'a> Field<'a> {
         }
         Ok(())
     }
+
+    /// A repeated number of variable length, packed or not.
+    pub(super) fn append_varints(self, into: &mut Vec<u64>) -> Result<(), Malformed> {
+        match self {
+            Self::Varint(value) => into.push(value),
+            Self::Bytes(bytes) => {
+                let mut packed = Fields::new(bytes);
+                while !packed.rest.is_empty() {
+                    into.push(packed.varint()?);
+                }
+            }
+            _ => return Err(Malformed),
+        }
+        Ok(())
+    }
 }
 
 /// The fields of one message, in the order they were sent.

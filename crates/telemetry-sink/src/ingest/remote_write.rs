@@ -1,0 +1,189 @@
+//! Prometheus remote write, versions 1.0 and 2.0.
+//!
+//! A sender repeats what is answered 5xx or 429 and drops what is answered 4xx. So 400 is the answer wherever a
+//! part of the request can never be stored, with the rest stored and counted in the headers
+//! `X-Prometheus-Remote-Write-*-Written`; samples that are there already count as written.
+//!
+//! Staleness markers are kept bit by bit. Native histograms cannot be stored and are rejected; exemplars are read
+//! over.
+
+mod v1;
+mod v2;
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+pub(crate) use self::v1::decode as decode_v1;
+pub(crate) use self::v2::decode as decode_v2;
+use super::body::{Packing, media_type, unpack};
+use super::response::{Accepted, Refusal};
+use super::wire::{Field, Fields, Malformed};
+use super::{Decoded, MAX_PLAIN, PROTOBUF_COST, Receiver};
+use crate::model::{LabelsBuilder, METRIC_NAME, MetricBatch, MetricKind, Sample};
+use crate::storage::Signal;
+
+const SAMPLES: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
+const HISTOGRAMS: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+const EXEMPLARS: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+
+const NO_HISTOGRAMS: &str = "native histograms are not supported; send classic ones";
+const BAD_LABELS: &str = "a series needs a name, and each of its labels a name of its own";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+impl Version {
+    /// By the content type's `proto` parameter, without which it is version 1.0.
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let unsupported = || {
+            Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "content-type must be application/x-protobuf with proto=prometheus.WriteRequest or \
+                 proto=io.prometheus.write.v2.Request",
+            )
+        };
+        if media_type(headers) != "application/x-protobuf" {
+            return Err(unsupported());
+        }
+        let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let proto = value.split(';').skip(1).find_map(|parameter| parameter.trim().strip_prefix("proto="));
+        match proto.map(|name| name.trim_matches('"')) {
+            None | Some("prometheus.WriteRequest") => Ok(Self::One),
+            Some("io.prometheus.write.v2.Request") => Ok(Self::Two),
+            Some(_) => Err(unsupported()),
+        }
+    }
+}
+
+pub(super) async fn receive(
+    State(receiver): State<Arc<Receiver>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let outcome = match prepare(&headers) {
+        Ok((version, packing)) => {
+            receiver.work(move |receiver| store(receiver, version, packing, &body)).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match outcome {
+        Ok((accepted, written)) => answer(accepted, written),
+        Err(refusal) => {
+            refusal.report(Signal::Metrics);
+            with_written(refusal.to_text(), 0)
+        }
+    }
+}
+
+fn prepare(headers: &HeaderMap) -> Result<(Version, Packing), Refusal> {
+    let version = Version::of(headers)?;
+    let packing = Packing::of(headers)?;
+    if packing == Packing::Snappy {
+        return Ok((version, packing));
+    }
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding must be snappy"))
+}
+
+fn store(
+    receiver: &Receiver,
+    version: Version,
+    packing: Packing,
+    body: &[u8],
+) -> Result<(Accepted, usize), Refusal> {
+    let mut charge = receiver.budget.charge(PROTOBUF_COST);
+    let plain = unpack(packing, body, MAX_PLAIN, &mut charge)?;
+    let decoded = match version {
+        Version::One => decode_v1(&plain),
+        Version::Two => decode_v2(&plain),
+    };
+    let mut decoded = decoded.map_err(Refusal::malformed)?;
+    let written = receiver.append(&mut decoded)?;
+    Ok((decoded.accepted(), written))
+}
+
+fn answer(accepted: Accepted, written: usize) -> Response {
+    accepted.report(Signal::Metrics);
+    if accepted.rejected == 0 {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return with_written(response, written);
+    }
+    let reason = accepted.reason.unwrap_or("");
+    let message = format!("{} items were not stored: {reason}", accepted.rejected);
+    with_written(Refusal::new(StatusCode::BAD_REQUEST, message).to_text(), written)
+}
+
+fn with_written(mut response: Response, samples: usize) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(SAMPLES, HeaderValue::from(samples));
+    headers.insert(HISTOGRAMS, HeaderValue::from(0));
+    headers.insert(EXEMPLARS, HeaderValue::from(0));
+    response
+}
+
+/// One series as it is read, in either version.
+#[derive(Default)]
+struct Series {
+    labels: LabelsBuilder,
+    names: Vec<String>,
+    samples: Vec<(i64, f64)>,
+    histograms: usize,
+}
+
+impl Series {
+    fn label(&mut self, name: &str, value: &str) {
+        self.names.push(name.to_owned());
+        self.labels.set(name, value);
+    }
+
+    /// Moves the samples into the batch, or counts why not.
+    fn finish(mut self, into: &mut Decoded<MetricBatch>) {
+        if self.histograms > 0 {
+            into.reject(self.histograms, NO_HISTOGRAMS);
+        }
+        self.names.sort_unstable();
+        let repeated = self.names.windows(2).any(|pair| pair.first() == pair.last());
+        let labels = self.labels.build();
+        if repeated || labels.get(METRIC_NAME).is_none() || self.names.iter().any(String::is_empty) {
+            into.reject(self.samples.len(), BAD_LABELS);
+            return;
+        }
+        let sample = |(time, value)| Sample { labels: labels.clone(), time, value };
+        into.batch.samples.extend(self.samples.into_iter().map(sample));
+    }
+}
+
+/// A sample has the same form in both versions: its value and its time in milliseconds.
+fn sample(field: Field<'_>) -> Result<(i64, f64), Malformed> {
+    let (mut time, mut value) = (0, 0.0);
+    for field in Fields::new(field.bytes()?) {
+        match field? {
+            (1, field) => value = field.double()?,
+            (2, field) => time = field.number()?.cast_signed(),
+            _ => {}
+        }
+    }
+    Ok((time, value))
+}
+
+/// The metric types of both versions.
+fn kind(number: u64) -> MetricKind {
+    match number {
+        1 => MetricKind::Counter,
+        2 => MetricKind::Gauge,
+        3 => MetricKind::Histogram,
+        5 => MetricKind::Summary,
+        _ => MetricKind::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests;

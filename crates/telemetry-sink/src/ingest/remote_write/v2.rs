@@ -1,0 +1,71 @@
+//! `io.prometheus.write.v2.Request`: a table of symbols, and series that refer to it.
+
+use super::{Decoded, Field, Fields, Malformed, MetricBatch, Series, kind, sample};
+use crate::model::{METRIC_NAME, MetricMeta};
+
+pub(crate) fn decode(body: &[u8]) -> Result<Decoded<MetricBatch>, Malformed> {
+    let mut decoded = Decoded::<MetricBatch>::default();
+    let symbols = symbols(body)?;
+    for field in Fields::new(body) {
+        if let (5, field) = field? {
+            let (series, mut meta) = series(field, &symbols)?;
+            // Families are described with each of their series; all but one say the same.
+            series.labels.build().get(METRIC_NAME).unwrap_or("").clone_into(&mut meta.name);
+            let described = decoded.batch.metadata.last().is_some_and(|last| last.name == meta.name);
+            if !described && meta != (MetricMeta { name: meta.name.clone(), ..MetricMeta::default() }) {
+                decoded.batch.metadata.push(meta);
+            }
+            series.finish(&mut decoded);
+        }
+    }
+    Ok(decoded)
+}
+
+fn symbols(body: &[u8]) -> Result<Vec<&str>, Malformed> {
+    let mut symbols = Vec::new();
+    for field in Fields::new(body) {
+        if let (4, field) = field? {
+            symbols.push(std::str::from_utf8(field.bytes()?).map_err(|_| Malformed)?);
+        }
+    }
+    Ok(symbols)
+}
+
+fn symbol<'a>(symbols: &[&'a str], reference: u64) -> Result<&'a str, Malformed> {
+    let index = usize::try_from(reference).map_err(|_| Malformed)?;
+    symbols.get(index).copied().ok_or(Malformed)
+}
+
+fn series(field: Field<'_>, symbols: &[&str]) -> Result<(Series, MetricMeta), Malformed> {
+    let (mut series, mut meta, mut references) = (Series::default(), MetricMeta::default(), Vec::new());
+    for field in Fields::new(field.bytes()?) {
+        match field? {
+            (1, field) => field.append_varints(&mut references)?,
+            (2, field) => series.samples.push(sample(field)?),
+            (3, _) => series.histograms += 1,
+            (5, field) => meta = metadata(field, symbols)?,
+            _ => {}
+        }
+    }
+    let (pairs, rest) = references.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(Malformed);
+    }
+    for [name, value] in pairs {
+        series.label(symbol(symbols, *name)?, symbol(symbols, *value)?);
+    }
+    Ok((series, meta))
+}
+
+fn metadata(field: Field<'_>, symbols: &[&str]) -> Result<MetricMeta, Malformed> {
+    let mut meta = MetricMeta::default();
+    for field in Fields::new(field.bytes()?) {
+        match field? {
+            (1, field) => meta.kind = kind(field.number()?),
+            (3, field) => symbol(symbols, field.number()?)?.clone_into(&mut meta.help),
+            (4, field) => symbol(symbols, field.number()?)?.clone_into(&mut meta.unit),
+            _ => {}
+        }
+    }
+    Ok(meta)
+}
