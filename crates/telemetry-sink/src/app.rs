@@ -15,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api, events};
 use crate::config::Config;
 use crate::console;
+use crate::host;
 use crate::ingest::{self, Receiver};
 use crate::scrape::{self, Target};
+use crate::statsd;
 use crate::storage::disk::RealDisk;
 use crate::storage::{SYNC_INTERVAL, Signal, Storage};
+use crate::syslog;
 
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,6 +59,9 @@ impl Binary for TelemetrySink {
         replay(cx, &storage);
         upkeep(cx, &storage);
         receive(cx, &config, &storage, share)?;
+        syslog::listen(cx, &config.syslog, &storage)?;
+        statsd::listen(cx, &config.statsd, &storage)?;
+        watch_host(cx, &config, &storage);
         let targets = scrapers(cx, &config, &storage);
         let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
         let api = Arc::new(Api::new(storage, targets, config.query, cx.shutdown()));
@@ -114,6 +120,16 @@ fn scrapers(cx: &Context, config: &Config, storage: &Arc<Storage>) -> Vec<Arc<Ta
         });
     }
     targets
+}
+
+fn watch_host(cx: &Context, config: &Config, storage: &Arc<Storage>) {
+    if config.host.enabled {
+        let (settings, storage, shutdown) = (config.host.clone(), Arc::clone(storage), cx.shutdown());
+        cx.spawn("host", async move {
+            host::run(settings, storage, shutdown).await;
+            Ok(())
+        });
+    }
 }
 
 /// Syncs the logs, writes out heads, merges parts, watches the disk and applies retention until the drain,

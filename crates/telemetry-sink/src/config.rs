@@ -8,7 +8,10 @@ use quintet_service::{Invalid, ServiceSection, telemetry};
 use serde::Deserialize;
 
 use crate::head::SeriesLimits;
+use crate::host::HostSection;
+use crate::statsd::StatsdSection;
 use crate::storage::{StorageLimits, SyncMode};
+use crate::syslog::SyslogSection;
 
 const MIN_MEMORY: usize = 16 * 1024 * 1024;
 const MIN_DISK: u64 = 16 * 1024 * 1024;
@@ -28,6 +31,13 @@ pub(crate) struct Config {
     /// socket, as `NAME.admin.sock`.
     #[serde(default)]
     pub(crate) scrape: Vec<Scrape>,
+    /// Facts about the machine.
+    #[serde(default)]
+    pub(crate) host: HostSection,
+    #[serde(default)]
+    pub(crate) syslog: SyslogSection,
+    #[serde(default)]
+    pub(crate) statsd: StatsdSection,
     #[serde(default)]
     pub(crate) query: QuerySection,
 }
@@ -37,7 +47,7 @@ pub(crate) struct Config {
 pub(crate) struct Listen {
     /// Queries and console.
     pub(crate) http: Address,
-    /// OTLP over HTTP: one address or a list.
+    /// OTLP over HTTP and gRPC, Prometheus remote write and Loki's push: one address or a list.
     pub(crate) otlp: Addresses,
 }
 
@@ -224,6 +234,9 @@ impl Config {
         if self.listen.otlp.as_slice().is_empty() {
             return Err(Invalid::new("listen.otlp", "needs at least one address"));
         }
+        self.host.validate()?;
+        self.syslog.validate()?;
+        self.statsd.validate()?;
         if self.query.concurrency == 0 {
             return Err(Invalid::new("query.concurrency", "must be at least 1"));
         }

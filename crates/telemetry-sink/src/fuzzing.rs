@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{logql, params};
 use crate::head::metrics::{Selected, TooManySamples};
-use crate::ingest::{exposition as text_format, otlp_json, otlp_proto};
+use crate::ingest::{exposition as text_format, loki_push, otlp_json, otlp_proto, remote_write};
 use crate::model::codec::{Record, decode_batch, encode_batch};
 use crate::model::matcher::all_accept;
 use crate::model::{Batch, LogRecord, Matcher, Span};
@@ -13,6 +13,7 @@ use crate::promql::{self, Limits, Query, Source};
 use crate::storage::Signal;
 use crate::storage::metrics_frame::MetricsDecoder;
 use crate::storage::segment;
+use crate::syslog::Frames;
 
 /// A counter, a histogram's buckets and a gauge with a gap, one sample each 15 seconds.
 struct Few(Vec<Selected>);
@@ -138,6 +139,48 @@ pub fn otlp(data: &[u8]) {
     let _ = otlp_json::metrics(data);
 }
 
+/// A remote write or a push to Loki is decoded, or refused, in each of its forms.
+pub fn pushes(data: &[u8]) {
+    for decoded in [remote_write::decode_v1(data), remote_write::decode_v2(data)].into_iter().flatten() {
+        let named = |sample: &crate::model::Sample| !sample.labels.name().is_empty();
+        assert!(decoded.batch.samples.iter().all(named), "a series without a name");
+    }
+    if let Ok(decoded) = loki_push::from_protobuf(data) {
+        storable(&decoded.batch);
+    }
+    if let Ok(decoded) = loki_push::from_json(data) {
+        storable(&decoded.batch);
+    }
+}
+
+/// A stream of syslog is cut into messages wherever it breaks, and each is a record.
+pub fn syslog(data: &[u8]) {
+    let messages = |chunk: usize| {
+        let (mut frames, mut found) = (Frames::default(), Vec::new());
+        for bytes in data.chunks(chunk.max(1)) {
+            if frames.feed(bytes, |message| found.push(message.to_vec())).is_err() {
+                return found;
+            }
+        }
+        frames.finish(|message| found.push(message.to_vec()));
+        found
+    };
+    let found = messages(data.len());
+    assert_eq!(found, messages(7), "messages depend on how they arrive");
+    for message in found {
+        let (resource, record) = crate::syslog::parse(&message, jiff::Timestamp::UNIX_EPOCH, "peer");
+        storable(&Batch { groups: vec![(std::sync::Arc::new(resource), vec![record])] });
+    }
+}
+
+/// Datagrams of StatsD become samples, each under a name.
+pub fn statsd(data: &[u8]) {
+    let mut aggregate = crate::statsd::Aggregate::new(&crate::statsd::StatsdSection::default());
+    aggregate.take(data);
+    let batch = aggregate.flush(jiff::Timestamp::UNIX_EPOCH);
+    assert!(batch.samples.iter().all(|sample| !sample.labels.name().is_empty()));
+}
+
 /// What is taken in can be read back from the log.
 fn storable<R: Record>(batch: &Batch<R>) {
     let mut bytes = Vec::new();
@@ -176,6 +219,21 @@ mod tests {
     #[test]
     fn otlp() {
         replay("otlp", super::otlp);
+    }
+
+    #[test]
+    fn pushes() {
+        replay("pushes", super::pushes);
+    }
+
+    #[test]
+    fn syslog() {
+        replay("syslog", super::syslog);
+    }
+
+    #[test]
+    fn statsd() {
+        replay("statsd", super::statsd);
     }
 
     #[test]

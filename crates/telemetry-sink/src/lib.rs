@@ -1,6 +1,6 @@
 //! The telemetry sink: takes in logs, metrics and traces, answers queries, serves the console.
 //!
-//! `ingest` and `scrape` turn what arrives into the records of `model`; `storage` writes them to its
+//! `ingest`, `syslog`, `statsd`, `scrape` and `host` turn what arrives into the records of `model`; `storage` writes them to its
 //! logs and keeps them in the memory of `head`; `promql` and `api` answer from there; `console` serves
 //! the embedded pages. Nothing here sends telemetry anywhere else.
 
@@ -12,12 +12,15 @@ mod console;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
+mod host;
 mod ingest;
 mod model;
 mod parts;
 mod promql;
 mod scrape;
+mod statsd;
 mod storage;
+mod syslog;
 
 /// What `cargo xtask promql` runs.
 #[cfg(feature = "conformance")]
