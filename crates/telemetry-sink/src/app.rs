@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::console;
 use crate::host;
 use crate::ingest::{self, Receiver};
+use crate::journal;
 use crate::scrape::{self, Target};
 use crate::statsd;
 use crate::storage::disk::RealDisk;
@@ -62,6 +63,7 @@ impl Binary for TelemetrySink {
         syslog::listen(cx, &config.syslog, &storage)?;
         statsd::listen(cx, &config.statsd, &storage)?;
         watch_host(cx, &config, &storage);
+        read_journal(cx, &config, &storage);
         let targets = scrapers(cx, &config, &storage);
         let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
         let api = Arc::new(Api::new(storage, targets, config.query, cx.shutdown()));
@@ -120,6 +122,17 @@ fn scrapers(cx: &Context, config: &Config, storage: &Arc<Storage>) -> Vec<Arc<Ta
         });
     }
     targets
+}
+
+fn read_journal(cx: &Context, config: &Config, storage: &Arc<Storage>) {
+    if config.journal.enabled {
+        let (settings, storage, shutdown) = (config.journal.clone(), Arc::clone(storage), cx.shutdown());
+        let directory = config.storage.directory.clone();
+        cx.spawn("journal", async move {
+            journal::run(settings, &directory, storage, shutdown).await;
+            Ok(())
+        });
+    }
 }
 
 fn watch_host(cx: &Context, config: &Config, storage: &Arc<Storage>) {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::head::SeriesLimits;
 use crate::host::HostSection;
+use crate::journal::JournalSection;
 use crate::statsd::StatsdSection;
 use crate::storage::{StorageLimits, SyncMode};
 use crate::syslog::SyslogSection;
@@ -34,6 +35,8 @@ pub(crate) struct Config {
     /// Facts about the machine.
     #[serde(default)]
     pub(crate) host: HostSection,
+    #[serde(default)]
+    pub(crate) journal: JournalSection,
     #[serde(default)]
     pub(crate) syslog: SyslogSection,
     #[serde(default)]
@@ -235,6 +238,7 @@ impl Config {
             return Err(Invalid::new("listen.otlp", "needs at least one address"));
         }
         self.host.validate()?;
+        self.journal.validate()?;
         self.syslog.validate()?;
         self.statsd.validate()?;
         if self.query.concurrency == 0 {

@@ -155,7 +155,7 @@ impl Receiver {
         let stored = self.storage.append_metrics(&decoded.batch)?;
         count(Signal::Metrics, stored.kept);
         if stored.out_of_order > 0 {
-            decoded.reject(stored.out_of_order, "samples older than the newest of their series");
+            decoded.reject(stored.out_of_order, "samples older than the window for what is out of order");
         }
         if stored.refused > 0 {
             decoded.reject(stored.refused, "new series beyond the cardinality limit");

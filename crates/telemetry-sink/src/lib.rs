@@ -1,6 +1,6 @@
 //! The telemetry sink: takes in logs, metrics and traces, answers queries, serves the console.
 //!
-//! `ingest`, `syslog`, `statsd`, `scrape` and `host` turn what arrives into the records of `model`; `storage` writes them to its
+//! `ingest`, `syslog`, `journal`, `statsd`, `scrape` and `host` turn what arrives into the records of `model`; `storage` writes them to its
 //! logs and keeps them in the memory of `head`; `promql` and `api` answer from there; `console` serves
 //! the embedded pages. Nothing here sends telemetry anywhere else.
 
@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod head;
 mod host;
 mod ingest;
+mod journal;
 mod model;
 mod parts;
 mod promql;

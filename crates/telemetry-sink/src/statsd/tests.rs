@@ -110,7 +110,7 @@ async fn datagrams_become_series() {
         sender.send_to(b"orders:3|c|#region:eu", target).await.unwrap();
         let find = || {
             let matcher = [Matcher::equal("__name__", "orders_total")];
-            storage.metrics_head().select(&matcher, 0, i64::MAX, 1000).unwrap()
+            storage.select_samples(&matcher, 0, i64::MAX, 1000).unwrap()
         };
         let wait = async {
             while find().is_empty() {

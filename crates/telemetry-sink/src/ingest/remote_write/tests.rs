@@ -142,7 +142,7 @@ impl Sink {
 
     fn samples(&self, name: &str) -> Vec<(i64, f64)> {
         let matcher = [Matcher::equal(METRIC_NAME, name)];
-        let found = self.storage.metrics_head().select(&matcher, 0, i64::MAX, 100).unwrap();
+        let found = self.storage.select_samples(&matcher, 0, i64::MAX, 100).unwrap();
         found.into_iter().flat_map(|series| series.samples).collect()
     }
 }
