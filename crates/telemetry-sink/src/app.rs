@@ -1,5 +1,6 @@
 //! Puts the parts together: storage, intake, scraper, queries, console and upkeep.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api, events};
 use crate::config::Config;
 use crate::console;
+use crate::diagnostics::{self, Roots};
 use crate::host;
 use crate::ingest::{self, Receiver};
 use crate::journal;
@@ -48,6 +50,14 @@ impl Binary for TelemetrySink {
         config.validate()
     }
 
+    fn commands(command: clap::Command) -> clap::Command {
+        diagnostics::command(command)
+    }
+
+    fn run_alone(matches: &clap::ArgMatches, output: &mut dyn Write) -> Option<anyhow::Result<Code>> {
+        diagnostics::run_alone(matches, output)
+    }
+
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         let limits = config.storage.limits();
         let share = limits.in_flight_share();
@@ -73,7 +83,8 @@ impl Binary for TelemetrySink {
             Ok(())
         });
         let listener = cx.listener("http", &config.listen.http)?;
-        cx.serve("http", listener, router(api, verifier), Limits::default());
+        let machine = diagnostics::router(Roots::new(&config.host), Arc::clone(&verifier));
+        cx.serve("http", listener, router(api, verifier).merge(machine), Limits::default());
         Ok(())
     }
 }

@@ -28,7 +28,11 @@ use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::disks::is_disk;
+pub(crate) use self::filesystems::{Mount, mounts as mounted};
+pub(crate) use self::kernel::TICKS_PER_SECOND;
 use self::units::Starts;
+pub(crate) use self::units::invocations;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricBatch, MetricKind, MetricMeta, Sample, stale};
 use crate::storage::Storage;
 
@@ -200,14 +204,14 @@ impl Facts {
 }
 
 /// A file of the kernel's as text, up to a bound; none where there is no such file.
-fn read(path: &Path) -> Option<String> {
+pub(crate) fn read(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A file that holds one number.
-fn read_number(path: &Path) -> Option<f64> {
+pub(crate) fn read_number(path: &Path) -> Option<f64> {
     read(path)?.trim().parse().ok()
 }
 
@@ -221,7 +225,7 @@ fn pairs(text: &str) -> BTreeMap<&str, f64> {
 }
 
 /// The names in a directory, sorted; none where there is no such directory.
-fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();

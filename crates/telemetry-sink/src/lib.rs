@@ -8,6 +8,7 @@ mod api;
 mod app;
 mod config;
 mod console;
+mod diagnostics;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -54,7 +54,7 @@ pub(super) fn collect(proc: &Path, facts: &mut Facts) -> HashMap<String, String>
 }
 
 /// A whole disk: no partition, and nothing that lives in memory or in a file.
-pub(super) fn is_disk(name: &str) -> bool {
+pub(crate) fn is_disk(name: &str) -> bool {
     let base = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
     let numbered = base.len() < name.len();
     if ["ram", "zram", "loop", "fd"].contains(&base) {

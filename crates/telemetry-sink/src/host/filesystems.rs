@@ -73,7 +73,7 @@ fn unescaped(word: &str) -> String {
 
 pub(super) fn collect(proc: &Path, facts: &mut Facts) {
     let mut seen = HashSet::new();
-    for mount in mounts(proc).into_iter().filter(has_room).take(MAX_MOUNTS) {
+    for mount in mounts(proc).into_iter().filter(Mount::has_room).take(MAX_MOUNTS) {
         // Of mounts over one another only the last can be asked; bind mounts show the same device twice.
         if seen.insert(mount.point.clone()) {
             room(&mount, facts);
@@ -81,12 +81,17 @@ pub(super) fn collect(proc: &Path, facts: &mut Facts) {
     }
 }
 
-fn has_room(mount: &Mount) -> bool {
-    let below = |point: &str| {
-        mount.point.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let kind = mount.kind.as_str();
-    !IGNORED.contains(&kind) && !kind.starts_with("fuse.") && !IGNORED_POINTS.iter().any(|point| below(point))
+impl Mount {
+    /// Whether it can be asked for its room without waiting for another machine.
+    pub(crate) fn has_room(&self) -> bool {
+        let below = |point: &str| {
+            self.point.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let kind = self.kind.as_str();
+        !IGNORED.contains(&kind)
+            && !kind.starts_with("fuse.")
+            && !IGNORED_POINTS.iter().any(|point| below(point))
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
@@ -125,7 +130,7 @@ mod tests {
 
     #[test]
     fn only_file_systems_with_room_of_their_own_are_asked() {
-        let room = |line: &str| has_room(&parse(line).unwrap());
+        let room = |line: &str| parse(line).unwrap().has_room();
         assert!(room("/dev/vda / ext4 rw,relatime 0 0"));
         assert!(room("tmpfs /run tmpfs rw 0 0"));
         assert!(!room("proc /proc proc rw 0 0"));

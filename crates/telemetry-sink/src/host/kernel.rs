@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Facts, names, pairs, read, read_number};
 
 /// The kernel's unit of processor time as it is shown, on every architecture there is (proc(5), `USER_HZ`).
-pub(super) const TICKS_PER_SECOND: f64 = 100.0;
+pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
 
 pub(super) fn collect(proc: &Path, sys: &Path, facts: &mut Facts) {
