@@ -1,5 +1,6 @@
 //! The configuration file's sections.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 use crate::head::SeriesLimits;
 use crate::host::HostSection;
+use crate::ingest::naming::label_name;
 use crate::journal::JournalSection;
 use crate::statsd::StatsdSection;
 use crate::storage::{StorageLimits, SyncMode};
@@ -165,6 +167,31 @@ pub(crate) struct Scrape {
     pub(crate) instance: Option<String>,
     #[serde(default = "interval_ms")]
     pub(crate) interval_ms: u64,
+    /// Labels that every series of the target gets.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Whether the target's own `job`, `instance` and `labels` stand; otherwise they become `exported_…`.
+    #[serde(default)]
+    pub(crate) honor_labels: bool,
+    /// A scrape with more samples fails.
+    #[serde(default = "sample_limit")]
+    pub(crate) sample_limit: usize,
+    /// A file with the token that is sent as `Authorization: Bearer`.
+    #[serde(default)]
+    pub(crate) bearer_token_file: Option<PathBuf>,
+    /// The name for `Authorization: Basic`, with `password_file`.
+    #[serde(default)]
+    pub(crate) username: Option<String>,
+    #[serde(default)]
+    pub(crate) password_file: Option<PathBuf>,
+    /// The authorities that an `https` target's certificate must come from, PEM; the public ones unless set.
+    #[serde(default)]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// A target with more belongs to a database of its own.
+fn sample_limit() -> usize {
+    20_000
 }
 
 fn metrics_path() -> String {
@@ -176,14 +203,40 @@ fn interval_ms() -> u64 {
 }
 
 impl Scrape {
-    fn of_member(name: &str, socket: PathBuf) -> Self {
+    pub(crate) fn new(name: &str, target: Origin) -> Self {
         Self {
             name: name.to_owned(),
-            target: Origin::Unix(socket),
+            target,
             path: metrics_path(),
             instance: None,
             interval_ms: interval_ms(),
+            labels: BTreeMap::new(),
+            honor_labels: false,
+            sample_limit: sample_limit(),
+            bearer_token_file: None,
+            username: None,
+            password_file: None,
+            ca_file: None,
         }
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        if self.interval_ms < 1000 {
+            return Err(Invalid::new("scrape.interval_ms", "must be at least 1000"));
+        }
+        if self.name.is_empty() || !self.path.starts_with('/') {
+            return Err(Invalid::new("scrape", "needs a name, and a path that starts with a slash"));
+        }
+        if self.username.is_some() != self.password_file.is_some() {
+            return Err(Invalid::new("scrape.password_file", "goes with scrape.username, and that with it"));
+        }
+        if self.bearer_token_file.is_some() && self.username.is_some() {
+            return Err(Invalid::new("scrape.bearer_token_file", "cannot be used with scrape.username"));
+        }
+        if let Some(name) = self.labels.keys().find(|name| label_name(name) != **name) {
+            return Err(Invalid::new("scrape.labels", format!("`{name}` is no label name")));
+        }
+        Ok(())
     }
 }
 
@@ -216,7 +269,7 @@ impl Config {
         let Some(directory) = admin.parent() else { return Vec::new() };
         MEMBERS
             .iter()
-            .map(|name| Scrape::of_member(name, directory.join(format!("{name}.admin.sock"))))
+            .map(|name| Scrape::new(name, Origin::Unix(directory.join(format!("{name}.admin.sock")))))
             .collect()
     }
 
@@ -245,12 +298,7 @@ impl Config {
             return Err(Invalid::new("query.concurrency", "must be at least 1"));
         }
         for scrape in &self.scrape {
-            if scrape.interval_ms < 1000 {
-                return Err(Invalid::new("scrape.interval_ms", "must be at least 1000"));
-            }
-            if scrape.name.is_empty() || !scrape.path.starts_with('/') {
-                return Err(Invalid::new("scrape", "needs a name, and a path that starts with a slash"));
-            }
+            scrape.validate()?;
         }
         Ok(())
     }

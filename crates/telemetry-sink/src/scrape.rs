@@ -8,6 +8,8 @@
 //! Invariants: a scrape never outlives its interval by more than the client's deadline; a target's
 //! answer and its number of series are bounded; a failing target costs the others nothing.
 
+mod request;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +25,7 @@ use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricBatch, Sample, stal
 use crate::storage::Storage;
 
 const MAX_BODY: usize = 8 * 1024 * 1024;
-const MAX_SERIES: usize = 20_000;
+const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the last scrape of a target saw, for the fleet overview.
 #[derive(Debug, Clone, Default)]
@@ -67,9 +69,14 @@ impl Target {
 /// Scrapes `target` until `shutdown`.
 pub(crate) async fn run(target: Arc<Target>, storage: Arc<Storage>, shutdown: CancellationToken) {
     let interval = Duration::from_millis(target.settings.interval_ms);
-    let client = Client::new(target.settings.target.clone())
-        .timeout(interval.min(Duration::from_secs(10)))
-        .max_body(MAX_BODY);
+    let client = match request::client(&target.settings, interval.min(MAX_TIMEOUT)) {
+        Ok(client) => client,
+        Err(reason) => {
+            tracing::error!(target_name = target.settings.name, reason, "the target cannot be scraped");
+            target.set_health(Health { reason, ..Health::default() });
+            return;
+        }
+    };
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut scraper = Scraper { target, known: HashMap::new(), round: 0 };
@@ -109,13 +116,12 @@ impl Scraper {
     async fn scrape(&mut self, client: &Client, storage: &Storage) {
         let started = Instant::now();
         let time = storage.clock().now().as_millisecond();
-        let (metrics, ready) = tokio::join!(client.get(&self.target.settings.path), readiness(client));
+        let (metrics, ready) =
+            tokio::join!(request::metrics(client, &self.target.settings), readiness(client));
         let took = started.elapsed().as_secs_f64();
         self.round += 1;
         let mut batch = MetricBatch::default();
-        let read = metrics
-            .map_err(|error| reason(&error))
-            .and_then(|response| self.samples(response.body(), time, &mut batch));
+        let read = metrics.and_then(|body| self.samples(&body, time, &mut batch));
         let count = batch.samples.len();
         if read.is_err() {
             batch = MetricBatch::default();
@@ -144,7 +150,7 @@ impl Scraper {
                 samples.push(Sample { labels, time: line.time.unwrap_or(time), value: line.value });
                 return;
             }
-            if known.len() >= MAX_SERIES {
+            if known.len() >= settings.sample_limit {
                 wrong.get_or_insert("the target shows too many series");
                 return;
             }
@@ -192,18 +198,24 @@ impl Scraper {
     }
 }
 
-/// The target's labels win; what they displace is kept under `exported_`, as in Prometheus.
+/// The configured labels win, and what they displace is kept under `exported_`; the other way around where the
+/// target is to be believed.
 fn target_labels(settings: &Scrape, name: &str, labels: &[(&str, String)]) -> Labels {
     let mut builder = LabelsBuilder::new();
+    let instance = settings.instance.as_deref().unwrap_or(&settings.name);
+    let own = settings.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let own: Vec<_> = own.chain([("job", settings.name.as_str()), ("instance", instance)]).collect();
+    for (label, value) in &own {
+        builder.set(label, value);
+    }
     for (label, value) in labels {
-        match *label {
-            "job" | "instance" => builder.set(&format!("exported_{label}"), value),
-            label => builder.set(label, value),
-        };
+        if !own.iter().any(|(name, _)| name == label) || (settings.honor_labels && !value.is_empty()) {
+            builder.set(label, value);
+        } else {
+            builder.set(&format!("exported_{label}"), value);
+        }
     }
     builder.set(METRIC_NAME, name);
-    builder.set("job", &settings.name);
-    builder.set("instance", settings.instance.as_deref().unwrap_or(&settings.name));
     builder.build()
 }
 
@@ -234,13 +246,8 @@ mod tests {
     use crate::storage::disk::RealDisk;
 
     fn scraper() -> Scraper {
-        let settings = Scrape {
-            name: "core-api".into(),
-            target: "http://127.0.0.1:1".parse().unwrap(),
-            path: "/metrics".into(),
-            instance: Some("a:1".into()),
-            interval_ms: 1000,
-        };
+        let mut settings = Scrape::new("core-api", "http://127.0.0.1:1".parse().unwrap());
+        settings.instance = Some("a:1".into());
         Scraper { target: Arc::new(Target::new(settings)), known: HashMap::new(), round: 0 }
     }
 
@@ -278,6 +285,28 @@ mod tests {
                 r#"{__name__="a", exported_job="x", instance="a:1", job="core-api"} stale"#,
             ]
         );
+    }
+
+    #[test]
+    fn configured_labels_win_unless_the_target_is_believed() {
+        let mut scraper = scraper();
+        let mut settings = scraper.target.settings.clone();
+        settings.labels.insert("env".into(), "prod".into());
+        settings.sample_limit = 2;
+        scraper.target = Arc::new(Target::new(settings.clone()));
+        let mut batch = MetricBatch::default();
+        scraper.samples(b"a{env=\"dev\",job=\"x\"} 1\n", 10, &mut batch).unwrap();
+        settings.honor_labels = true;
+        scraper.target = Arc::new(Target::new(settings));
+        scraper.samples(b"b{env=\"dev\",job=\"\"} 1\n", 10, &mut batch).unwrap();
+        assert_eq!(
+            values(&batch),
+            [
+                r#"{__name__="a", env="prod", exported_env="dev", exported_job="x", instance="a:1", job="core-api"} 1"#,
+                r#"{__name__="b", env="dev", instance="a:1", job="core-api"} 1"#,
+            ]
+        );
+        assert!(scraper.samples(b"c 1\n", 10, &mut batch).unwrap_err().contains("too many series"));
     }
 
     #[tokio::test]

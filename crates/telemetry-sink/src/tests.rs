@@ -53,13 +53,7 @@ fn sink() -> Sink {
     let directory = tempfile::tempdir().unwrap();
     let storage = storage(directory.path(), Arc::new(RealDisk));
     let issuer = TestIssuer::new();
-    let target = Scrape {
-        name: "core-api".into(),
-        target: "http://127.0.0.1:1".parse().unwrap(),
-        path: "/metrics".into(),
-        instance: None,
-        interval_ms: 1000,
-    };
+    let target = Scrape::new("core-api", "http://127.0.0.1:1".parse().unwrap());
     let shutdown = CancellationToken::new();
     let targets = vec![Arc::new(Target::new(target))];
     let api = Arc::new(Api::new(Arc::clone(&storage), targets, QuerySection::default(), shutdown.clone()));

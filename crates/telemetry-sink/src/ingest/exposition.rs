@@ -73,9 +73,21 @@ fn sample_line(line: &str) -> Option<Line<'_>> {
     // What follows a `#` is an exemplar.
     let time = match words.next() {
         None | Some("#") => None,
-        Some(word) => Some(word.parse().ok()?),
+        Some(word) => Some(time(word)?),
     };
     Some(Line { series: series.trim_end(), value, time })
+}
+
+/// Milliseconds; OpenMetrics has seconds with a fraction.
+#[expect(clippy::cast_possible_truncation, reason = "casts of floats end at the largest number")]
+fn time(word: &str) -> Option<i64> {
+    if !word.contains('.') {
+        return word.parse().ok();
+    }
+    word.parse::<f64>()
+        .ok()
+        .filter(|seconds| seconds.is_finite())
+        .map(|seconds| (seconds * 1000.0).round() as i64)
 }
 
 /// Where the labels end: a brace inside a quoted value does not count.
