@@ -1,7 +1,7 @@
 //! The telemetry sink: takes in logs, metrics and traces, answers queries, serves the console.
 //!
-//! `ingest`, `syslog`, `journal`, `statsd`, `scrape` and `host` turn what arrives into the records of `model`; `storage` writes them to its
-//! logs and keeps them in the memory of `head`; `promql` and `api` answer from there; `console` serves
+//! `ingest`, `syslog`, `journal`, `statsd`, `scrape` and `host` turn what arrives into the records of `model`; `storage` writes them
+//! to its logs, keeps them in the memory of `head` and writes that out as `parts`; `promql` and `api` answer from there; `console` serves
 //! the embedded pages. Nothing here sends telemetry anywhere else.
 
 mod api;
@@ -24,10 +24,11 @@ mod statsd;
 mod storage;
 mod syslog;
 
-/// What `cargo xtask promql` runs.
+/// What `cargo xtask promql` and the group `engines` of `cargo xtask test` run.
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
 pub mod conformance {
+    pub use crate::parts::engines::write_parts;
     pub use crate::promql::script::{Tally, run_directory};
 }
 

@@ -22,6 +22,8 @@
 
 mod checked;
 mod columns;
+#[cfg(feature = "conformance")]
+pub(crate) mod engines;
 mod json;
 pub(crate) mod merge;
 pub(crate) mod part;

@@ -3,6 +3,7 @@
 //! A group that fails does not stop the others, unless they need what it makes. The run ends with what the test
 //! runners themselves counted.
 
+mod engines;
 pub(crate) mod postgres;
 mod runner;
 mod suites;
@@ -69,6 +70,7 @@ const GROUPS: &[Group] = &[
     Group { name: "doctests", when: When::Always, run: doctests },
     Group { name: "tests", when: When::Always, run: tests },
     Group { name: "http3", when: When::Always, run: http3 },
+    Group { name: "engines", when: When::Slow, run: |_| engines::compare() },
     Group { name: "units", when: When::Slow, run: |_| units::check() },
     Group { name: "dist", when: When::Slow, run: dist },
     Group { name: "deb", when: When::Named, run: |bench| deb::install_and_remove(&bench.statics()?) },

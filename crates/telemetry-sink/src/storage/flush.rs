@@ -55,7 +55,7 @@ impl Storage {
     }
 
     /// Writes out everything now.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "conformance"))]
     pub(crate) fn flush_all(&self) -> Result<(), ParquetError> {
         let _pace = lock(&self.flushing);
         self.flush_metrics()?;

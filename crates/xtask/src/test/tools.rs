@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::postgres;
+use super::{engines, postgres};
 use crate::{chaos, node, process, workspace};
 
 /// A program, how to see that it is there, and the Debian package it comes in.
@@ -38,6 +38,8 @@ const TOOLS: &[Tool] = &[
     // Verifiers of DKIM signatures that are not ours; the second for Ed25519.
     Tool { package: "python3-dkim", present: || Path::new("/usr/lib/python3/dist-packages/dkim").is_dir() },
     Tool { package: "python3-nacl", present: || Path::new("/usr/lib/python3/dist-packages/nacl").is_dir() },
+    // Engines that read Parquet come as Python packages.
+    Tool { package: "python3-venv", present: engines::has_venv },
     Tool { package: "python3", present: || process::find("python3").is_some() },
 ];
 
