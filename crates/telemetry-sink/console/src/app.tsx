@@ -4,6 +4,7 @@ import { Empty, Page } from "./components/basics";
 import { Shell } from "./components/Shell";
 import { match } from "./lib/routes";
 import { usePlace } from "./router";
+import { AlertsScreen } from "./routes/alerts";
 import { BatchScreen } from "./routes/batch";
 import { ExploreScreen } from "./routes/explore";
 import { FleetScreen } from "./routes/fleet";
@@ -43,6 +44,8 @@ function Screen({ path }: { path: string }) {
       return <LogsScreen />;
     case "explore":
       return <ExploreScreen />;
+    case "alerts":
+      return <AlertsScreen />;
     case "map":
       return <MapScreen />;
     case "storage":

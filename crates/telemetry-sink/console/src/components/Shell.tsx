@@ -23,6 +23,7 @@ export const ENTRIES: readonly Entry[] = [
   { path: "/logs", label: "Logs", icon: "logs", key: "l" },
   { path: "/explore", label: "Metrics", icon: "explore", key: "m" },
   { path: "/map", label: "Map", icon: "map", key: "p" },
+  { path: "/alerts", label: "Alerts", icon: "bell", key: "a" },
   { path: "/storage", label: "Storage", icon: "disk", key: "d" },
   { path: "/jobs", label: "Jobs", icon: "jobs", key: "j" },
   { path: "/mail", label: "Mail", icon: "mail", key: "i" },
