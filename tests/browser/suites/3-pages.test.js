@@ -13,6 +13,8 @@ const PAGES = [
   ["traces", "/traces", "Traces", "table tbody tr"],
   ["logs", "/logs", "Logs", ".log-open"],
   ["metrics", `/explore?q=${QUERY}`, "Metrics", ".legend-table tbody tr"],
+  ["dashboards", "/dashboards", "Dashboards", ".board-cards a"],
+  ["dashboard", "/dashboards/fleet?range=15m", "Fleet", ".board .uplot"],
   ["map", "/map", "Service map", ".map-node, .empty"],
   ["alerts", "/alerts", "Alerts", ".stats, .empty"],
   ["storage", "/storage", "Storage", "[data-signal]"],
@@ -68,6 +70,7 @@ describe("every page", () => {
     await signIn(page);
     await page.getByRole("heading", { name: "Fleet", exact: true }).waitFor();
     for (const [key, heading] of [
+      ["b", "Dashboards"],
       ["t", "Traces"],
       ["l", "Logs"],
       ["m", "Metrics"],

@@ -6,6 +6,8 @@ import { match } from "./lib/routes";
 import { usePlace } from "./router";
 import { AlertsScreen } from "./routes/alerts";
 import { BatchScreen } from "./routes/batch";
+import { DashboardScreen } from "./routes/dashboard";
+import { DashboardsScreen } from "./routes/dashboards";
 import { ExploreScreen } from "./routes/explore";
 import { FleetScreen } from "./routes/fleet";
 import { JobScreen } from "./routes/job";
@@ -46,6 +48,10 @@ function Screen({ path }: { path: string }) {
       return <ExploreScreen />;
     case "alerts":
       return <AlertsScreen />;
+    case "dashboards":
+      return <DashboardsScreen />;
+    case "dashboard":
+      return <DashboardScreen key={route.id} id={route.id} />;
     case "map":
       return <MapScreen />;
     case "storage":
@@ -70,7 +76,7 @@ function Screen({ path }: { path: string }) {
       return <MailScreen id={route.id} />;
     case "shop":
       return <ShopScreen />;
-    default:
+    case "unknown":
       return (
         <Page title="Not found">
           <Empty icon="search" title="There is no screen at this address">

@@ -157,7 +157,8 @@ export function money(amount: Figure, currency: string): string {
   return `${(amount / 10 ** digits).toFixed(digits)} ${currency}`;
 }
 
-export type Unit = "plain" | "bytes" | "seconds" | "ratio" | "rate";
+export const UNITS = ["plain", "bytes", "byterate", "seconds", "millis", "ratio", "percent", "rate"] as const;
+export type Unit = (typeof UNITS)[number];
 
 /** Guesses the unit of a PromQL result from the metric's conventional suffix. */
 export function unitOf(expression: string): Unit {
@@ -177,8 +178,14 @@ export function inUnit(value: Figure, unit: Unit): string {
   switch (unit) {
     case "bytes":
       return bytes(value);
+    case "byterate":
+      return `${bytes(value)}/s`;
     case "seconds":
       return latency(value * 1_000_000);
+    case "millis":
+      return latency(value * 1000);
+    case "percent":
+      return percent(value / 100);
     case "ratio":
       return percent(value);
     case "rate":

@@ -19,6 +19,7 @@ interface Entry {
 
 export const ENTRIES: readonly Entry[] = [
   { path: "/", label: "Fleet", icon: "fleet", key: "f" },
+  { path: "/dashboards", label: "Boards", icon: "board", key: "b" },
   { path: "/traces", label: "Traces", icon: "traces", key: "t" },
   { path: "/logs", label: "Logs", icon: "logs", key: "l" },
   { path: "/explore", label: "Metrics", icon: "explore", key: "m" },

@@ -1,0 +1,105 @@
+// Where dashboards come from: files that ship with the console, and copies that this browser keeps.
+
+import { get } from "./http";
+import { readDashboard, slug, type Dashboard } from "../lib/dashboard";
+
+export interface Listed {
+  readonly id: string;
+  readonly title: string;
+  readonly description: string;
+}
+
+const FOLDER = "/boards";
+const KEPT = "quintet.dashboards";
+/** Browsers give a site five million letters; one dashboard must not take them all. */
+const LARGEST = 1_000_000;
+
+export async function shipped(signal?: AbortSignal): Promise<readonly Listed[]> {
+  return get<readonly Listed[]>(`${FOLDER}/index.json`, {}, signal);
+}
+
+export async function shippedDashboard(id: string, signal?: AbortSignal): Promise<Dashboard> {
+  const read = readDashboard(await get<unknown>(`${FOLDER}/${encodeURIComponent(id)}.json`, {}, signal));
+  if ("problem" in read) throw new Error(read.problem);
+  return read.dashboard;
+}
+
+/** What this browser keeps; a text that cannot be read is left alone and shown as nothing. */
+export function kept(): readonly Dashboard[] {
+  let wire: unknown;
+  try {
+    wire = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+  } catch {
+    return [];
+  }
+  if (!Array.isArray(wire)) return [];
+  return wire.flatMap((one: unknown) => {
+    const read = readDashboard(one);
+    return "dashboard" in read ? [read.dashboard] : [];
+  });
+}
+
+function store(dashboards: readonly Dashboard[]): string | null {
+  try {
+    localStorage.setItem(KEPT, JSON.stringify(dashboards));
+    return null;
+  } catch {
+    return "This browser has no room for it. Export and delete dashboards that are not needed here.";
+  }
+}
+
+/** Keeps a dashboard in this browser; returns what went wrong. */
+export function keep(dashboard: Dashboard): string | null {
+  if (JSON.stringify(dashboard).length > LARGEST) return "A dashboard of more than a million letters is not kept.";
+  return store([...kept().filter(({ id }) => id !== dashboard.id), dashboard]);
+}
+
+export function forget(id: string): void {
+  store(kept().filter((one) => one.id !== id));
+}
+
+/** An id that neither ships nor is kept yet. */
+export function freeId(title: string, taken: readonly string[]): string {
+  const base = slug(title);
+  for (let at = 1; ; at += 1) {
+    const id = at === 1 ? base : `${base}-${at}`;
+    if (!taken.includes(id)) return id;
+  }
+}
+
+/** A dashboard as part of an address, behind its `#`: no server sees it. */
+export async function packed(dashboard: Dashboard): Promise<string> {
+  const stream = new Blob([JSON.stringify(dashboard)]).stream().pipeThrough(new CompressionStream("deflate-raw"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  let binary = "";
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}
+
+/** Null when the text is no packed dashboard. */
+export async function unpacked(text: string): Promise<Dashboard | null> {
+  try {
+    const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (char) => char.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+    const json = await bounded(stream);
+    const read = readDashboard(JSON.parse(json));
+    return "dashboard" in read ? read.dashboard : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A short address can unpack to more than a page can hold: reading stops at the bound. */
+async function bounded(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const reader = stream.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    text += decoder.decode(part.value, { stream: true });
+    if (text.length > LARGEST) {
+      await reader.cancel();
+      throw new Error("too long");
+    }
+  }
+  return text;
+}
