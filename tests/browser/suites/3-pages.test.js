@@ -14,7 +14,7 @@ const PAGES = [
   ["logs", "/logs", "Logs", ".log-open"],
   ["metrics", `/explore?q=${QUERY}`, "Metrics", ".legend-table tbody tr"],
   ["dashboards", "/dashboards", "Dashboards", ".board-cards a"],
-  ["dashboard", "/dashboards/fleet?range=15m", "Fleet", ".board .uplot"],
+  ["dashboard", "/dashboards/fleet?range=15m", "Fleet", ".board dd"],
   ["map", "/map", "Service map", ".map-node, .empty"],
   ["alerts", "/alerts", "Alerts", ".stats, .empty"],
   ["storage", "/storage", "Storage", "[data-signal]"],

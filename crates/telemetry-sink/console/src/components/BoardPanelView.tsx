@@ -41,7 +41,12 @@ export function BoardPanelView({ panel, period, chosen, zoom }: ViewProps) {
   if (panel.kind === "row") return <h2 class="board-row">{panel.title}</h2>;
   return (
     <div ref={box} class="board-panel">
-      <Panel title={panel.title || "Panel"} note={<PanelLink panel={panel} period={period} chosen={chosen} />} flush={panel.kind === "logs" || panel.kind === "table"}>
+      <Panel
+        title={panel.title || "Panel"}
+        note={<PanelLink panel={panel} period={period} chosen={chosen} />}
+        flush={panel.kind === "logs" || panel.kind === "table"}
+        plain
+      >
         {panel.kind === "text" && <p class="board-text">{panel.text}</p>}
         {panel.kind !== "text" && !seen && <Loading what="the panel" />}
         {panel.kind !== "text" && seen && <Asked panel={panel} period={period} chosen={chosen} zoom={zoom} />}

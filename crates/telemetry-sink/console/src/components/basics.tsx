@@ -28,10 +28,16 @@ export function Panel(props: {
   note?: ComponentChildren;
   flush?: boolean;
   class?: string;
+  /** Not a landmark of its own: one of many whose titles may be the same. */
+  plain?: boolean;
   children: ComponentChildren;
 }) {
+  const Frame = props.plain ? "div" : "section";
   return (
-    <section class={`panel ${props.flush ? "flush" : ""} ${props.class ?? ""}`} aria-label={props.title}>
+    <Frame
+      class={`panel ${props.flush ? "flush" : ""} ${props.class ?? ""}`}
+      {...(props.plain ? {} : { "aria-label": props.title })}
+    >
       {props.title && (
         <header class="panel-head">
           <h2>{props.title}</h2>
@@ -39,7 +45,7 @@ export function Panel(props: {
         </header>
       )}
       <div class="panel-body">{props.children}</div>
-    </section>
+    </Frame>
   );
 }
 
