@@ -13,6 +13,7 @@ pub(crate) mod logql;
 mod loki;
 pub(crate) mod params;
 mod prometheus;
+mod rules;
 mod traces;
 mod tsdb;
 
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::QuerySection;
 use crate::promql;
+use crate::rules::engine::Views;
 use crate::scrape::Target;
 use crate::storage::Storage;
 
@@ -44,6 +46,7 @@ pub(crate) struct Api {
     pub(crate) storage: Arc<Storage>,
     pub(crate) targets: Vec<Arc<Target>>,
     pub(crate) events: events::Hub,
+    pub(crate) rules: Arc<Views>,
     settings: QuerySection,
     turns: Semaphore,
 }
@@ -59,6 +62,7 @@ impl Api {
     pub(crate) fn new(
         storage: Arc<Storage>,
         targets: Vec<Arc<Target>>,
+        rules: Arc<Views>,
         settings: QuerySection,
         shutdown: CancellationToken,
     ) -> Self {
@@ -66,6 +70,7 @@ impl Api {
             storage,
             targets,
             events: events::Hub::new(shutdown),
+            rules,
             turns: Semaphore::new(settings.concurrency),
             settings,
         }

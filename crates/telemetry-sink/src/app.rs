@@ -20,6 +20,8 @@ use crate::diagnostics::{self, Roots};
 use crate::host;
 use crate::ingest::{self, Receiver};
 use crate::journal;
+use crate::rules;
+use crate::rules::engine::{Engine, Ground, Views};
 use crate::scrape::{self, Target};
 use crate::statsd;
 use crate::storage::disk::RealDisk;
@@ -51,11 +53,11 @@ impl Binary for TelemetrySink {
     }
 
     fn commands(command: clap::Command) -> clap::Command {
-        diagnostics::command(command)
+        rules::command::add(diagnostics::command(command))
     }
 
     fn run_alone(matches: &clap::ArgMatches, output: &mut dyn Write) -> Option<anyhow::Result<Code>> {
-        diagnostics::run_alone(matches, output)
+        diagnostics::run_alone(matches, output).or_else(|| rules::command::run_alone(matches, output))
     }
 
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
@@ -76,7 +78,8 @@ impl Binary for TelemetrySink {
         read_journal(cx, &config, &storage);
         let targets = scrapers(cx, &config, &storage);
         let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
-        let api = Arc::new(Api::new(storage, targets, config.query, cx.shutdown()));
+        let views = evaluate_rules(cx, &config, &storage)?;
+        let api = Arc::new(Api::new(storage, targets, views, config.query, cx.shutdown()));
         let publisher = Arc::clone(&api);
         cx.spawn("events", async move {
             events::publish(publisher).await;
@@ -154,6 +157,26 @@ fn watch_host(cx: &Context, config: &Config, storage: &Arc<Storage>) {
             Ok(())
         });
     }
+}
+
+/// Starts the rules, which a reload reads again. One reload waits for its turn at most.
+fn evaluate_rules(cx: &Context, config: &Config, storage: &Arc<Storage>) -> anyhow::Result<Arc<Views>> {
+    let views = Arc::new(Views::default());
+    let ground = Ground::new(Arc::clone(storage), config.query, &config.rules, Arc::new(|_, _| {}));
+    let specs = config.rules.load().or_exit(Code::Config)?;
+    let engine = Engine::new(ground, &config.rules, specs, Arc::clone(&views));
+    let (reload, reloads) = tokio::sync::mpsc::channel(1);
+    cx.spawn("rules", engine.run(reloads, cx.shutdown()));
+    let again = cx.clone();
+    cx.on_reload("rules", move || {
+        let (cx, reload) = (again.clone(), reload.clone());
+        async move {
+            let settings = cx.reload_config::<TelemetrySink>()?.rules;
+            let specs = settings.load()?;
+            reload.send((settings, specs)).await.context("the rules are no longer evaluated")
+        }
+    });
+    Ok(views)
 }
 
 /// Syncs the logs, writes out heads, merges parts, watches the disk and applies retention until the drain,

@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) statsd: StatsdSection,
     #[serde(default)]
     pub(crate) query: QuerySection,
+    #[serde(default)]
+    pub(crate) rules: crate::rules::Settings,
 }
 
 #[derive(Debug, Deserialize)]
@@ -300,7 +302,7 @@ impl Config {
         for scrape in &self.scrape {
             scrape.validate()?;
         }
-        Ok(())
+        self.rules.validate()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The telemetry sink: takes in logs, metrics and traces, answers queries, serves the console.
 //!
 //! `ingest`, `syslog`, `journal`, `statsd`, `scrape` and `host` turn what arrives into the records of `model`; `storage` writes them
-//! to its logs, keeps them in the memory of `head` and writes that out as `parts`; `promql` and `api` answer from there; `console` serves
-//! the embedded pages. Nothing here sends telemetry anywhere else.
+//! to its logs, keeps them in the memory of `head` and writes that out as `parts`; `promql` and `api` answer from there; `rules`
+//! evaluates recording and alerting rules; `console` serves the embedded pages. Nothing here sends telemetry anywhere else.
 
 mod api;
 mod app;
@@ -19,6 +19,7 @@ mod journal;
 mod model;
 mod parts;
 mod promql;
+mod rules;
 mod scrape;
 mod statsd;
 mod storage;

@@ -21,6 +21,7 @@ mod eval;
 mod functions;
 mod histogram;
 mod lexer;
+pub(crate) mod notation;
 mod over_time;
 mod parser;
 mod rate;

@@ -56,7 +56,13 @@ fn sink() -> Sink {
     let target = Scrape::new("core-api", "http://127.0.0.1:1".parse().unwrap());
     let shutdown = CancellationToken::new();
     let targets = vec![Arc::new(Target::new(target))];
-    let api = Arc::new(Api::new(Arc::clone(&storage), targets, QuerySection::default(), shutdown.clone()));
+    let api = Arc::new(Api::new(
+        Arc::clone(&storage),
+        targets,
+        Arc::default(),
+        QuerySection::default(),
+        shutdown.clone(),
+    ));
     let router = crate::app::router(api, issuer.verifier());
     let token = issuer.bearer("usr_1", &["telemetry:read"]);
     Sink { storage, router, issuer, token, shutdown, clock: SystemClock::shared(), _directory: directory }
@@ -144,7 +150,7 @@ impl Sink {
 
 const TRACE: &str = "05050505050505050505050505050505";
 
-const ROUTES: [&str; 18] = [
+const ROUTES: [&str; 20] = [
     "/telemetry/v1/fleet",
     "/telemetry/v1/events",
     "/telemetry/v1/traces/req-42",
@@ -155,6 +161,8 @@ const ROUTES: [&str; 18] = [
     "/telemetry/prometheus/api/v1/label/job/values",
     "/telemetry/prometheus/api/v1/metadata",
     "/telemetry/prometheus/api/v1/status/buildinfo",
+    "/telemetry/prometheus/api/v1/rules",
+    "/telemetry/prometheus/api/v1/alerts",
     "/telemetry/loki/api/v1/query_range",
     "/telemetry/loki/api/v1/query",
     "/telemetry/loki/api/v1/labels",

@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde_json::{Value as JsonValue, json};
 
 use super::params::{Params, duration_millis, time_millis};
-use super::{Api, NotRun};
+use super::{Api, NotRun, rules};
 use crate::head::metrics::{Selected, TooManySamples};
 use crate::model::{Labels, Matcher};
 use crate::promql::{self, Error, Query, Series, Source, Value, format_float as number};
@@ -28,18 +28,20 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/labels", get(labels).post(labels))
         .route("/label/{name}/values", get(label_values))
         .route("/metadata", get(metadata))
+        .route("/rules", get(rules::rules))
+        .route("/alerts", get(rules::alerts))
         .route("/status/buildinfo", get(build_info))
 }
 
 /// An error in Prometheus' shape.
-struct Failure {
+pub(super) struct Failure {
     status: StatusCode,
     kind: &'static str,
     message: String,
 }
 
 impl Failure {
-    fn bad_data(message: impl Into<String>) -> Self {
+    pub(super) fn bad_data(message: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
     }
 }
@@ -72,12 +74,12 @@ impl IntoResponse for Failure {
     }
 }
 
-type Answer = Result<Json<JsonValue>, Failure>;
+pub(super) type Answer = Result<Json<JsonValue>, Failure>;
 
 /// Messages of each kind that an answer shows; Prometheus shows as many.
 const MOST_MESSAGES: usize = 10;
 
-fn success(data: impl serde::Serialize) -> Json<JsonValue> {
+pub(super) fn success(data: impl serde::Serialize) -> Json<JsonValue> {
     Json(json!({ "status": "success", "data": data }))
 }
 
@@ -180,7 +182,7 @@ fn limit(params: &Params) -> Result<usize, Failure> {
     Ok(limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX))
 }
 
-fn label_map(labels: &Labels) -> BTreeMap<&str, &str> {
+pub(super) fn label_map(labels: &Labels) -> BTreeMap<&str, &str> {
     labels.iter().collect()
 }
 

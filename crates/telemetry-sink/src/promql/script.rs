@@ -5,13 +5,13 @@
 
 mod expected;
 mod parse;
-mod series;
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use self::expected::check;
 use self::parse::{Command, Eval};
+use super::notation::Values;
 use super::{Limits, Query, Source, evaluate};
 use crate::head::MetricsHead;
 use crate::head::metrics::{Selected, SeriesLimits, TooManySamples};
@@ -140,14 +140,14 @@ impl Database {
         Self { head, left_out: Vec::new(), has_typed_labels: false, touched: Cell::new(None) }
     }
 
-    fn load(&mut self, series: series::Loaded) -> Result<(), String> {
-        let series::Loaded { labels, values } = series;
+    fn load(&mut self, series: parse::Loaded) -> Result<(), String> {
+        let parse::Loaded { labels, values } = series;
         if labels.get("__type__").is_some() || labels.get("__unit__").is_some() {
             self.has_typed_labels = true;
         }
         let samples = match values {
-            series::Values::Floats(samples) => samples,
-            series::Values::LeftOut(what) => {
+            Values::Floats(samples) => samples,
+            Values::LeftOut(what) => {
                 self.left_out.push((labels, what));
                 return Ok(());
             }

@@ -4,14 +4,20 @@ use std::collections::HashSet;
 
 use regex::Regex;
 
-use super::series::{self, Loaded, Values};
 use crate::model::Labels;
+use crate::promql::notation::{self, Values};
 use crate::promql::{Query, parse_duration};
 
 pub(super) enum Command {
     Clear,
     Load(Vec<Loaded>),
     Eval(Eval),
+}
+
+/// A series to load.
+pub(super) struct Loaded {
+    pub(super) labels: Labels,
+    pub(super) values: Values<(i64, f64)>,
 }
 
 /// A query and what it must answer.
@@ -114,11 +120,11 @@ fn load(line: &str, block: &[&str]) -> Result<Vec<Loaded>, String> {
     let step = line.split_whitespace().nth(1).and_then(parse_duration).ok_or("load needs an interval")?;
     let mut loaded = Vec::new();
     for line in block {
-        let (labels, rest) = series::labels(line)?;
-        let values = if line.contains(series::START_TIMES) {
+        let (labels, rest) = notation::labels(line)?;
+        let values = if line.contains(notation::START_TIMES) {
             Values::LeftOut("start timestamps")
         } else {
-            series::values(rest)?.timed(step)
+            notation::values(rest)?.timed(step)
         };
         if with_native {
             loaded.push(Loaded { labels: base(&labels), values: Values::LeftOut("native histograms") });
@@ -159,7 +165,7 @@ fn eval(line: &str, number: usize, block: &[&str]) -> Result<Eval, String> {
     let mut times = None;
     let mut found = Vec::new();
     for line in block {
-        if line.contains(series::START_TIMES) {
+        if line.contains(notation::START_TIMES) {
             eval.left_out = Some("start timestamps");
         } else if let Some(rest) = line.strip_prefix("expect range vector") {
             times = Some(window(rest)?);
@@ -168,12 +174,12 @@ fn eval(line: &str, number: usize, block: &[&str]) -> Result<Eval, String> {
             return Ok(eval);
         } else if let Some(rest) = line.strip_prefix("expect ") {
             eval.expects.push(expect(rest.trim())?);
-        } else if let Some(value) = series::number(line) {
+        } else if let Some(value) = notation::number(line) {
             eval.result = Expected::Scalar(value);
             return Ok(eval);
         } else {
-            let (labels, rest) = series::labels(line)?;
-            match series::values(rest)? {
+            let (labels, rest) = notation::labels(line)?;
+            match notation::values(rest)? {
                 Values::Floats(values) => found.push((labels, values)),
                 Values::LeftOut(what) => eval.left_out = Some(what),
             }

@@ -1,4 +1,5 @@
-//! `name{label="value"} 1 2+3x4 _ stale`: a series and its values, one for each step.
+//! `name{label="value"} 1 2+3x4 _ stale`: a series and its values, one for each step, as in the tests of Prometheus and of
+//! its rules.
 
 use crate::model::{Labels, stale};
 use crate::promql::parse_selector;
@@ -7,16 +8,10 @@ use crate::promql::parse_selector;
 const MOST_VALUES: usize = 1_000_000;
 
 /// Marks a line that gives the start times of a series' samples, which are not stored.
-pub(super) const START_TIMES: &str = "@st";
-
-/// A series to load.
-pub(super) struct Loaded {
-    pub(super) labels: Labels,
-    pub(super) values: Values<(i64, f64)>,
-}
+pub(crate) const START_TIMES: &str = "@st";
 
 /// What a line holds for its series.
-pub(super) enum Values<V> {
+pub(crate) enum Values<V> {
     Floats(Vec<V>),
     /// What this server does not store.
     LeftOut(&'static str),
@@ -24,7 +19,7 @@ pub(super) enum Values<V> {
 
 impl Values<Option<f64>> {
     /// The values with their times, one each `step` milliseconds from zero.
-    pub(super) fn timed(self, step: i64) -> Values<(i64, f64)> {
+    pub(crate) fn timed(self, step: i64) -> Values<(i64, f64)> {
         match self {
             Self::LeftOut(what) => Values::LeftOut(what),
             Self::Floats(values) => {
@@ -36,7 +31,7 @@ impl Values<Option<f64>> {
 }
 
 /// Splits a line into the series' labels and what follows them.
-pub(super) fn labels(line: &str) -> Result<(Labels, &str), String> {
+pub(crate) fn labels(line: &str) -> Result<(Labels, &str), String> {
     let (selector, rest) = line.split_at(end_of_selector(line));
     let selector = selector.trim_end_matches(START_TIMES);
     if selector.trim() == "{}" {
@@ -73,7 +68,7 @@ fn end_of_selector(line: &str) -> usize {
 }
 
 /// The values of a line, none where a step has no sample.
-pub(super) fn values(text: &str) -> Result<Values<Option<f64>>, String> {
+pub(crate) fn values(text: &str) -> Result<Values<Option<f64>>, String> {
     for (mark, what) in [("{{", "native histograms"), (START_TIMES, "start timestamps")] {
         if text.contains(mark) {
             return Ok(Values::LeftOut(what));
@@ -134,7 +129,7 @@ fn progression(text: &str) -> Option<(f64, f64)> {
 }
 
 /// A number as Prometheus' scripts write it.
-pub(super) fn number(text: &str) -> Option<f64> {
+pub(crate) fn number(text: &str) -> Option<f64> {
     let (sign, digits) = match text.strip_prefix(['-', '+']) {
         Some(digits) => (if text.starts_with('-') { -1.0 } else { 1.0 }, digits),
         None => (1.0, text),
