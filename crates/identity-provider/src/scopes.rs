@@ -33,6 +33,7 @@ const TABLE: &[(&str, &str)] = &[
     ("identity:admin", "Manage accounts and read the audit log"),
     ("node:read", "See the state of machines and their journals"),
     ("node:write", "Update, roll back and restart machines"),
+    ("telemetry:write", "Silence alerts and post alerts"),
 ];
 
 /// What a member may do beside the scopes of sign-in itself.
@@ -193,6 +194,7 @@ mod tests {
             "jobs:enqueue",
             "jobs:work",
             "telemetry:read",
+            "telemetry:write",
             "node:read",
             "node:write",
         ] {

@@ -6,6 +6,7 @@
 //! Invariants: a query runs off the runtime's threads, at most `concurrency` at once, each with a
 //! deadline and a sample limit; the foreign APIs answer with their own shapes, errors included.
 
+mod alertmanager;
 pub(crate) mod events;
 pub(crate) mod fleet;
 mod jaeger;
@@ -14,6 +15,7 @@ mod loki;
 pub(crate) mod params;
 mod prometheus;
 mod rules;
+mod server;
 mod traces;
 mod tsdb;
 
@@ -31,6 +33,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::QuerySection;
+use crate::notify::engine::Notifier;
 use crate::promql;
 use crate::rules::engine::Views;
 use crate::scrape::Target;
@@ -47,6 +50,8 @@ pub(crate) struct Api {
     pub(crate) targets: Vec<Arc<Target>>,
     pub(crate) events: events::Hub,
     pub(crate) rules: Arc<Views>,
+    pub(crate) notifier: Arc<Notifier>,
+    started_at: i64,
     settings: QuerySection,
     turns: Semaphore,
 }
@@ -63,14 +68,17 @@ impl Api {
         storage: Arc<Storage>,
         targets: Vec<Arc<Target>>,
         rules: Arc<Views>,
+        notifier: Arc<Notifier>,
         settings: QuerySection,
         shutdown: CancellationToken,
     ) -> Self {
         Self {
+            started_at: storage.clock().now().as_millisecond(),
             storage,
             targets,
             events: events::Hub::new(shutdown),
             rules,
+            notifier,
             turns: Semaphore::new(settings.concurrency),
             settings,
         }
@@ -119,10 +127,13 @@ pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
         .route("/telemetry/v1/events", get(events::stream))
         .route("/telemetry/v1/traces/{id}", get(traces::show))
         .nest("/telemetry/prometheus/api/v1", prometheus::router().merge(tsdb::router()))
+        .route("/telemetry/prometheus/-/healthy", get(server::healthy))
+        .route("/telemetry/prometheus/-/ready", get(server::ready))
+        .nest("/telemetry/alertmanager", alertmanager::router())
         .nest("/telemetry/loki/api/v1", loki::router())
         .nest("/telemetry/jaeger/api", jaeger::router())
         .route("/telemetry", get(unknown))
-        .route("/telemetry/{*rest}", get(unknown).post(unknown))
+        .route("/telemetry/{*rest}", get(unknown).post(unknown).delete(unknown))
         .layer(from_fn(scoped))
         .layer(quintet_auth::layer(verifier))
         .with_state(api)

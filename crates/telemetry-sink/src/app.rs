@@ -20,6 +20,7 @@ use crate::diagnostics::{self, Roots};
 use crate::host;
 use crate::ingest::{self, Receiver};
 use crate::journal;
+use crate::notify::engine::Notifier;
 use crate::rules;
 use crate::rules::engine::{Engine, Ground, Views};
 use crate::scrape::{self, Target};
@@ -78,8 +79,9 @@ impl Binary for TelemetrySink {
         read_journal(cx, &config, &storage);
         let targets = scrapers(cx, &config, &storage);
         let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
-        let views = evaluate_rules(cx, &config, &storage)?;
-        let api = Arc::new(Api::new(storage, targets, views, config.query, cx.shutdown()));
+        let notifier = notify(cx, &config)?;
+        let views = evaluate_rules(cx, &config, &storage, &notifier)?;
+        let api = Arc::new(Api::new(storage, targets, views, notifier, config.query, cx.shutdown()));
         let publisher = Arc::clone(&api);
         cx.spawn("events", async move {
             events::publish(publisher).await;
@@ -159,10 +161,37 @@ fn watch_host(cx: &Context, config: &Config, storage: &Arc<Storage>) {
     }
 }
 
+/// Starts to tell of alerts; a reload reads the routes again.
+fn notify(cx: &Context, config: &Config) -> anyhow::Result<Arc<Notifier>> {
+    let directory = config.storage.directory.join("alerts");
+    let notifier = Notifier::open(&config.notify, &config.rules.external_url, &directory, cx.clock())
+        .with_context(|| format!("cannot read the directory {}", directory.display()))
+        .or_exit(Code::CannotCreate)?;
+    let notifier = Arc::new(notifier);
+    cx.spawn("notify", Arc::clone(&notifier).run(cx.shutdown()));
+    for relay in notifier.relays(&cx.shutdown()) {
+        cx.spawn("relay", relay);
+    }
+    let (again, reloaded) = (cx.clone(), Arc::clone(&notifier));
+    cx.on_reload("notify", move || {
+        let (cx, notifier) = (again.clone(), Arc::clone(&reloaded));
+        async move {
+            let config = cx.reload_config::<TelemetrySink>()?;
+            Ok(notifier.replace(&config.notify, &config.rules.external_url)?)
+        }
+    });
+    Ok(notifier)
+}
+
 /// Starts the rules, which a reload reads again. One reload waits for its turn at most.
-fn evaluate_rules(cx: &Context, config: &Config, storage: &Arc<Storage>) -> anyhow::Result<Arc<Views>> {
+fn evaluate_rules(
+    cx: &Context,
+    config: &Config,
+    storage: &Arc<Storage>,
+    notifier: &Arc<Notifier>,
+) -> anyhow::Result<Arc<Views>> {
     let views = Arc::new(Views::default());
-    let ground = Ground::new(Arc::clone(storage), config.query, &config.rules, Arc::new(|_, _| {}));
+    let ground = Ground::new(Arc::clone(storage), config.query, &config.rules, Arc::clone(notifier));
     let specs = config.rules.load().or_exit(Code::Config)?;
     let engine = Engine::new(ground, &config.rules, specs, Arc::clone(&views));
     let (reload, reloads) = tokio::sync::mpsc::channel(1);

@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) query: QuerySection,
     #[serde(default)]
     pub(crate) rules: crate::rules::Settings,
+    #[serde(default)]
+    pub(crate) notify: crate::notify::settings::Settings,
 }
 
 #[derive(Debug, Deserialize)]
@@ -302,7 +304,8 @@ impl Config {
         for scrape in &self.scrape {
             scrape.validate()?;
         }
-        self.rules.validate()
+        self.rules.validate()?;
+        self.notify.validate()
     }
 }
 

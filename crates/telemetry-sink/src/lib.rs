@@ -2,7 +2,7 @@
 //!
 //! `ingest`, `syslog`, `journal`, `statsd`, `scrape` and `host` turn what arrives into the records of `model`; `storage` writes them
 //! to its logs, keeps them in the memory of `head` and writes that out as `parts`; `promql` and `api` answer from there; `rules`
-//! evaluates recording and alerting rules; `console` serves the embedded pages. Nothing here sends telemetry anywhere else.
+//! evaluates recording and alerting rules, `notify` tells of their alerts; `console` serves the embedded pages. Nothing here sends telemetry anywhere else.
 
 mod api;
 mod app;
@@ -17,6 +17,7 @@ mod host;
 mod ingest;
 mod journal;
 mod model;
+mod notify;
 mod parts;
 mod promql;
 mod rules;

@@ -1,5 +1,7 @@
 //! The sink as its callers see it: records in on one side, answers out on the other.
 
+mod alerting;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ use crate::head::SeriesLimits;
 use crate::model::{
     Batch, Labels, LogRecord, MetricBatch, Resource, Sample, Span, SpanKind, SpanStatus, Value, stale,
 };
+use crate::notify::engine::Notifier;
+use crate::notify::settings::Settings as NotifySettings;
 use crate::scrape::Target;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::{Storage, StorageLimits, SyncMode};
@@ -60,6 +64,15 @@ fn sink() -> Sink {
         Arc::clone(&storage),
         targets,
         Arc::default(),
+        Arc::new(
+            Notifier::open(
+                &NotifySettings::default(),
+                "",
+                &directory.path().join("alerts"),
+                SystemClock::shared(),
+            )
+            .unwrap(),
+        ),
         QuerySection::default(),
         shutdown.clone(),
     ));
@@ -150,7 +163,7 @@ impl Sink {
 
 const TRACE: &str = "05050505050505050505050505050505";
 
-const ROUTES: [&str; 20] = [
+const ROUTES: [&str; 33] = [
     "/telemetry/v1/fleet",
     "/telemetry/v1/events",
     "/telemetry/v1/traces/req-42",
@@ -163,6 +176,19 @@ const ROUTES: [&str; 20] = [
     "/telemetry/prometheus/api/v1/status/buildinfo",
     "/telemetry/prometheus/api/v1/rules",
     "/telemetry/prometheus/api/v1/alerts",
+    "/telemetry/prometheus/api/v1/alertmanagers",
+    "/telemetry/prometheus/api/v1/targets",
+    "/telemetry/prometheus/api/v1/status/config",
+    "/telemetry/prometheus/api/v1/status/flags",
+    "/telemetry/prometheus/api/v1/status/runtimeinfo",
+    "/telemetry/prometheus/-/healthy",
+    "/telemetry/prometheus/-/ready",
+    "/telemetry/alertmanager/api/v2/alerts",
+    "/telemetry/alertmanager/api/v2/alerts/groups",
+    "/telemetry/alertmanager/api/v2/silences",
+    "/telemetry/alertmanager/api/v2/silence/x",
+    "/telemetry/alertmanager/api/v2/receivers",
+    "/telemetry/alertmanager/api/v2/status",
     "/telemetry/loki/api/v1/query_range",
     "/telemetry/loki/api/v1/query",
     "/telemetry/loki/api/v1/labels",

@@ -20,7 +20,7 @@ use serde_json::Value;
 /// Every scope a service client may be given, as `up` registers its demo client.
 pub const SCOPES: &str = "users:read users:write billing:read billing:write inventory:read inventory:write \
                           orders:read orders:write exports:read exports:write jobs:read jobs:write jobs:enqueue jobs:work \
-                          telemetry:read";
+                          telemetry:read telemetry:write";
 
 /// An answer with its body read.
 #[derive(Debug, Clone)]

@@ -49,6 +49,7 @@ fn default_scopes() -> Vec<String> {
         "jobs:read",
         "jobs:write",
         "telemetry:read",
+        "telemetry:write",
         "identity:admin",
     ]
     .map(str::to_owned)

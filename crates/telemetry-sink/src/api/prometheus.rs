@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde_json::{Value as JsonValue, json};
 
 use super::params::{Params, duration_millis, time_millis};
-use super::{Api, NotRun, rules};
+use super::{Api, NotRun, rules, server};
 use crate::head::metrics::{Selected, TooManySamples};
 use crate::model::{Labels, Matcher};
 use crate::promql::{self, Error, Query, Series, Source, Value, format_float as number};
@@ -30,6 +30,11 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/metadata", get(metadata))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
+        .route("/alertmanagers", get(server::alertmanagers))
+        .route("/targets", get(server::targets))
+        .route("/status/config", get(server::config))
+        .route("/status/flags", get(server::flags))
+        .route("/status/runtimeinfo", get(server::runtime_info))
         .route("/status/buildinfo", get(build_info))
 }
 

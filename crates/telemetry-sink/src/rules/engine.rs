@@ -16,6 +16,7 @@ use super::Settings;
 use super::file::GroupSpec;
 use super::group::{Group, Scene, end};
 use crate::config::QuerySection;
+use crate::notify::engine::Notifier;
 use crate::storage::Storage;
 
 /// Evaluations take threads that queries need too.
@@ -23,9 +24,6 @@ const AT_ONCE: usize = 2;
 /// How soon it is looked again whether the storage has read its logs.
 const STARTING: Duration = Duration::from_millis(200);
 const MAX_SLEEP: Duration = Duration::from_secs(1);
-
-/// Who hears of the alerts of a group that was evaluated.
-pub(crate) type Listener = Arc<dyn Fn(&Group, i64) + Send + Sync>;
 
 /// The groups as they were after their last evaluation, for whoever asks.
 #[derive(Default)]
@@ -62,7 +60,7 @@ pub(crate) struct Ground {
     timeout: Duration,
     external_labels: Arc<BTreeMap<String, String>>,
     external_url: Arc<str>,
-    listener: Listener,
+    notifier: Arc<Notifier>,
 }
 
 impl Ground {
@@ -70,7 +68,7 @@ impl Ground {
         storage: Arc<Storage>,
         query: QuerySection,
         settings: &Settings,
-        listener: Listener,
+        notifier: Arc<Notifier>,
     ) -> Self {
         Self {
             storage,
@@ -78,7 +76,7 @@ impl Ground {
             timeout: Duration::from_millis(query.timeout_ms),
             external_labels: Arc::new(settings.external_labels.clone()),
             external_url: settings.external_url.trim_end_matches('/').into(),
-            listener,
+            notifier,
         }
     }
 
@@ -93,7 +91,7 @@ impl Ground {
                 external_url: &self.external_url,
             },
         );
-        (self.listener)(group, time);
+        self.notifier.hear(group, time, &self.external_labels, &self.external_url);
     }
 }
 
