@@ -1,4 +1,4 @@
-//! The query side: the product's own endpoints and the query APIs of Prometheus, Loki and Jaeger.
+//! The query side: the product's own endpoints and the query APIs of Prometheus, Loki, Jaeger and Tempo.
 //!
 //! Every route here needs a token with the scope `telemetry:read`; the console's files are the only
 //! thing the query listener gives without one.
@@ -10,12 +10,14 @@ mod alertmanager;
 pub(crate) mod events;
 pub(crate) mod fleet;
 mod jaeger;
-pub(crate) mod logql;
 mod loki;
 pub(crate) mod params;
 mod prometheus;
 mod rules;
 mod server;
+mod service_graph;
+mod tail;
+mod tempo;
 mod traces;
 mod tsdb;
 
@@ -52,6 +54,7 @@ pub(crate) struct Api {
     pub(crate) rules: Arc<Views>,
     pub(crate) notifier: Arc<Notifier>,
     started_at: i64,
+    tails: tail::Places,
     settings: QuerySection,
     turns: Semaphore,
 }
@@ -79,6 +82,7 @@ impl Api {
             events: events::Hub::new(shutdown),
             rules,
             notifier,
+            tails: tail::Places::default(),
             turns: Semaphore::new(settings.concurrency),
             settings,
         }
@@ -126,12 +130,15 @@ pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
         .route("/telemetry/v1/fleet", get(fleet::show))
         .route("/telemetry/v1/events", get(events::stream))
         .route("/telemetry/v1/traces/{id}", get(traces::show))
+        .route("/telemetry/v1/service-graph", get(service_graph::show))
+        .route("/telemetry/v1/logs/tail", get(tail::stream))
         .nest("/telemetry/prometheus/api/v1", prometheus::router().merge(tsdb::router()))
         .route("/telemetry/prometheus/-/healthy", get(server::healthy))
         .route("/telemetry/prometheus/-/ready", get(server::ready))
         .nest("/telemetry/alertmanager", alertmanager::router())
         .nest("/telemetry/loki/api/v1", loki::router())
         .nest("/telemetry/jaeger/api", jaeger::router())
+        .nest("/telemetry/tempo/api", tempo::router())
         .route("/telemetry", get(unknown))
         .route("/telemetry/{*rest}", get(unknown).post(unknown).delete(unknown))
         .layer(from_fn(scoped))

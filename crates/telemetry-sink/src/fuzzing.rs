@@ -1,19 +1,23 @@
 //! What the fuzz targets in `fuzz/` call: bytes as a stranger sends them, and a panic when a promise about them breaks.
 #![expect(clippy::expect_used, reason = "a panic is how a fuzz target reports what it found")]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::{logql, params};
+use crate::api::params;
+use crate::head::Found;
 use crate::head::metrics::{Selected, TooManySamples};
 use crate::ingest::{exposition as text_format, loki_push, otlp_json, otlp_proto, remote_write};
+use crate::logql::{self, Context, Line, LogQl};
 use crate::model::codec::{Record, decode_batch, encode_batch};
 use crate::model::matcher::all_accept;
-use crate::model::{Batch, LogRecord, Matcher, Span};
+use crate::model::{Batch, LogRecord, Matcher, Resource, Span};
 use crate::promql::{self, Limits, Query, Source};
 use crate::storage::Signal;
 use crate::storage::metrics_frame::MetricsDecoder;
 use crate::storage::segment;
 use crate::syslog::Frames;
+use crate::traceql;
 
 /// A counter, a histogram's buckets and a gauge with a gap, one sample each 15 seconds.
 struct Few(Vec<Selected>);
@@ -63,13 +67,44 @@ pub fn promql(data: &[u8]) {
     }
 }
 
-/// A log query parses, or says why not.
+/// A log query parses and runs over a few lines, or says why not; one that is written anew says the same.
 pub fn logql(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = params::time_nanos(text);
-    if let Ok(query) = logql::parse(text) {
+    let _ = logql::parse_selector(text);
+    let Ok(query) = logql::parse(text) else { return };
+    let pretty = logql::pretty(text).expect("what was parsed can be written");
+    assert!(logql::parse(&pretty).is_ok(), "{pretty:?} was {text:?}");
+    let queries: Vec<_> = match &query {
+        LogQl::Log(query) => vec![query],
+        LogQl::Metric(query) => query.log_queries().collect(),
+    };
+    for query in queries {
         assert!(query.streams.iter().any(Matcher::needs_presence), "every stream would be read");
+        for body in [
+            "a=1 b=\"2 3\" c",
+            r#"{"a":{"b":[1,2]},"c":"d","_entry":"x"}"#,
+            "10.0.0.1 - \u{1b}[31mGET /é\u{1b}[0m",
+        ] {
+            let record = LogRecord { time: 5, severity: 9, body: body.to_owned(), ..LogRecord::default() };
+            let found = Found { resource: Arc::new(Resource::default()), record };
+            let mut line = Line::new(&found);
+            if logql::run(&query.stages, &mut line, &Context::default()) {
+                let _ = (line.labels(), line.text().len());
+            }
+        }
     }
+}
+
+/// A trace query parses, or says why not.
+pub fn traceql(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = traceql::parse_field(text);
+    let Ok(query) = traceql::parse(text) else { return };
+    let span = Span { trace_id: [1; 16], span_id: [1; 8], end: 5, ..Span::default() };
+    let found = Found { resource: Arc::new(Resource::default()), record: span };
+    let trace = traceql::Trace::of([1; 16], vec![found]).expect("a trace of one span");
+    assert!(traceql::chosen(&query, &trace).len() <= 1);
 }
 
 /// A damaged segment is read up to the damage, and what a frame holds is read back as it was written.
@@ -209,6 +244,11 @@ mod tests {
     #[test]
     fn logql() {
         replay("logql", super::logql);
+    }
+
+    #[test]
+    fn traceql() {
+        replay("traceql", super::traceql);
     }
 
     #[test]

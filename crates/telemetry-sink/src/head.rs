@@ -8,6 +8,8 @@ pub(crate) mod blocks;
 pub(crate) mod cardinality;
 pub(crate) mod chunk;
 pub(crate) mod metrics;
+pub(crate) mod sieve;
 
 pub(crate) use blocks::{BlockHead, Found};
 pub(crate) use metrics::{MetricsHead, SeriesLimits};
+pub(crate) use sieve::Sieve;

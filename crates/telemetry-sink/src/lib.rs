@@ -16,6 +16,7 @@ mod head;
 mod host;
 mod ingest;
 mod journal;
+mod logql;
 mod model;
 mod notify;
 mod parts;
@@ -25,6 +26,7 @@ mod scrape;
 mod statsd;
 mod storage;
 mod syslog;
+mod traceql;
 
 /// What `cargo xtask promql` and the group `engines` of `cargo xtask test` run.
 #[cfg(feature = "conformance")]

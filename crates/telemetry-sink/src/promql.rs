@@ -39,6 +39,7 @@ pub(crate) use eval::Answer;
 pub(crate) use eval::{Limits, Query, Source, evaluate};
 pub(crate) use lexer::parse_duration;
 pub(crate) use parser::{parse, parse_selector};
+pub(crate) use statistics::quantile;
 pub(crate) use value::{Series, Value, format_float};
 
 /// How long a sample stays the current one (Prometheus' default look-back).

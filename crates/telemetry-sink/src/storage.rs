@@ -52,6 +52,7 @@ use std::time::Duration;
 
 use quintet_types::{SharedClock, time::micros};
 use thiserror::Error;
+use tokio::sync::broadcast;
 
 use self::disk::Disk;
 use self::metrics_frame::{MetricsDecoder, MetricsEncoder};
@@ -185,6 +186,32 @@ pub(crate) struct Usage {
     pub(crate) spans: usize,
 }
 
+/// Batches that a tail may be behind.
+const TAILED_BATCHES: usize = 32;
+/// Lines of one batch that tails see.
+const TAILED_LINES: usize = 1000;
+
+/// What of a stored batch tails see.
+#[derive(Debug)]
+pub(crate) struct TailedLogs {
+    pub(crate) batch: Batch<LogRecord>,
+    /// Lines beyond the limit.
+    pub(crate) left_out: usize,
+}
+
+impl TailedLogs {
+    fn of(batch: &Batch<LogRecord>) -> Self {
+        let mut left = TAILED_LINES;
+        let mut seen = Batch::default();
+        for (resource, records) in &batch.groups {
+            let taken: Vec<_> = records.iter().take(left).cloned().collect();
+            left -= taken.len();
+            seen.groups.push((Arc::clone(resource), taken));
+        }
+        Self { left_out: batch.len() - seen.len(), batch: seen }
+    }
+}
+
 struct MetricsLog {
     wal: Wal,
     encoder: MetricsEncoder,
@@ -224,6 +251,7 @@ pub(crate) struct Storage {
     full: AtomicBool,
     /// Held while heads are written out or parts are merged or removed.
     flushing: Mutex<flush::Pace>,
+    tails: broadcast::Sender<Arc<TailedLogs>>,
 }
 
 // A panic while a lock was held leaves at worst one batch half applied in memory; refusing every
@@ -271,6 +299,7 @@ impl Storage {
             started: AtomicBool::new(false),
             full: AtomicBool::new(false),
             flushing: Mutex::new(flush::Pace::default()),
+            tails: broadcast::Sender::new(TAILED_BATCHES),
         })
     }
 
@@ -404,7 +433,17 @@ impl Storage {
 
     /// Stores log records, all or none.
     pub(crate) fn append_logs(&self, batch: &Batch<LogRecord>) -> Result<(), AppendError> {
-        self.append(&self.logs, batch)
+        self.append(&self.logs, batch)?;
+        if self.tails.receiver_count() > 0 {
+            // Without a receiver left the batch is for nobody.
+            let _ = self.tails.send(Arc::new(TailedLogs::of(batch)));
+        }
+        Ok(())
+    }
+
+    /// The batches of logs that are stored from now on.
+    pub(crate) fn watch_logs(&self) -> broadcast::Receiver<Arc<TailedLogs>> {
+        self.tails.subscribe()
     }
 
     /// Stores spans, all or none.

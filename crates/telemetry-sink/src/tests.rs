@@ -43,6 +43,10 @@ pub(crate) fn storage(directory: &Path, disk: Arc<dyn Disk>) -> Arc<Storage> {
     Arc::new(storage)
 }
 
+mod grafana_loki;
+mod grafana_tempo;
+mod traces;
+
 struct Sink {
     storage: Arc<Storage>,
     router: Router,
@@ -163,7 +167,7 @@ impl Sink {
 
 const TRACE: &str = "05050505050505050505050505050505";
 
-const ROUTES: [&str; 33] = [
+const ROUTES: [&str; 54] = [
     "/telemetry/v1/fleet",
     "/telemetry/v1/events",
     "/telemetry/v1/traces/req-42",
@@ -196,6 +200,27 @@ const ROUTES: [&str; 33] = [
     "/telemetry/jaeger/api/services",
     "/telemetry/jaeger/api/operations?service=a",
     "/telemetry/jaeger/api/traces",
+    "/telemetry/loki/api/v1/series",
+    "/telemetry/loki/api/v1/index/stats",
+    "/telemetry/loki/api/v1/index/volume",
+    "/telemetry/loki/api/v1/index/volume_range",
+    "/telemetry/loki/api/v1/detected_labels",
+    "/telemetry/loki/api/v1/detected_fields",
+    "/telemetry/loki/api/v1/detected_field/a/values",
+    "/telemetry/loki/api/v1/patterns",
+    "/telemetry/loki/api/v1/format_query",
+    "/telemetry/loki/api/v1/status/buildinfo",
+    "/telemetry/jaeger/api/dependencies",
+    "/telemetry/v1/service-graph",
+    "/telemetry/v1/logs/tail",
+    "/telemetry/tempo/api/traces/ab",
+    "/telemetry/tempo/api/v2/traces/ab",
+    "/telemetry/tempo/api/search",
+    "/telemetry/tempo/api/search/tags",
+    "/telemetry/tempo/api/v2/search/tags",
+    "/telemetry/tempo/api/search/tag/a/values",
+    "/telemetry/tempo/api/v2/search/tag/a/values",
+    "/telemetry/tempo/api/echo",
     "/telemetry/anything/else",
 ];
 
@@ -348,14 +373,13 @@ async fn loki_orders_limits_and_describes() {
     let past = sink.ok(&format!("/telemetry/loki/api/v1/query_range?{query}&start=1&end=2")).await;
     assert_eq!(past["data"]["result"], json!([]));
     let labels = sink.ok("/telemetry/loki/api/v1/labels").await;
-    assert_eq!(labels["data"], json!(["level", "service_name"]));
+    assert_eq!(labels["data"], json!(["level", "service_name", "service_version"]));
     let levels = sink.ok("/telemetry/loki/api/v1/label/level/values").await;
     assert_eq!(levels["data"], json!(["error", "info"]));
     let probe = serde_urlencoded::to_string([("query", "vector(1)+vector(1)")]).unwrap();
     let probe = sink.ok(&format!("/telemetry/loki/api/v1/query?{probe}")).await;
     assert_eq!(probe["data"]["result"][0]["value"][1], "2");
-    for bad in ["query=%7B", "query=rate(%7Ba%3D%22b%22%7D%5B1m%5D)", "query=%7Ba%3D%22b%22%7D&limit=100000"]
-    {
+    for bad in ["query=%7B", "query=rate(%7Ba%3D%22b%22%7D)", "query=%7Ba%3D%22b%22%7D&limit=100000"] {
         assert_eq!(
             sink.get(&format!("/telemetry/loki/api/v1/query_range?{bad}")).await.0,
             StatusCode::BAD_REQUEST

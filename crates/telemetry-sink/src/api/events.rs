@@ -30,6 +30,11 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
+    /// What ends every stream.
+    pub(super) fn shutdown(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
     pub(crate) fn new(shutdown: CancellationToken) -> Self {
         Self {
             newest: watch::Sender::new(Bytes::new()),

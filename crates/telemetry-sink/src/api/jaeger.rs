@@ -1,4 +1,4 @@
-//! Jaeger's query API: services, operations, one trace, search.
+//! Jaeger's query API: services, operations, one trace, search, dependencies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde_json::{Value as JsonValue, json};
 
 use super::params::Params;
+use super::service_graph;
 use super::{Api, NotRun};
 use crate::head::Found;
 use crate::model::codec::{Key, REQUEST_ID_NAMES};
@@ -31,6 +32,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/operations", get(operations))
         .route("/traces", get(search))
         .route("/traces/{id}", get(trace))
+        .route("/dependencies", get(dependencies))
 }
 
 struct Failure(StatusCode, String);
@@ -111,6 +113,22 @@ async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
         return Err(Failure(StatusCode::NOT_FOUND, "trace not found".to_owned()));
     }
     Ok(success(vec![trace_json(id, spans)]))
+}
+
+/// Calls between services in a time that ends at `endTs`, both in milliseconds.
+async fn dependencies(State(api): State<Arc<Api>>, params: Params) -> Answer {
+    let millis = |name: &str| params.parsed(name, |text| text.parse::<i64>().ok()).map_err(bad);
+    let end = millis("endTs")?.ok_or_else(|| bad("unable to parse param 'endTs': it is required"))?;
+    let lookback = millis("lookback")?.unwrap_or(24 * 3_600_000);
+    let nanos = |millis: i64| millis.saturating_mul(1_000_000);
+    let graph = api
+        .run(move |api| service_graph::graph(api, nanos(end.saturating_sub(lookback)), nanos(end)))
+        .await?;
+    let calls = graph
+        .edges
+        .iter()
+        .map(|edge| json!({ "parent": edge.client, "child": edge.server, "callCount": edge.calls }));
+    Ok(success(calls.collect()))
 }
 
 /// What spans a trace must have one of.

@@ -14,6 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::sieve::Sieve;
 use crate::model::Resource;
 use crate::model::codec::{Key, Reader, Record};
 
@@ -117,6 +118,14 @@ impl Block {
     pub(crate) fn found<R: Record>(&self) -> Vec<Found<R>> {
         let plain = self.plain().unwrap_or_default();
         self.rows.iter().filter_map(|row| decode(self, &plain, row)).collect()
+    }
+
+    /// A row's bytes: rows lie in the order of their offsets.
+    fn encoded<'a>(&self, plain: &'a [u8], row: &Row) -> &'a [u8] {
+        let next = self.rows.partition_point(|other| other.offset <= row.offset);
+        let end = self.rows.get(next).and_then(|next| usize::try_from(next.offset).ok());
+        let start = usize::try_from(row.offset).unwrap_or(usize::MAX);
+        plain.get(start..end.unwrap_or(plain.len())).unwrap_or_default()
     }
 
     fn plain(&self) -> Option<std::borrow::Cow<'_, [u8]>> {
@@ -248,11 +257,13 @@ impl Snapshot {
 
     /// Visits, newest block first, the records with `from ≤ time < to` whose resource and class are
     /// wanted. Within a block the order is the order of arrival.
-    pub(crate) fn scan<R: Record>(
+    /// Most of the records that lack one of the sieve's texts are left out.
+    pub(crate) fn scan_sieved<R: Record>(
         &self,
         from: i64,
         to: i64,
         wanted: impl Fn(&Resource, u8) -> bool,
+        sieve: &Sieve,
         mut visit: impl FnMut(Found<R>) -> ControlFlow<()>,
     ) {
         for block in self.blocks.iter().rev() {
@@ -272,7 +283,13 @@ impl Snapshot {
                 continue;
             }
             let Some(plain) = block.plain() else { continue };
+            if !sieve.may_pass(&plain) {
+                continue;
+            }
             for row in rows {
+                if !sieve.may_pass(block.encoded(&plain, row)) {
+                    continue;
+                }
                 if let Some(found) = decode::<R>(block, &plain, row)
                     && visit(found).is_break()
                 {
@@ -357,11 +374,40 @@ mod tests {
         }
         let mut times = Vec::new();
         let is_core = |resource: &Resource, _| resource.service == "core-api";
-        head.snapshot().scan::<LogRecord>(100, 110, is_core, |found| {
+        head.snapshot().scan_sieved::<LogRecord>(100, 110, is_core, &Sieve::default(), |found| {
             times.push(found.record.time);
             ControlFlow::Continue(())
         });
         assert_eq!(times, [100, 102, 104, 106, 108]);
+    }
+
+    #[test]
+    fn a_sieve_passes_every_record_that_holds_its_texts_and_few_others() {
+        let mut head = BlockHead::new();
+        let resource = service("core-api");
+        for number in 0..5000 {
+            head.push(&resource, &line(number));
+        }
+        let passed = |texts: &[&str]| {
+            let mut times = Vec::new();
+            let sieve = Sieve::new(texts.iter().copied());
+            head.snapshot().scan_sieved::<LogRecord>(
+                0,
+                5000,
+                |_, _| true,
+                &sieve,
+                |found| {
+                    times.push(found.record.time);
+                    ControlFlow::Continue(())
+                },
+            );
+            times.sort_unstable();
+            times
+        };
+        assert_eq!(passed(&["order 17 "]), [17]);
+        assert_eq!(passed(&["order 4999 ", "accepted"]), [4999]);
+        assert_eq!(passed(&["accepted"]).len(), 5000);
+        assert_eq!(passed(&["order 17 ", "order 18 "]), [0i64; 0]);
     }
 
     #[test]

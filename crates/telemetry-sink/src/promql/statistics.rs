@@ -76,7 +76,7 @@ pub(super) fn variance(values: impl IntoIterator<Item = f64>) -> f64 {
     clippy::cast_sign_loss,
     reason = "ranks lie within the slice"
 )]
-pub(super) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
     }

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{Storage, read};
-use crate::head::Found;
 use crate::head::blocks::Snapshot;
 use crate::head::metrics::{Selected, TooManySamples};
+use crate::head::{Found, Sieve};
 use crate::model::codec::Key;
 use crate::model::{Labels, Matcher, Resource, put_in_order};
 use crate::parts::{Columnar, Part, rows, samples};
@@ -41,10 +41,22 @@ impl View {
         from: i64,
         to: i64,
         wanted: impl Fn(&Resource, u8) -> bool,
+        visit: impl FnMut(Found<R>) -> ControlFlow<()>,
+    ) {
+        self.scan_sieved(from, to, wanted, &Sieve::default(), visit);
+    }
+
+    /// As [`View::scan`], without most of the records whose bodies lack one of the sieve's texts.
+    pub(crate) fn scan_sieved<R: Columnar>(
+        &self,
+        from: i64,
+        to: i64,
+        wanted: impl Fn(&Resource, u8) -> bool,
+        sieve: &Sieve,
         mut visit: impl FnMut(Found<R>) -> ControlFlow<()>,
     ) {
         let mut stopped = false;
-        self.head.scan(from, to, &wanted, |found| {
+        self.head.scan_sieved(from, to, &wanted, sieve, |found| {
             let flow = visit(found);
             stopped = flow.is_break();
             flow
@@ -53,7 +65,7 @@ impl View {
             return;
         }
         for part in self.newest_first(from, to) {
-            if rows::scan(part, (from, to), &wanted, &|_| true, &mut visit).is_break() {
+            if rows::scan(part, (from, to), &wanted, &|body| sieve.may_pass(body), &mut visit).is_break() {
                 return;
             }
         }
