@@ -199,7 +199,11 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at / 8] ^= 1 << (at % 8);
             std::fs::write(&path, &bytes).unwrap();
-            assert!(!open(&path).entries().is_empty(), "bit {at}");
+            let found = open(&path);
+            assert!(!found.entries().is_empty(), "bit {at}");
+            let changed =
+                found.entries().iter().find(|(key, value)| journal.entries().get(*key) != Some(*value));
+            assert_eq!(changed, None, "bit {at}");
             let mut again = open(&path);
             again.put("d", 4).unwrap();
             assert_eq!(open(&path).entries().get("d"), Some(&4));
