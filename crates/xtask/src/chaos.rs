@@ -1,3 +1,6 @@
+//! `cargo xtask chaos`: what is promised, held against what is there after things went wrong. [`telemetry`] does it to the
+//! telemetry sink.
+//!
 //! `cargo xtask chaos worker`: real workers on a real database, under load, while things go wrong; then an account.
 //!
 //! Three worker processes share a SQLite file or a PostgreSQL server of this task's own. Clients enqueue over HTTP, workers
@@ -12,12 +15,14 @@ mod database;
 mod fault;
 mod interruption;
 mod issuer;
+mod keys;
 mod ledger;
 mod load;
 mod lots;
 mod node;
 mod receiver;
 mod report;
+mod telemetry;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -52,7 +57,7 @@ const RECOVERY: Duration = Duration::from_mins(2);
 /// How long faults go on in a short run.
 const SHORT_SECONDS: u64 = 40;
 
-/// Breaks things under load and holds the job queue to what it promised.
+/// Breaks things under load and holds the job queue or the telemetry sink to what it promised.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// What is put under load.
@@ -72,7 +77,7 @@ pub(crate) struct Options {
     /// Only this database.
     #[arg(long)]
     pub(crate) database: Option<Kind>,
-    /// The directory of the worker, instead of a build for tests. The static one knows no wrong clocks.
+    /// The directory of the program, instead of a build for tests. The static one knows no wrong clocks.
     #[arg(long)]
     pub(crate) bin_dir: Option<PathBuf>,
     /// Where the report goes.
@@ -84,6 +89,8 @@ pub(crate) struct Options {
 pub(crate) enum Subject {
     /// The job queue.
     Worker,
+    /// The telemetry sink's storage: each round is a kill.
+    Telemetry,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -127,7 +134,16 @@ pub(crate) fn can_set_clocks() -> bool {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let Subject::Worker = options.subject;
+    let now = quintet_types::SystemClock.now().as_nanosecond();
+    let seed = options.seed.unwrap_or_else(|| u64::try_from(now & 0xffff_ffff).unwrap_or_default());
+    println!("seed {seed}: --seed {seed} makes the same choices");
+    match options.subject {
+        Subject::Worker => worker(options, seed),
+        Subject::Telemetry => telemetry::run(options, seed),
+    }
+}
+
+fn worker(options: &Options, seed: u64) -> anyhow::Result<()> {
     let program = if let Some(directory) = &options.bin_dir {
         std::path::absolute(directory)?.join("async-worker")
     } else {
@@ -135,9 +151,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         workspace::target().join("debug/async-worker")
     };
     ensure!(program.is_file(), "{} is not there", program.display());
-    let now = quintet_types::SystemClock.now().as_nanosecond();
-    let seed = options.seed.unwrap_or_else(|| u64::try_from(now & 0xffff_ffff).unwrap_or_default());
-    println!("seed {seed}: --seed {seed} makes the same choices");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut interruption = runtime.block_on(async { Interruption::listen() })?;
     let mut reports = Vec::new();

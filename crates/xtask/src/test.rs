@@ -234,6 +234,9 @@ fn chaos(bench: &mut Bench) -> anyhow::Result<()> {
     }
     command.args([&this_program(), "chaos", "worker", "--short", "--seed", CHAOS_SEED, "--bin-dir"]);
     command.arg(bench.binaries()?);
+    process::run(&mut command)?;
+    let mut command = Command::new(this_program());
+    command.args(["chaos", "telemetry", "--short", "--seed", CHAOS_SEED, "--bin-dir"]).arg(bench.binaries()?);
     process::run(&mut command)
 }
 

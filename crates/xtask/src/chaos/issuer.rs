@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub(super) const ISSUER: &str = "https://chaos.test/identity";
 pub(super) const AUDIENCE: &str = "quintet";
 const KEY_ID: &str = "chaos";
-const SCOPES: &str = "jobs:read jobs:write jobs:enqueue jobs:work";
+const SCOPES: &str = "jobs:read jobs:write jobs:enqueue jobs:work telemetry:read";
 /// Valid on a node whose clock is an hour off, and until a long run ends.
 const VALID_SECONDS: i64 = 24 * 3600;
 

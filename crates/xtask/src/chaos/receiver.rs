@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+use super::keys;
 use super::ledger::{Entry, Ledger};
 use super::node::Nodes;
 
@@ -55,9 +56,7 @@ impl Receiver {
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
         if request.uri().path() == "/identity/jwks.json" {
-            let mut response = Response::new(Full::new(Bytes::from(self.keys.clone())));
-            response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
-            return response;
+            return keys::response(self.keys.clone());
         }
         let status = self.receive(request, peer).await.map_or(StatusCode::BAD_REQUEST, |()| StatusCode::OK);
         let mut response = Response::new(Full::default());
