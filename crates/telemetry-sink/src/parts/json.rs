@@ -172,7 +172,7 @@ mod tests {
             any::<String>().prop_map(Value::Text),
             any::<bool>().prop_map(Value::Bool),
             any::<i64>().prop_map(Value::Int),
-            any::<i32>().prop_map(|value| Value::Double(f64::from(value) / 8.0)),
+            prop::num::f64::NORMAL.prop_map(Value::Double),
             (-1000i32..1000).prop_map(|value| Value::Double(value.into())),
         ]
     }
