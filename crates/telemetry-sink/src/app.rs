@@ -209,15 +209,16 @@ fn evaluate_rules(
 }
 
 /// Syncs the logs, writes out heads, merges parts, watches the disk and applies retention until the drain,
-/// then syncs once more.
+/// then syncs once more and writes out what memory holds.
 fn upkeep(cx: &Context, storage: &Arc<Storage>) {
-    periodically(cx, storage, "sync", SYNC_INTERVAL, Storage::sync);
-    periodically(cx, storage, "space", SPACE_INTERVAL, |storage| {
+    periodically(cx, storage, "sync", SYNC_INTERVAL, Storage::sync, Storage::sync);
+    let space = |storage: &Storage| {
         storage.check_space();
         report(storage);
-    });
-    periodically(cx, storage, "flush", FLUSH_INTERVAL, Storage::flush_due);
-    periodically(cx, storage, "maintenance", MAINTENANCE_INTERVAL, Storage::maintain);
+    };
+    periodically(cx, storage, "space", SPACE_INTERVAL, space, |_| ());
+    periodically(cx, storage, "flush", FLUSH_INTERVAL, Storage::flush_due, Storage::flush_at_end);
+    periodically(cx, storage, "maintenance", MAINTENANCE_INTERVAL, Storage::maintain, |_| ());
 }
 
 fn periodically(
@@ -226,6 +227,7 @@ fn periodically(
     name: &'static str,
     every: Duration,
     work: fn(&Storage),
+    at_end: fn(&Storage),
 ) {
     let (storage, shutdown) = (Arc::clone(storage), cx.shutdown());
     cx.spawn(name, async move {
@@ -235,7 +237,7 @@ fn periodically(
             let storage = Arc::clone(&storage);
             tokio::task::spawn_blocking(move || work(&storage)).await?;
         }
-        tokio::task::spawn_blocking(move || work(&storage)).await?;
+        tokio::task::spawn_blocking(move || at_end(&storage)).await?;
         Ok(())
     });
 }

@@ -124,7 +124,7 @@ fn max_bytes() -> u64 {
 }
 
 fn memory_budget_bytes() -> usize {
-    64 * 1024 * 1024
+    128 * 1024 * 1024
 }
 
 fn free_bytes_floor() -> u64 {

@@ -22,7 +22,8 @@
 //! # Memory
 //!
 //! One budget: metrics may use a quarter of it, logs and spans 3/16 each, requests being decoded an
-//! eighth; the last quarter is for reading parts. A head is written out at half its share; one that
+//! eighth; the last quarter is for reading parts. A head is written out at half its share (that of metrics
+//! at half of what labels leave, which may take half of it); one that
 //! cannot be, and reaches its share, refuses writes until it can.
 //!
 //! # Recovery
@@ -249,8 +250,10 @@ pub(crate) struct Storage {
     spans: Lane,
     started: AtomicBool,
     full: AtomicBool,
-    /// Held while heads are written out or parts are merged or removed.
+    /// Held while heads are written out.
     flushing: Mutex<flush::Pace>,
+    /// Held while parts are merged or removed, which may take long and must not hold up writing out.
+    maintaining: Mutex<()>,
     tails: broadcast::Sender<Arc<TailedLogs>>,
 }
 
@@ -299,6 +302,7 @@ impl Storage {
             started: AtomicBool::new(false),
             full: AtomicBool::new(false),
             flushing: Mutex::new(flush::Pace::default()),
+            maintaining: Mutex::new(()),
             tails: broadcast::Sender::new(TAILED_BATCHES),
         })
     }
@@ -333,7 +337,7 @@ impl Storage {
             })
         };
         replay(&mut log.wal, Signal::Metrics, segment, |through| {
-            if read(&self.metrics_state).head.bytes() > self.limits.metrics_share() / 2 {
+            if read(&self.metrics_state).head.is_large() {
                 self.write_out_metrics(through)?;
             }
             Ok(())

@@ -8,8 +8,8 @@
 //!
 //! Invariants: samples of a chunk are strictly ascending in time; those that come out of order are kept
 //! beside the chunks within a window, older ones are refused, exact repeats are swallowed; the limits
-//! refuse new series and never a sample of an existing one; `bytes` follows every allocation of samples,
-//! labels and index entries closely.
+//! refuse new series and never a sample of an existing one; `series_bytes` and `sample_bytes` follow every
+//! allocation of labels, index entries and samples closely.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -143,7 +143,9 @@ pub(crate) struct MetricsHead {
     next: u32,
     index: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
     metadata: BTreeMap<String, MetricMeta>,
-    bytes: usize,
+    /// Memory of labels and index, and of samples.
+    series_bytes: usize,
+    sample_bytes: usize,
 }
 
 impl MetricsHead {
@@ -158,12 +160,19 @@ impl MetricsHead {
             next: 0,
             index: BTreeMap::new(),
             metadata: BTreeMap::new(),
-            bytes: 0,
+            series_bytes: 0,
+            sample_bytes: 0,
         }
     }
 
+    /// Memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.series_bytes + self.sample_bytes
+    }
+
+    /// Whether samples take so much of the memory that labels leave them that they should be written out.
+    pub(crate) fn is_large(&self) -> bool {
+        self.sample_bytes > self.share.saturating_sub(self.series_bytes) / 2
     }
 
     pub(crate) fn series_count(&self) -> usize {
@@ -187,7 +196,8 @@ impl MetricsHead {
         if of_metric >= self.limits.per_metric {
             return Err(Refusal::TooManyOfMetric);
         }
-        if self.bytes >= self.share {
+        // The other half is for samples: else the head would be written out all the time.
+        if self.series_bytes >= self.share / 2 {
             return Err(Refusal::NoMemory);
         }
         Ok(self.insert(key, labels))
@@ -207,14 +217,14 @@ impl MetricsHead {
             let name = if let Some((known, _)) = self.index.get_key_value(name) {
                 Arc::clone(known)
             } else {
-                self.bytes += name.len() + 64;
+                self.series_bytes += name.len() + 64;
                 Arc::clone(name)
             };
             let values = self.index.entry(Arc::clone(&name)).or_default();
             let value = if let Some((known, _)) = values.get_key_value(value) {
                 Arc::clone(known)
             } else {
-                self.bytes += value.len() + 80;
+                self.series_bytes += value.len() + 80;
                 Arc::clone(value)
             };
             values.entry(Arc::clone(&value)).or_default().push(number);
@@ -222,7 +232,7 @@ impl MetricsHead {
         }
         let labels = Labels::from_sorted(interned);
         let series = Series::new(labels, key);
-        self.bytes += series.fixed_bytes();
+        self.series_bytes += series.fixed_bytes();
         self.by_key.insert(key, number);
         self.series.insert(number, series);
         number
@@ -255,7 +265,7 @@ impl MetricsHead {
             Admission::New => {
                 if series.open.is_full() {
                     let chunk = series.open.seal();
-                    self.bytes += chunk.bytes();
+                    self.sample_bytes += chunk.bytes();
                     series.chunks.push_back(chunk);
                 }
                 series.open.push(time, value);
@@ -267,13 +277,14 @@ impl MetricsHead {
             }
             Admission::Repeat | Admission::OutOfOrder => return admission,
         }
-        self.bytes = (self.bytes + series.open.bytes() + series.late_bytes()).saturating_sub(before);
+        self.sample_bytes =
+            (self.sample_bytes + series.open.bytes() + series.late_bytes()).saturating_sub(before);
         admission
     }
 
     /// Whether there is no room for more samples before some are written out.
     pub(crate) fn is_over_share(&self) -> bool {
-        self.bytes > self.share.saturating_add(self.share / 4)
+        self.bytes() > self.share
     }
 
     /// Sets apart all samples there are, to be written out. What an earlier call set apart and nobody has
@@ -281,16 +292,16 @@ impl MetricsHead {
     pub(crate) fn freeze(&mut self) -> Frozen {
         let mut numbers = Vec::new();
         for (number, series) in &mut self.series {
-            self.bytes = self.bytes.saturating_sub(series.open.bytes() + series.late_bytes());
+            self.sample_bytes = self.sample_bytes.saturating_sub(series.open.bytes() + series.late_bytes());
             if !series.open.is_empty() {
                 let chunk = series.open.seal();
-                self.bytes += chunk.bytes();
+                self.sample_bytes += chunk.bytes();
                 series.chunks.push_back(chunk);
             }
             series.frozen = series.chunks.len();
             series.frozen_late.append(&mut series.late);
             series.late = Vec::new();
-            self.bytes += series.late_bytes();
+            self.sample_bytes += series.late_bytes();
             if series.frozen > 0 || !series.frozen_late.is_empty() {
                 numbers.push((series.labels.clone(), *number));
             }
@@ -317,7 +328,7 @@ impl MetricsHead {
             let late = series.late_bytes();
             series.frozen = 0;
             series.frozen_late = Vec::new();
-            self.bytes = (self.bytes + series.late_bytes()).saturating_sub(freed + late);
+            self.sample_bytes = (self.sample_bytes + series.late_bytes()).saturating_sub(freed + late);
             if series.is_empty() && series.last_time().is_some_and(|last| last < now - IDLE_MILLIS) {
                 ended.push(*number);
             }
@@ -342,12 +353,13 @@ impl MetricsHead {
             return;
         }
         let gone: std::collections::HashSet<u32> = numbers.iter().copied().collect();
-        let mut freed = 0;
+        let (mut freed, mut samples) = (0, 0);
         for number in numbers {
             if let Some(series) = self.series.remove(number) {
                 self.by_key.remove(&series.key);
-                freed += series.fixed_bytes() + series.open.bytes() + series.late_bytes();
-                freed += series.chunks.iter().map(Chunk::bytes).sum::<usize>();
+                freed += series.fixed_bytes();
+                samples += series.open.bytes() + series.late_bytes();
+                samples += series.chunks.iter().map(Chunk::bytes).sum::<usize>();
             }
         }
         self.index.retain(|name, values| {
@@ -363,7 +375,8 @@ impl MetricsHead {
             }
             !values.is_empty()
         });
-        self.bytes = self.bytes.saturating_sub(freed);
+        self.series_bytes = self.series_bytes.saturating_sub(freed);
+        self.sample_bytes = self.sample_bytes.saturating_sub(samples);
     }
 
     /// The series that meet all matchers and have samples with `from < time ≤ to`, in label order.
@@ -586,7 +599,7 @@ mod tests {
         let refused =
             (1..100_000).find_map(|number| head.resolve(&labels("up", &number.to_string()), 0).err());
         assert_eq!(refused, Some(Refusal::NoMemory));
-        assert!(head.bytes() < 70 * 1024, "{}", head.bytes());
+        assert!(head.bytes() < 34 * 1024, "half of the share is kept for samples: {}", head.bytes());
         assert_eq!(head.append(known, 5, 1.0), Admission::New);
     }
 

@@ -39,8 +39,8 @@ impl Storage {
         }
         let old = |last: &mut Option<i64>, age: i64| now - *last.get_or_insert(now) >= age;
         let limits = &self.limits;
-        let metrics_bytes = read(&self.metrics_state).head.bytes();
-        if old(&mut pace.metrics, METRICS_AGE_MICROS) || metrics_bytes > limits.metrics_share() / 2 {
+        let metrics_large = read(&self.metrics_state).head.is_large();
+        if old(&mut pace.metrics, METRICS_AGE_MICROS) || metrics_large {
             let written = self.flush_metrics();
             pace.metrics = pace.note(Signal::Metrics, written, now);
         }
@@ -54,8 +54,17 @@ impl Storage {
         }
     }
 
+    /// Writes out what memory holds, so that the next start, perhaps of another version, has little to read
+    /// back. What cannot be written out stays in the log. Blocking.
+    pub(crate) fn flush_at_end(&self) {
+        if self.has_started()
+            && let Err(error) = self.flush_all()
+        {
+            tracing::warn!(%error, "cannot write out what memory holds; the next start reads it from the log");
+        }
+    }
+
     /// Writes out everything now.
-    #[cfg(any(test, feature = "conformance"))]
     pub(crate) fn flush_all(&self) -> Result<(), ParquetError> {
         let _pace = lock(&self.flushing);
         self.flush_metrics()?;
@@ -115,7 +124,7 @@ impl Storage {
 
     /// Merges parts until none is left to merge, and drops what is too old or too much. Blocking.
     pub(crate) fn maintain(&self) {
-        let _pace = lock(&self.flushing);
+        let _only_one = lock(&self.maintaining);
         if let Err(error) = self.retain() {
             tracing::warn!(%error, "cannot delete an old part");
         }
