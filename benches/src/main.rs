@@ -7,6 +7,7 @@
 mod fleet;
 mod gateway;
 mod report;
+mod telemetry;
 mod usage;
 mod worker;
 
@@ -34,6 +35,8 @@ enum Suite {
     Gateway(GatewayOptions),
     /// The job queue beside graphile-worker, graphile_worker and pg-boss.
     Worker(WorkerOptions),
+    /// The telemetry sink beside VictoriaMetrics and Prometheus.
+    Telemetry(TelemetryOptions),
     /// One load of the worker's suite.
     #[command(hide = true)]
     Queue {
@@ -85,6 +88,19 @@ struct WorkerOptions {
     choice: worker::Choice,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
+struct TelemetryOptions {
+    /// Where the report goes.
+    #[arg(long)]
+    json: PathBuf,
+    /// Fail when a bar is missed.
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    choice: telemetry::Choice,
+}
+
 fn main() -> ExitCode {
     match measured(Options::parse().suite) {
         Ok(code) => code,
@@ -100,6 +116,7 @@ fn measured(suite: Suite) -> anyhow::Result<ExitCode> {
         Suite::Fleet(options) => (fleet(&options)?, options.json, true),
         Suite::Gateway(options) => (gateway::measure(&options.choice)?, options.json, options.strict),
         Suite::Worker(options) => (worker::measure(&options.choice)?, options.json, options.strict),
+        Suite::Telemetry(options) => (telemetry::measure(&options.choice)?, options.json, options.strict),
         Suite::Queue { load } => return worker::drive(&load).map(|()| ExitCode::SUCCESS),
     };
     if report.write(&json)? || !strict {

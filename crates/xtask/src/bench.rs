@@ -38,6 +38,8 @@ enum Suite {
     Gateway,
     /// Requests that must not be done twice, through reloads, upgrades in place and restarts of their upstream.
     GatewayUpgrade,
+    /// The telemetry sink beside VictoriaMetrics and Prometheus.
+    Telemetry,
     /// The job queue beside graphile-worker, graphile_worker and pg-boss.
     Worker,
 }
@@ -48,6 +50,7 @@ impl Suite {
             Self::Fleet => "fleet",
             Self::Gateway => "gateway",
             Self::GatewayUpgrade => "gateway-upgrade",
+            Self::Telemetry => "telemetry",
             Self::Worker => "worker",
         }
     }
@@ -59,6 +62,15 @@ impl Suite {
             (Self::Worker, None) => Ok(workspace::target().join("release")),
             (Self::Worker, Some(_)) => {
                 bail!("--bin-dir: the worker's suite measures the library it is built with")
+            }
+            (Self::Telemetry, None) => {
+                let build = ["build", "--locked", "--release", "--package", SINK];
+                process::run(workspace::cargo().args(build)).context("build the telemetry sink")?;
+                Ok(workspace::target().join("release"))
+            }
+            (Self::Telemetry, Some(given)) => {
+                ensure!(given.join(SINK).is_file(), "--bin-dir: {} holds no {SINK}", given.display());
+                Ok(std::path::absolute(given)?)
             }
             (Self::Fleet, None) => build::binaries(Profile::Release),
             (Self::Gateway | Self::GatewayUpgrade, None) => release_build_of_the_gateway(),
@@ -91,6 +103,7 @@ fn server(options: &Options) -> anyhow::Result<Option<Server>> {
 }
 
 const GATEWAY: &str = "edge-gateway";
+const SINK: &str = "telemetry-sink";
 
 fn release_build_of_the_gateway() -> anyhow::Result<PathBuf> {
     // With HTTP/3, which is measured as well.
