@@ -1,6 +1,6 @@
 //! Recording and alerting rules in Prometheus' format.
 //!
-//! [`file`] reads rule files, [`template`] fills in labels and annotations, [`group`] evaluates the rules of a group one after
+//! [`mod@file`] reads rule files, [`template`] fills in labels and annotations, [`group`] evaluates the rules of a group one after
 //! the other at one time, [`engine`] does so for all groups at their times and tells [`crate::notify`] of alerts. The rules
 //! that ship are in `rules/defaults.yml`.
 //!
