@@ -175,7 +175,8 @@ describe("alerts", () => {
       await page.getByRole("button", { name: "New silence" }).click();
       await page.getByLabel("Alerts with these labels").fill('alertname="Rehearsal", job=~"edge-.*"');
       await page.getByLabel("Why").fill("a rehearsal");
-      await page.getByRole("button", { name: "Silence", exact: true }).click();
+      const form = page.getByRole("region", { name: "New silence" });
+      await form.getByRole("button", { name: "Silence", exact: true }).click();
       const row = page.locator("[data-silence]", { hasText: "Rehearsal" });
       await row.waitFor();
       await row.getByRole("button", { name: "End now" }).click();
