@@ -105,9 +105,11 @@ impl Storage {
         }
         let mut left = max_samples - found.iter().map(|series| series.samples.len()).sum::<usize>();
         let mut older = Vec::new();
-        for part in &parts {
-            samples::select(part, matchers, (from, to), &mut left, &mut older)?;
-        }
+        let selected = parts
+            .iter()
+            .try_for_each(|part| samples::select(part, matchers, (from, to), &mut left, &mut older));
+        self.trim_indexes();
+        selected?;
         let mut by_labels: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
         for series in older.into_iter().chain(found.drain(..)) {
             by_labels.entry(series.labels).or_default().extend(series.samples);
@@ -129,6 +131,7 @@ impl Storage {
         for part in &parts {
             samples::label_sets(part, matchers, &mut found);
         }
+        self.trim_indexes();
         found
     }
 }
