@@ -2,7 +2,7 @@
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import type { ApiError } from "./api/http";
-import { logPage, nanos, storedLines, tailAddress, type StoredLine, type WireStreams } from "./api/loki";
+import { logPage, nanos, readTailed, tailAddress, type StoredLine, type Tailed } from "./api/loki";
 import { asApiError } from "./hooks";
 import { emptyBuffer, olderThan, takeNewer, takeOlder, type LogBuffer } from "./lib/log-buffer";
 import { rangeOf, type Period, type Range } from "./lib/time-range";
@@ -20,6 +20,8 @@ export interface LogSearch {
   readonly complete: boolean;
   readonly loading: boolean;
   readonly error: ApiError | undefined;
+  /** Lines that the tail left out, at least. */
+  readonly dropped: number;
   readonly more: () => void;
   readonly reload: () => void;
 }
@@ -73,17 +75,20 @@ export function useLogSearch(query: string, period: Period, tail: boolean): LogS
     return () => abort.current.abort();
   }, [key]);
 
-  const arrived = useCallback((lines: readonly StoredLine[]): void => {
-    if (takeNewer(session.current.buffer, lines) > 0) changed();
+  const [dropped, setDropped] = useState(0);
+  useEffect(() => setDropped(0), [key, tail]);
+  const arrived = useCallback((tailed: Tailed): void => {
+    if (takeNewer(session.current.buffer, tailed.lines) > 0) changed();
+    if (tailed.dropped > 0) setDropped((before) => before + tailed.dropped);
   }, []);
   useTail(query, tail, arrived);
   const { buffer, range } = session.current;
   const reload = useCallback(() => setRound((before) => before + 1), []);
-  return { lines: buffer.lines, version, range, complete: buffer.complete, loading, error, more, reload };
+  return { lines: buffer.lines, version, range, complete: buffer.complete, loading, error, dropped, more, reload };
 }
 
 /** Follows a search over server-sent events; where the server has none, by asking again. */
-function useTail(query: string, enabled: boolean, arrived: (lines: readonly StoredLine[]) => void): void {
+function useTail(query: string, enabled: boolean, arrived: (tailed: Tailed) => void): void {
   useEffect(() => {
     if (!enabled) return undefined;
     const stop = new AbortController();
@@ -93,8 +98,7 @@ function useTail(query: string, enabled: boolean, arrived: (lines: readonly Stor
       heard = true;
     });
     source.addEventListener("lines", (event) => {
-      const body = JSON.parse(String(event.data)) as WireStreams | WireStreams["streams"];
-      arrived(storedLines((Array.isArray(body) ? body : (body as WireStreams).streams) ?? []));
+      arrived(readTailed(String(event.data)));
     });
     source.addEventListener("error", () => {
       // An open stream that broke reconnects by itself.
@@ -109,7 +113,7 @@ function useTail(query: string, enabled: boolean, arrived: (lines: readonly Stor
   }, [query, enabled]);
 }
 
-async function poll(query: string, arrived: (lines: readonly StoredLine[]) => void, signal: AbortSignal): Promise<void> {
+async function poll(query: string, arrived: (tailed: Tailed) => void, signal: AbortSignal): Promise<void> {
   let since = Date.now();
   while (!signal.aborted) {
     const now = Date.now();
@@ -117,7 +121,7 @@ async function poll(query: string, arrived: (lines: readonly StoredLine[]) => vo
     try {
       const lines = await logPage(query, range, POLL_LINES, signal);
       if (signal.aborted) return;
-      arrived(lines);
+      arrived({ lines, dropped: 0 });
       since = now;
     } catch {
       // The next round asks for the same time again; the page says which service is away.

@@ -15,18 +15,24 @@ export interface Alert {
   readonly annotations: Labels;
   readonly state: AlertState;
   readonly activeMs: number | null;
+  /** Since when it fires only because its rule keeps it firing; null while its condition holds. */
+  readonly keptSinceMs: number | null;
   readonly value: number;
 }
+
+export type RuleHealth = "good" | "failing" | "unknown";
 
 export interface Rule {
   readonly kind: "alerting" | "recording";
   readonly name: string;
   readonly query: string;
   readonly forSeconds: number;
+  readonly keepFiringSeconds: number;
   readonly labels: Labels;
   readonly annotations: Labels;
   readonly state: AlertState;
-  readonly healthy: boolean;
+  /** Unknown until it was evaluated for the first time. */
+  readonly health: RuleHealth;
   readonly lastError: string;
   readonly lastEvaluationMs: number | null;
   readonly evaluationSeconds: number;
@@ -40,19 +46,21 @@ export interface RuleGroup {
   readonly rules: readonly Rule[];
 }
 
-interface WireAlert {
+export interface WireAlert {
   readonly labels: Labels;
   readonly annotations?: Labels;
   readonly state: string;
   readonly activeAt?: string;
+  readonly keepFiringSince?: string;
   readonly value?: string;
 }
 
-interface WireRule {
+export interface WireRule {
   readonly type: string;
   readonly name: string;
   readonly query: string;
   readonly duration?: number;
+  readonly keepFiringFor?: number;
   readonly labels?: Labels;
   readonly annotations?: Labels;
   readonly state?: string;
@@ -84,20 +92,24 @@ function toAlert(wire: WireAlert): Alert {
     annotations: wire.annotations ?? {},
     state: state(wire.state),
     activeMs: instant(wire.activeAt),
+    keptSinceMs: instant(wire.keepFiringSince),
     value: Number(wire.value ?? NaN),
   };
 }
 
-function toRule(wire: WireRule): Rule {
+const HEALTH: Readonly<Record<string, RuleHealth>> = { ok: "good", err: "failing" };
+
+export function readRule(wire: WireRule): Rule {
   return {
     kind: wire.type === "recording" ? "recording" : "alerting",
     name: wire.name,
     query: wire.query,
     forSeconds: wire.duration ?? 0,
+    keepFiringSeconds: wire.keepFiringFor ?? 0,
     labels: wire.labels ?? {},
     annotations: wire.annotations ?? {},
     state: state(wire.state),
-    healthy: wire.health !== "err",
+    health: HEALTH[wire.health ?? ""] ?? "unknown",
     lastError: wire.lastError ?? "",
     lastEvaluationMs: instant(wire.lastEvaluation),
     evaluationSeconds: wire.evaluationTime ?? 0,
@@ -113,7 +125,7 @@ export async function ruleGroups(signal?: AbortSignal): Promise<readonly RuleGro
     name: group.name,
     file: group.file ?? "",
     intervalSeconds: group.interval ?? 0,
-    rules: group.rules.map(toRule),
+    rules: group.rules.map(readRule),
   }));
 }
 

@@ -210,18 +210,25 @@ function jaegerMessage(problem: Readonly<Record<string, unknown>>): string {
     .join("; ");
 }
 
+/** Loki's errors are plain text, those of Alertmanager one text as JSON. */
 function plainText(text: string, problem: Readonly<Record<string, unknown>>): string {
   const structured = Object.keys(problem).length > 0 || text.trimStart().startsWith("<");
-  return structured ? "" : text.slice(0, 300);
+  if (structured) return "";
+  const value = parse(text);
+  return (typeof value === "string" ? value : text).slice(0, 300);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function parseObject(text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : {};
-  } catch {
-    return {};
-  }
+  const value = parse(text);
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? (value as Record<string, unknown>)
+    : {};
 }

@@ -176,27 +176,34 @@ export interface ServiceEdge {
 }
 
 export interface ServiceGraph {
+  /** Spans of the asked time were left out: there were more than the server counts. */
+  readonly truncated: boolean;
   readonly nodes: readonly ServiceNode[];
   readonly edges: readonly ServiceEdge[];
 }
 
+interface Times {
+  readonly p50_ms?: number | null;
+  readonly p95_ms?: number | null;
+}
+
+export interface WireGraph {
+  readonly nodes: readonly (Times & { service: string; requests: number; errors: number })[];
+  readonly edges: readonly (Times & { client: string; server: string; calls: number; errors: number })[];
+  readonly truncated?: boolean;
+}
+
 /** Who called whom in the spans of a range; null where the server does not tell. */
 export async function serviceGraph(range: Range, signal?: AbortSignal): Promise<ServiceGraph | null> {
-  interface Times {
-    readonly p50_ms?: number | null;
-    readonly p95_ms?: number | null;
-    readonly p50?: number | null;
-    readonly p95?: number | null;
-  }
-  interface WireGraph {
-    readonly nodes: readonly (Times & { service: string; requests: number; errors: number })[];
-    readonly edges: readonly (Times & { client: string; server: string; calls: number; errors: number })[];
-  }
   const asked = { start: Math.floor(range.startMs / 1000), end: Math.ceil(range.endMs / 1000) };
   const wire = await optional(get<WireGraph>("/telemetry/v1/service-graph", asked, signal));
-  if (!wire) return null;
-  const times = (one: Times) => ({ p50Ms: one.p50_ms ?? one.p50 ?? null, p95Ms: one.p95_ms ?? one.p95 ?? null });
+  return wire && readGraph(wire);
+}
+
+export function readGraph(wire: WireGraph): ServiceGraph {
+  const times = (one: Times) => ({ p50Ms: one.p50_ms ?? null, p95Ms: one.p95_ms ?? null });
   return {
+    truncated: wire.truncated === true,
     nodes: wire.nodes.map((node) => ({ service: node.service, requests: node.requests, errors: node.errors, ...times(node) })),
     edges: wire.edges.map((edge) => ({
       client: edge.client,

@@ -1,6 +1,6 @@
 // The sink's Loki HTTP API, read as one time-ordered list of lines.
 
-import { ApiError, get, withParams } from "./http";
+import { ApiError, get, optional, withParams } from "./http";
 import type { Range } from "../lib/time-range";
 
 const BASE = "/telemetry/loki/api/v1";
@@ -33,12 +33,13 @@ interface WireStream {
   readonly values: readonly (readonly [nanos: string, line: string, metadata?: Fields])[];
 }
 
-export interface WireStreams {
-  readonly streams?: readonly WireStream[];
+interface WireTail {
+  readonly streams?: readonly WireStream[] | null;
+  readonly dropped?: number;
 }
 
 interface WireAnswer {
-  readonly data?: { readonly result?: readonly WireStream[] };
+  readonly data?: { readonly resultType?: string; readonly result?: readonly WireStream[] };
 }
 
 const SERVICE_KEYS = ["service_name", "service", "job"];
@@ -130,7 +131,13 @@ export async function logPage(
   direction: "backward" | "forward" = "backward",
 ): Promise<StoredLine[]> {
   const answer = await get<WireAnswer>(`${BASE}/query_range`, { query, ...range, limit, direction }, signal);
+  if ((answer.data?.resultType ?? "streams") !== "streams") throw countsOnly();
   return storedLines(answer.data?.result ?? []).slice(0, limit);
+}
+
+function countsOnly(): ApiError {
+  const detail = "Take the aggregation away and leave the selector with its stages, such as {service_name=\"core-api\"} | json.";
+  return new ApiError(0, "no_lines", "This query counts lines and finds none", detail, null);
 }
 
 /** Newest first, at most `limit` lines. */
@@ -167,17 +174,12 @@ export async function countLines(
   step: number,
   signal?: AbortSignal,
 ): Promise<readonly Counted[] | null> {
-  try {
-    const answer = await get<WireMatrix>(`${BASE}/query_range`, { query, ...nanos(range), step }, signal);
-    if (answer.data?.resultType !== "matrix") return null;
-    return (answer.data.result ?? []).map(({ metric, values = [] }) => {
-      const points = values.map(([at, count]) => [at * 1000, Number(count)] as const);
-      return { value: metric[label] ?? "", total: points.reduce((sum, [, count]) => sum + count, 0), points };
-    });
-  } catch (cause) {
-    if (cause instanceof ApiError && (cause.status === 400 || cause.status === 404)) return null;
-    throw cause;
-  }
+  const answer = await optional(get<WireMatrix>(`${BASE}/query_range`, { query, ...nanos(range), step }, signal));
+  if (answer?.data?.resultType !== "matrix") return null;
+  return (answer.data.result ?? []).map(({ metric, values = [] }) => {
+    const points = values.map(([at, count]) => [at * 1000, Number(count)] as const);
+    return { value: metric[label] ?? "", total: points.reduce((sum, [, count]) => sum + count, 0), points };
+  });
 }
 
 /** Names of the fields that the lines of a search carry; none where the server does not tell. */
@@ -185,13 +187,20 @@ export async function detectedFields(query: string, range: Range, signal?: Abort
   interface Wire {
     readonly fields?: readonly { readonly label: string }[] | null;
   }
-  try {
-    const answer = await get<Wire>(`${BASE}/detected_fields`, { query, ...nanos(range) }, signal);
-    return (answer.fields ?? []).map(({ label }) => label);
-  } catch (cause) {
-    if (cause instanceof ApiError && (cause.status === 400 || cause.status === 404)) return [];
-    throw cause;
-  }
+  const answer = await optional(get<Wire>(`${BASE}/detected_fields`, { query, ...nanos(range) }, signal));
+  return (answer?.fields ?? []).map(({ label }) => label);
+}
+
+/** What one event of a tail brought. */
+export interface Tailed {
+  readonly lines: readonly StoredLine[];
+  /** Lines that were written and not sent, because this reader was too slow or too many came at once; at least so many. */
+  readonly dropped: number;
+}
+
+export function readTailed(text: string): Tailed {
+  const wire = JSON.parse(text) as WireTail;
+  return { lines: storedLines(wire.streams ?? []), dropped: wire.dropped ?? 0 };
 }
 
 export function tailAddress(query: string): string {

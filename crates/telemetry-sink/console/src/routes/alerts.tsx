@@ -88,7 +88,8 @@ interface TotalsProps {
 function Totals({ groups, alerts, silenced }: TotalsProps) {
   const rules = groups.flatMap((group) => group.rules);
   const firing = alerts.filter(({ alert }) => alert.state === "firing");
-  const broken = rules.filter(({ healthy }) => !healthy).length;
+  const broken = rules.filter(({ health }) => health === "failing").length;
+  const waiting = rules.filter(({ health }) => health === "unknown").length;
   const quiet = firing.filter(({ alert }) => silenced(alert)).length;
   const loud = firing.length - quiet;
   return (
@@ -97,7 +98,12 @@ function Totals({ groups, alerts, silenced }: TotalsProps) {
       <Stat label="Silenced" value={String(quiet)} />
       <Stat label="Pending" value={String(alerts.filter(({ alert }) => alert.state === "pending").length)} />
       <Stat label="Rules" value={String(rules.length)} sub={`${groups.length} groups`} />
-      <Stat label="Rules that fail" value={String(broken)} tone={broken > 0 ? "bad" : undefined} />
+      <Stat
+        label="Rules that fail"
+        value={String(broken)}
+        tone={broken > 0 ? "bad" : undefined}
+        {...(waiting > 0 ? { sub: `${waiting} not evaluated yet` } : {})}
+      />
     </dl>
   );
 }
@@ -147,6 +153,11 @@ function Active({ alerts, silenced, silence }: ActiveProps) {
                 <span>
                   value <b>{figure(alert.value)}</b>
                 </span>
+                {alert.keptSinceMs !== null && (
+                  <span title={dateTime(alert.keptSinceMs)}>
+                    its condition ended {ago(alert.keptSinceMs, now)}; kept firing for {age(rule.keepFiringSeconds)}
+                  </span>
+                )}
                 <a href={href("/explore", { q: rule.query })}>Open in metrics</a>
                 {alert.labels["job"] && <a href={href("/logs", { service: alert.labels["job"] })}>Logs of {alert.labels["job"]}</a>}
                 <Runbook address={alert.annotations["runbook_url"] ?? ""} />
@@ -294,8 +305,16 @@ function Group({ group }: { group: RuleGroup }) {
                   </a>
                   {rule.lastError && <p class="bad">{rule.lastError}</p>}
                 </td>
-                <td class="num">{rule.kind === "alerting" ? age(rule.forSeconds) : "–"}</td>
-                <td class="num">{ago(rule.lastEvaluationMs, now)}</td>
+                <td class="num">
+                  {rule.kind === "alerting" ? age(rule.forSeconds) : "–"}
+                  {rule.keepFiringSeconds > 0 && (
+                    <small class="muted" title="It goes on firing for this long after its condition ended">
+                      {" "}
+                      keeps {age(rule.keepFiringSeconds)}
+                    </small>
+                  )}
+                </td>
+                <td class="num">{rule.lastEvaluationMs === null ? "not yet" : ago(rule.lastEvaluationMs, now)}</td>
                 <td class="num">{latency(rule.evaluationSeconds * 1e6)}</td>
               </tr>
             ))}
@@ -307,7 +326,8 @@ function Group({ group }: { group: RuleGroup }) {
 }
 
 function RuleBadge({ rule }: { rule: Rule }) {
-  if (!rule.healthy) return <Badge tone="bad">fails</Badge>;
+  if (rule.health === "failing") return <Badge tone="bad">fails</Badge>;
+  if (rule.health === "unknown") return <Badge tone="idle">not evaluated</Badge>;
   if (rule.kind === "recording") return <Badge tone="idle">records</Badge>;
   return <Badge tone={TONES[rule.state]}>{rule.state === "inactive" ? "holds" : rule.state}</Badge>;
 }

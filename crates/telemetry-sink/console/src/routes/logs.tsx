@@ -1,6 +1,7 @@
 // Logs: what was written, how much of it when, which fields it carries; a live tail; the whole search in the address.
 
 import { useEffect, useMemo, useState } from "preact/hooks";
+import type { ApiError } from "../api/http";
 import { countLines, detectedFields } from "../api/loki";
 import { Badge, Empty, Failure, Loading, Page } from "../components/basics";
 import { Icon } from "../components/Icon";
@@ -80,6 +81,7 @@ export function LogsScreen() {
         <Facets logql={logql} found={found} fields={fields} toggle={toggle} />
         <section class="panel flush log-panel" aria-label="Lines">
           <Timeline logql={logql} found={found} live={tail} setQuery={setQuery} />
+          {tail && found.dropped > 0 && <Dropped found={found} />}
           <Tools found={found} tail={tail} fixed={period.fixed !== null} query={query} setQuery={setQuery} />
           {found.lines.length > 0 ? (
             <LogView
@@ -96,6 +98,21 @@ export function LogsScreen() {
         </section>
       </div>
     </Page>
+  );
+}
+
+/** A tail sends what a reader keeps up with; what it left out is stored and can be searched. */
+function Dropped({ found }: { found: LogSearch }) {
+  return (
+    <div class="log-note" role="status">
+      <p>
+        At least {count(found.dropped)} {found.dropped === 1 ? "line" : "lines"} went by too fast to be shown. They are
+        stored: search again to see them, or filter so that fewer come.
+      </p>
+      <button type="button" class="button small" onClick={found.reload}>
+        <Icon name="refresh" size={14} /> Search again
+      </button>
+    </div>
   );
 }
 
@@ -267,8 +284,17 @@ function Timeline({ logql, found, live, setQuery }: TimelineProps) {
   const slices = useMemo(() => {
     return counted.data ? countedSlices(counted.data, whole, stepMs) : loadedSlices(found.lines, whole, stepMs);
   }, [counted.data, found.version, whole.startMs, whole.endMs, stepMs]);
+  // Where the lines themselves cannot be had, that is said already.
+  const uncounted = counted.error && !counted.data && !found.error ? counted.error : undefined;
   return (
-    <LogHistogram slices={slices} stepMs={stepMs} onZoom={(chosen) => setQuery({ ...periodQuery({ fixed: chosen }), tail: "" })} />
+    <>
+      <LogHistogram slices={slices} stepMs={stepMs} onZoom={(chosen) => setQuery({ ...periodQuery({ fixed: chosen }), tail: "" })} />
+      {uncounted && (
+        <p class="log-note" role="status">
+          The timeline shows the loaded lines alone, since they could not be counted: {uncounted.detail || uncounted.title}
+        </p>
+      )}
+    </>
   );
 }
 
@@ -335,18 +361,24 @@ interface FacetsProps {
   readonly toggle: (field: FieldFilter) => void;
 }
 
-function useExact(logql: string, label: string, range: Range): Facet | null {
+interface Exact {
+  readonly facet: Facet | null;
+  readonly error: ApiError | undefined;
+}
+
+function useExact(logql: string, label: string, range: Range): Exact {
   const seconds = Math.max(1, Math.round((range.endMs - range.startMs) / 1000));
-  const { data } = useResource(
+  const { data, error } = useResource(
     (signal) => {
       const once = { startMs: range.endMs, endMs: range.endMs + 1000 };
       return countLines(countQuery(logql, label, seconds), label, once, seconds, signal);
     },
     [logql, label, range.startMs, range.endMs],
   );
-  if (!data || data.length === 0) return null;
+  if (!data || data.length === 0) return { facet: null, error };
   const values = data.map(({ value, total }) => [value, total] as const);
-  return { key: label, distinct: values.length, values: values.sort(([, left], [, right]) => right - left) };
+  const sorted = values.sort(([, left], [, right]) => right - left);
+  return { facet: { key: label, distinct: values.length, values: sorted }, error };
 }
 
 function Facets({ logql, found, fields, toggle }: FacetsProps) {
@@ -355,12 +387,14 @@ function Facets({ logql, found, fields, toggle }: FacetsProps) {
   const service = useExact(logql, SERVICE_LABEL, range);
   const names = useResource((signal) => detectedFields(logql, range, signal), [logql, range.startMs, range.endMs]);
   const facets = useMemo((): readonly Facet[] => {
-    const exact = [level, service].filter((facet) => facet !== null);
+    const exact = [level.facet, service.facet].filter((facet) => facet !== null);
     const sampled = facetsOf(found.lines).filter(({ key }) => !exact.some((facet) => facet.key === key));
     const all = [...exact, ...sampled];
     const missing = (names.data ?? []).filter((name) => !NO_FACETS.has(name) && !all.some(({ key }) => key === name));
     return [...all, ...missing.map((key): Facet => ({ key, distinct: 0, values: [] }))];
-  }, [found.version, level, service, names.data]);
+  }, [found.version, level.facet, service.facet, names.data]);
   if (found.lines.length === 0) return <aside class="log-facets" aria-label="Fields" />;
-  return <LogFacets facets={facets} fields={fields} toggle={toggle} note="Fields of the newest 2,000 loaded lines." />;
+  const failed = level.error ?? service.error ?? names.error;
+  const note = failed ? `The server could not look at all lines: ${failed.detail || failed.title} ` : "";
+  return <LogFacets facets={facets} fields={fields} toggle={toggle} note={`${note}Fields of the newest 2,000 loaded lines.`} />;
 }

@@ -62,6 +62,12 @@ function MapView({ graph, range, period }: ViewProps) {
   const neighbours = new Set(graph.edges.filter(lit).flatMap(({ client, server }) => [client, server]));
   return (
     <>
+      {graph.truncated && (
+        <p class="read-only" role="status">
+          Only the newest spans of this range are counted, because there are more than one answer counts: rates are lower
+          than they were, and rare calls may be missing. A shorter range is counted whole.
+        </p>
+      )}
       <Panel title="Calls" note="calls per second, failed calls, 95th percentile" flush>
         <div class="map-scroll" tabIndex={0} role="group" aria-label="Service map; the table below has the same figures">
           <div class="map" style={{ width: `${layout.width}px`, height: `${layout.height}px` }}>

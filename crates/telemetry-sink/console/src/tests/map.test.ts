@@ -8,7 +8,7 @@ function call(client: string, server: string, calls = 1): ServiceEdge {
 }
 
 function layersOf(edges: readonly ServiceEdge[]): Record<string, number> {
-  return Object.fromEntries(layOutMap({ nodes: [], edges }).nodes.map(({ service, layer }) => [service, layer]));
+  return Object.fromEntries(layOutMap({ truncated: false, nodes: [], edges }).nodes.map(({ service, layer }) => [service, layer]));
 }
 
 describe("the service map", () => {
@@ -19,19 +19,19 @@ describe("the service map", () => {
   it("cuts a cycle at its rarest call and still draws every call", () => {
     const edges = [call("a", "b", 100), call("b", "a", 3)];
     expect(layersOf(edges)).toEqual({ a: 0, b: 1 });
-    expect(layOutMap({ nodes: [], edges }).edges).toHaveLength(2);
+    expect(layOutMap({ truncated: false, nodes: [], edges }).edges).toHaveLength(2);
   });
 
   it("shows a service that calls nobody, and no call to itself", () => {
     const node = { service: "alone", requests: 1, errors: 0, p50Ms: null, p95Ms: null };
-    const layout = layOutMap({ nodes: [node], edges: [call("alone", "alone")] });
+    const layout = layOutMap({ truncated: false, nodes: [node], edges: [call("alone", "alone")] });
     expect(layout.nodes.map(({ service }) => service)).toEqual(["alone"]);
     expect(layout.edges).toEqual([]);
   });
 
   it("lets no two boxes touch", () => {
     const edges = ["b", "c", "d"].flatMap((to) => [call("a", to), call(to, "e")]);
-    const places = layOutMap({ nodes: [], edges }).nodes.map(({ x, y }) => `${x} ${y}`);
+    const places = layOutMap({ truncated: false, nodes: [], edges }).nodes.map(({ x, y }) => `${x} ${y}`);
     expect(new Set(places).size).toBe(5);
   });
 });
