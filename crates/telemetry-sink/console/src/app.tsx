@@ -15,6 +15,7 @@ import { DeadLettersScreen, JobSearchScreen } from "./routes/job-search";
 import { JobsScreen } from "./routes/jobs";
 import { LimitsScreen } from "./routes/limits";
 import { LogsScreen } from "./routes/logs";
+import { MachineScreen } from "./routes/machine";
 import { MailScreen } from "./routes/mail";
 import { MapScreen } from "./routes/map";
 import { SchedulesScreen } from "./routes/schedules";
@@ -56,6 +57,8 @@ function Screen({ path }: { path: string }) {
       return <MapScreen />;
     case "storage":
       return <StorageScreen />;
+    case "machine":
+      return <MachineScreen />;
     case "jobs":
       return <JobsScreen />;
     case "job-search":

@@ -28,6 +28,8 @@ const PATHS = {
   bell: "M5 14V9a5 5 0 0110 0v5l1.5 1.5h-13zM8.5 17h3",
   board: "M3 4h6v7H3zM11 4h6v4h-6zM11 10h6v6h-6zM3 13h6v3H3z",
   disk: "M4 6c0-3 12-3 12 0v8c0 3-12 3-12 0zM4 6c0 3 12 3 12 0M4 10c0 3 12 3 12 0",
+  machine: "M6 6h8v8H6zM8 3v3M12 3v3M8 14v3M12 14v3M3 8h3M3 12h3M14 8h3M14 12h3",
+  lock: "M5 9h10v8H5zM7 9V6.5a3 3 0 016 0V9M10 12.5v1.5",
   plus: "M10 4v12M4 10h12",
   minus: "M4 10h12",
   save: "M10 3v9M6.5 9l3.5 3.5L13.5 9M4 16h12",

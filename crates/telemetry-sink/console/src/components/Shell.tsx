@@ -26,6 +26,7 @@ export const ENTRIES: readonly Entry[] = [
   { path: "/map", label: "Map", icon: "map", key: "p" },
   { path: "/alerts", label: "Alerts", icon: "bell", key: "a" },
   { path: "/storage", label: "Storage", icon: "disk", key: "d" },
+  { path: "/machine", label: "Machine", icon: "machine", key: "n" },
   { path: "/jobs", label: "Jobs", icon: "jobs", key: "j" },
   { path: "/mail", label: "Mail", icon: "mail", key: "i" },
   { path: "/shop", label: "Shop", icon: "shop", key: "s" },

@@ -6,7 +6,7 @@ export type Route =
   | { readonly name: "traces" }
   | { readonly name: "trace"; readonly id: string }
   | { readonly name: "logs" }
-  | { readonly name: "explore" | "storage" | "map" | "alerts" | "dashboards" }
+  | { readonly name: "explore" | "storage" | "map" | "alerts" | "dashboards" | "machine" }
   | { readonly name: "dashboard"; readonly id: string }
   | { readonly name: "jobs" | "job-search" | "dead-letters" | "schedules" | "limits" }
   | { readonly name: "job" | "workflow" | "batch"; readonly id: string }
@@ -36,6 +36,7 @@ export function match(path: string): Route {
       case "map":
       case "alerts":
       case "dashboards":
+      case "machine":
       case "jobs":
       case "shop":
         return { name: first };
