@@ -44,12 +44,11 @@ function trusted() {
   return [`--ignore-certificate-errors-spki-list=${hash}`];
 }
 
-/** What a sink may do without: the page asks, hears 400 or 404 and goes on, and the browser notes it. */
-const OPTIONAL =
-  /\/telemetry\/(loki\/api\/v1\/(query_range|detected_fields)|v1\/(logs\/tail|service-graph|dashboards|diagnostics)|prometheus\/api\/v1\/(query_exemplars|status\/tsdb|rules|alerts)|alertmanager)/;
+/** What a sink does without: the page asks, hears 404 and goes on, and the browser notes it. */
+const OPTIONAL = /\/telemetry\/prometheus\/api\/v1\/query_exemplars/;
 
 function isAbsence(message) {
-  return /status of (400|404)/.test(message.text()) && OPTIONAL.test(message.location().url);
+  return /status of 404/.test(message.text()) && OPTIONAL.test(message.location().url);
 }
 
 /** A fresh profile. `complaints` gathers what the pages log as errors, CSP violations among them. */
