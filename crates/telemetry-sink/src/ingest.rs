@@ -154,6 +154,9 @@ impl Receiver {
     fn append(&self, decoded: &mut Decoded<MetricBatch>) -> Result<usize, AppendError> {
         let stored = self.storage.append_metrics(&decoded.batch)?;
         count(Signal::Metrics, stored.kept);
+        if stored.ahead > 0 {
+            decoded.reject(stored.ahead, "samples more than ten minutes ahead of the clock");
+        }
         if stored.out_of_order > 0 {
             decoded.reject(stored.out_of_order, "samples older than the window for what is out of order");
         }
@@ -206,6 +209,7 @@ impl From<AppendError> for Refusal {
         let message = error.to_string();
         match error {
             AppendError::Starting => Self::retry(StatusCode::SERVICE_UNAVAILABLE, 1, message),
+            AppendError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, message),
             AppendError::Overloaded => Self::retry(StatusCode::TOO_MANY_REQUESTS, 5, message),
             AppendError::Full => Self::retry(StatusCode::SERVICE_UNAVAILABLE, 10, message),
             AppendError::Io(_) => Self::retry(StatusCode::SERVICE_UNAVAILABLE, 5, message),

@@ -22,7 +22,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::ingest::count;
-use crate::model::{Batch, LogRecord};
+use crate::model::{Batch, LogRecord, Value};
 use crate::storage::{AppendError, Signal, Storage};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -172,16 +172,20 @@ impl Reader {
         let journal = Journal::open_dirs(&self.settings.directories)?;
         let now = u64::try_from(micros(storage.clock().now())).unwrap_or(0);
         let mut query = journal.query();
-        let since = match &self.place {
-            Some(place) => {
-                if let Ok(cursor) = Cursor::parse(&place.cursor) {
+        match &self.place {
+            // By the cursor alone: a clock that was set back gives later entries earlier times.
+            Some(place) => match Cursor::parse(&place.cursor) {
+                Ok(cursor) => {
                     query.after_cursor(cursor);
                 }
-                place.realtime
+                Err(_) => {
+                    query.since_realtime(place.realtime);
+                }
+            },
+            None => {
+                query.since_realtime(now.saturating_sub(FIRST_READ));
             }
-            None => now.saturating_sub(FIRST_READ),
-        };
-        query.since_realtime(since);
+        }
         query.limit(BATCH);
         let (mut batch, mut read, mut bytes, mut last) = (Batch::<LogRecord>::default(), 0, 0, None);
         for found in query.iter()? {
@@ -196,8 +200,13 @@ impl Reader {
             }
         }
         let Some(place) = last else { return Ok(0) };
-        storage.append_logs(&batch)?;
-        count(Signal::Logs, batch.len());
+        match storage.append_logs(&batch) {
+            Ok(()) => count(Signal::Logs, batch.len()),
+            // Trying again would end the same way, and nothing after it would ever be read.
+            Err(AppendError::TooLarge) => metrics::counter!("quintet_sink_journal_dropped_total")
+                .increment(u64::try_from(batch.len()).unwrap_or(0)),
+            Err(error) => return Err(error.into()),
+        }
         self.keep(place)?;
         Ok(read)
     }
@@ -209,7 +218,9 @@ impl Reader {
         }
         let fields = entry.iter_fields().map(|(name, value)| (name, value.get(..MAX_VALUE).unwrap_or(value)));
         let (resource, record) = entry::read(fields, entry.realtime_usec());
-        let bytes = record.body.len() + 1024;
+        let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 8 };
+        let attributes = record.attributes.iter().map(|(name, value)| name.len() + text(value));
+        let bytes = record.body.len() + attributes.sum::<usize>() + 1024;
         match batch.groups.iter_mut().find(|(known, _)| **known == resource) {
             Some((_, records)) => records.push(record),
             None => batch.groups.push((Arc::new(resource), vec![record])),

@@ -70,6 +70,8 @@ use crate::parts::{Columnar, Part, Shelf};
 /// How often dirty logs are synced.
 pub(crate) const SYNC_INTERVAL: Duration = Duration::from_millis(200);
 const SYNC_BYTES: u64 = 4 * 1024 * 1024;
+/// A sample further ahead of the clock is refused: nothing newer would ever come, and its series would take no other.
+const AHEAD_MILLIS: i64 = 10 * 60 * 1000;
 const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
 
@@ -160,6 +162,9 @@ pub(crate) enum AppendError {
     Full,
     #[error("the memory budget is used up until some of it is written out")]
     Overloaded,
+    /// No later try can succeed.
+    #[error("the batch is larger than the log takes at once; send less at a time")]
+    TooLarge,
     #[error("the log cannot be written")]
     Io(#[source] io::Error),
 }
@@ -170,6 +175,8 @@ pub(crate) struct Stored {
     pub(crate) kept: usize,
     pub(crate) repeated: usize,
     pub(crate) out_of_order: usize,
+    /// Further ahead of the clock than clocks differ.
+    pub(crate) ahead: usize,
     /// Refused because their series would exceed a cardinality limit.
     pub(crate) refused: usize,
 }
@@ -327,18 +334,18 @@ impl Storage {
     /// written out, is written out on the way.
     fn replay_metrics(&self) {
         let mut log = lock(&self.metrics);
-        let now = self.now_micros() / 1000;
         let segment = |decoder: &mut MetricsDecoder, body: &[u8]| {
             let head = &mut write(&self.metrics_state).head;
             decoder.decode(body, |labels, time, value| {
-                if let Ok(number) = head.resolve(labels, now) {
-                    head.append(number, time, value);
-                }
+                // What was acknowledged is kept, also under limits that were lowered since.
+                let number = head.restore(labels);
+                head.append(number, time, value);
             })
         };
         replay(&mut log.wal, Signal::Metrics, segment, |through| {
             if read(&self.metrics_state).head.is_large() {
-                self.write_out_metrics(through)?;
+                let frozen = write(&self.metrics_state).head.freeze();
+                self.write_out_metrics(frozen, through)?;
             }
             Ok(())
         });
@@ -353,7 +360,8 @@ impl Storage {
         };
         replay(&mut wal, lane.signal, segment, |through| {
             if read(&lane.state).head.bytes() > self.limits.block_share() / 2 {
-                Self::write_out::<R>(lane, through)?;
+                let blocks = write(&lane.state).head.freeze();
+                Self::write_out::<R>(lane, &blocks, through)?;
             }
             Ok(())
         });
@@ -371,6 +379,9 @@ impl Storage {
     }
 
     fn failed(&self, signal: Signal, error: io::Error) -> AppendError {
+        if error.kind() == io::ErrorKind::FileTooLarge {
+            return AppendError::TooLarge;
+        }
         metrics::counter!("quintet_sink_wal_write_failures_total", "signal" => signal.as_str()).increment(1);
         if error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::QuotaExceeded {
             self.full.store(true, Ordering::Release);
@@ -419,6 +430,10 @@ impl Storage {
         let mut admitted = Vec::with_capacity(batch.samples.len());
         let head = &mut write(&self.metrics_state).head;
         for sample in &batch.samples {
+            if sample.time > now_millis.saturating_add(AHEAD_MILLIS) {
+                stored.ahead += 1;
+                continue;
+            }
             let Ok(number) = head.resolve(&sample.labels, now_millis) else {
                 stored.refused += 1;
                 continue;

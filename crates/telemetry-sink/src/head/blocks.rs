@@ -43,6 +43,7 @@ pub(crate) struct Block {
     /// Hash of a key and its row; sorted once the block is sealed.
     keys: Vec<(u64, u16)>,
     resources: Vec<Arc<Resource>>,
+    resource_bytes: usize,
     first: i64,
     last: i64,
 }
@@ -54,6 +55,7 @@ impl Block {
             rows: Vec::new(),
             keys: Vec::new(),
             resources: Vec::new(),
+            resource_bytes: 0,
             first: i64::MAX,
             last: i64::MIN,
         }
@@ -63,6 +65,7 @@ impl Block {
         let known = self.resources.iter().position(|known| Arc::ptr_eq(known, resource) || known == resource);
         let number = known.unwrap_or_else(|| {
             self.resources.push(Arc::clone(resource));
+            self.resource_bytes += resource.weight();
             self.resources.len() - 1
         });
         u16::try_from(number).unwrap_or(u16::MAX)
@@ -86,7 +89,7 @@ impl Block {
             Bytes::Plain(bytes) => bytes.len(),
             Bytes::Zstd { plain_length, .. } => *plain_length,
         };
-        self.rows.len() >= ROWS_PER_BLOCK || plain >= BYTES_PER_BLOCK
+        self.rows.len() >= ROWS_PER_BLOCK || plain + self.resource_bytes >= BYTES_PER_BLOCK
     }
 
     fn seal(mut self) -> Self {
@@ -110,7 +113,7 @@ impl Block {
         bytes
             + self.rows.capacity() * size_of::<Row>()
             + self.keys.capacity() * size_of::<(u64, u16)>()
-            + self.resources.len() * 512
+            + self.resource_bytes
             + size_of::<Self>()
     }
 

@@ -21,6 +21,8 @@ use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, MetricMeta, put_in_ord
 
 /// A gone series (a restarted process' old labels, say) may be dropped for a new one after this.
 const IDLE_MILLIS: i64 = 15 * 60 * 1000;
+/// Samples out of order that a series keeps until they are written out: each has to find its place.
+const MAX_LATE: usize = 4096;
 const MAX_METADATA: usize = 10_000;
 const MAX_METADATA_TEXT: usize = 512;
 
@@ -103,13 +105,17 @@ impl Series {
 
     /// The value at a time, as far as memory holds it.
     fn value_at(&self, time: i64) -> Option<f64> {
-        let late = self.late.iter().chain(&self.frozen_late).find(|(known, _)| *known == time);
+        let found = |samples: &[(i64, f64)]| {
+            let place = samples.binary_search_by_key(&time, |(known, _)| *known).ok()?;
+            samples.get(place).copied()
+        };
+        let late = found(&self.late).or_else(|| found(&self.frozen_late));
         let in_order = || {
             let chunk = self.chunks.iter().find(|chunk| chunk.first <= time && time <= chunk.last);
             let samples = chunk.map_or_else(|| self.open.iter(), Chunk::iter);
             samples.into_iter().find(|(known, _)| *known == time).map(|(_, value)| value)
         };
-        late.map(|(_, value)| *value).or_else(in_order)
+        late.map(|(_, value)| value).or_else(in_order)
     }
 
     fn fixed_bytes(&self) -> usize {
@@ -203,6 +209,12 @@ impl MetricsHead {
         Ok(self.insert(key, labels))
     }
 
+    /// The number of a series that was acknowledged before, whatever the limits say now.
+    pub(crate) fn restore(&mut self, labels: &Labels) -> u32 {
+        let key = self.key(labels);
+        self.by_key.get(&key).copied().unwrap_or_else(|| self.insert(key, labels))
+    }
+
     /// Both halves are keyed at random per process, so that nobody can aim for a collision.
     fn key(&self, labels: &Labels) -> u128 {
         let [low, high] = &self.hashers;
@@ -250,7 +262,8 @@ impl MetricsHead {
         }
         let known = if time == newest { Some(newest_value) } else { series.value_at(time) };
         match known {
-            None => Admission::Late,
+            None if series.late.len() < MAX_LATE => Admission::Late,
+            None => Admission::OutOfOrder,
             Some(known) if known.to_bits() == value.to_bits() => Admission::Repeat,
             Some(_) => Admission::OutOfOrder,
         }
@@ -300,6 +313,7 @@ impl MetricsHead {
             }
             series.frozen = series.chunks.len();
             series.frozen_late.append(&mut series.late);
+            series.frozen_late.sort_by_key(|(time, _)| *time);
             series.late = Vec::new();
             self.sample_bytes += series.late_bytes();
             if series.frozen > 0 || !series.frozen_late.is_empty() {

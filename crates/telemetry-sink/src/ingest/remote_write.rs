@@ -129,6 +129,10 @@ fn with_written(mut response: Response, samples: usize) -> Response {
     response
 }
 
+const MAX_LABELS: usize = 128;
+const MAX_LABEL_BYTES: usize = 4096;
+const LONG_LABELS: &str = "a series has more than 128 labels, or one longer than 4096 bytes";
+
 /// One series as it is read, in either version.
 #[derive(Default)]
 struct Series {
@@ -136,10 +140,17 @@ struct Series {
     names: Vec<String>,
     samples: Vec<(i64, f64)>,
     histograms: usize,
+    /// It has more labels, or longer ones, than are taken.
+    oversized: bool,
 }
 
 impl Series {
     fn label(&mut self, name: &str, value: &str) {
+        // A request names a label once and may use it in a hundred thousand series.
+        if self.names.len() >= MAX_LABELS || name.len().max(value.len()) > MAX_LABEL_BYTES {
+            self.oversized = true;
+            return;
+        }
         self.names.push(name.to_owned());
         self.labels.set(name, value);
     }
@@ -152,6 +163,10 @@ impl Series {
         self.names.sort_unstable();
         let repeated = self.names.windows(2).any(|pair| pair.first() == pair.last());
         let labels = self.labels.build();
+        if self.oversized {
+            into.reject(self.samples.len(), LONG_LABELS);
+            return;
+        }
         if repeated || labels.get(METRIC_NAME).is_none() || self.names.iter().any(String::is_empty) {
             into.reject(self.samples.len(), BAD_LABELS);
             return;

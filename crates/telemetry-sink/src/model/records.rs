@@ -41,6 +41,15 @@ pub(crate) struct Resource {
     pub(crate) attributes: Vec<(String, Value)>,
 }
 
+impl Resource {
+    /// About how much memory it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let text = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + text(value) + 64);
+        attributes.sum::<usize>() + self.service.len() + size_of::<Self>()
+    }
+}
+
 /// Records that arrived together, each under the resource that sent it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Batch<R> {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -95,6 +96,8 @@ pub(crate) struct Part {
     /// The size of the file.
     pub(crate) bytes: u64,
     pub(crate) rows: u64,
+    /// When the file was written, microseconds since the Unix epoch.
+    pub(crate) written_micros: i64,
     damaged: AtomicBool,
     file: Arc<CheckedFile>,
     metadata: ParquetMetaData,
@@ -108,10 +111,13 @@ impl Part {
         let (id, tail) = parse_name(path).ok_or_else(|| wrong("the file's name is not that of a part"))?;
         let (file, metadata) = CheckedFile::open(path, tail)?;
         let facts = Facts::from_footer(id, &metadata).ok_or_else(|| wrong("the footer lacks a value"))?;
+        let file_metadata = fs::metadata(path)?;
+        let age = file_metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
             facts,
             path: path.to_owned(),
-            bytes: fs::metadata(path)?.len(),
+            bytes: file_metadata.len(),
+            written_micros: i64::try_from(age.as_micros()).unwrap_or(i64::MAX),
             rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
             damaged: AtomicBool::new(false),
             file: Arc::new(file),

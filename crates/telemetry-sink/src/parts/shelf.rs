@@ -2,8 +2,9 @@
 //!
 //! The directory is the truth; there is no list of parts beside it that could disagree. A part is there
 //! once it has its name. One that takes over others' content says which; should the process end before
-//! those are removed, they are removed at the next start. What cannot be opened is moved to
-//! `quarantine/`, counted, and never stops the start.
+//! those are removed, they are removed at the next start. A damaged part is moved to `quarantine/`, counted,
+//! and never stops the start; it is a person who deletes it. A part that the system does not let us read
+//! does stop it, because nothing is known of its content.
 
 use std::collections::HashSet;
 use std::fs;
@@ -19,8 +20,6 @@ use super::part::{Layout, Part, PartWriter, UNPUBLISHED};
 use crate::storage::Signal;
 use crate::storage::disk::{Disk, sync_directory};
 
-/// Damaged parts kept per signal.
-const QUARANTINED: usize = 8;
 const QUARANTINE: &str = "quarantine";
 
 pub(crate) struct Shelf {
@@ -44,7 +43,14 @@ impl Shelf {
         for path in shelf.files()? {
             match Part::open(&path) {
                 Ok(part) => parts.push(Arc::new(part)),
-                Err(error) => shelf.quarantine(&path, &error)?,
+                Err(error) => match of_the_system(&error) {
+                    // A disk that fails or a file that may not be read says nothing about the part.
+                    Some(kind) => {
+                        let error = format!("cannot read {}: {error}", path.display());
+                        return Err(io::Error::new(kind, error));
+                    }
+                    None => shelf.quarantine(&path, &error)?,
+                },
             }
         }
         let newest = parts.iter().map(|part| part.facts.id).max().unwrap_or(0);
@@ -88,11 +94,6 @@ impl Shelf {
         if let Some(name) = path.file_name() {
             fs::rename(path, shelf.join(name))?;
         }
-        let mut kept: Vec<PathBuf> =
-            fs::read_dir(&shelf)?.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
-        kept.sort();
-        let surplus = kept.len().saturating_sub(QUARANTINED);
-        kept.iter().take(surplus).try_for_each(fs::remove_file)?;
         sync_directory(&shelf)
     }
 
@@ -124,4 +125,11 @@ impl Shelf {
         }
         Ok(())
     }
+}
+
+/// The kind of an error that the system made, and not the file's content.
+fn of_the_system(error: &ParquetError) -> Option<io::ErrorKind> {
+    let ParquetError::External(source) = error else { return None };
+    let kind = source.downcast_ref::<io::Error>()?.kind();
+    (kind != io::ErrorKind::UnexpectedEof).then_some(kind)
 }

@@ -412,3 +412,71 @@ fn selection_reads_only_the_series_and_times_that_are_asked() {
     storage.trim_indexes();
     assert_eq!(select(&one, 4000, 7000, 3).unwrap(), found);
 }
+
+#[test]
+fn a_batch_between_the_cut_and_the_writing_stands_in_the_next_part_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let (storage, _) = open(limits(directory.path()), Arc::new(RealDisk));
+    storage.append_logs(&Batch { groups: vec![(resource("core-api"), vec![line(1, START)])] }).unwrap();
+    storage.flush_logs_with(|| {
+        storage.append_logs(&Batch { groups: vec![(resource("core-api"), vec![line(2, START)])] }).unwrap();
+    });
+    std::mem::forget(storage);
+    let (storage, _) = open(limits(directory.path()), Arc::new(RealDisk));
+    for id in ["req-1", "req-2"] {
+        assert_eq!(storage.logs().lookup::<LogRecord>(Key::Request(id)).len(), 1, "{id}");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_comes_back_under_limits_that_were_lowered() {
+    let directory = tempfile::tempdir().unwrap();
+    let (storage, _) = open(limits(directory.path()), Arc::new(RealDisk));
+    fill(&storage, START);
+    let before = answers(&storage);
+    std::mem::forget(storage);
+    let mut lowered = limits(directory.path());
+    lowered.series.total = 2;
+    let (storage, _) = open(lowered, Arc::new(RealDisk));
+    assert_eq!(answers(&storage), before);
+}
+
+#[test]
+fn a_sample_from_the_future_does_not_end_its_series() {
+    let directory = tempfile::tempdir().unwrap();
+    let (storage, _) = open(limits(directory.path()), Arc::new(RealDisk));
+    let at = |millis: i64| MetricBatch {
+        samples: vec![Sample { labels: series(1), time: START / 1000 + millis, value: 1.0 }],
+        metadata: Vec::new(),
+    };
+    let ahead = storage.append_metrics(&at(11 * 60 * 1000)).unwrap();
+    assert_eq!((ahead.kept, ahead.ahead), (0, 1));
+    assert_eq!(storage.append_metrics(&at(0)).unwrap().kept, 1);
+}
+
+#[test]
+fn a_batch_that_no_log_frame_holds_is_refused_for_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let (storage, _) = open(limits(directory.path()), Arc::new(RealDisk));
+    let mut long = line(1, START);
+    long.body = "x".repeat(33 << 20);
+    let batch = Batch { groups: vec![(resource("core-api"), vec![long])] };
+    assert!(matches!(storage.append_logs(&batch), Err(AppendError::TooLarge)));
+    storage.append_logs(&Batch { groups: vec![(resource("core-api"), vec![line(2, START)])] }).unwrap();
+}
+
+#[test]
+fn a_part_that_may_not_be_read_stops_the_start_and_stays_where_it_is() {
+    let (directory, storage, _, _) = filled();
+    storage.flush_all().unwrap();
+    drop(storage);
+    let parts = part_files(directory.path());
+    let first = &parts[0];
+    let kept = first.with_extension("kept");
+    fs::rename(first, &kept).unwrap();
+    // A directory in its place cannot be read as a file, whoever asks.
+    fs::create_dir(first).unwrap();
+    let clock = Arc::new(StepClock(std::sync::atomic::AtomicI64::new(START)));
+    assert!(Storage::open(limits(directory.path()), clock, Arc::new(RealDisk)).is_err());
+    assert!(first.exists());
+}

@@ -60,7 +60,7 @@ impl Aggregate {
     }
 
     fn line(&mut self, line: &str) -> bool {
-        let Some(line) = parse(line) else { return false };
+        let Some(line) = parse(line).filter(|_| line.len() <= MAX_LINE) else { return false };
         let base = labels(&line);
         let key = base.build();
         if !self.entries.contains_key(&key) && self.entries.len() >= self.max_keys {
@@ -82,13 +82,16 @@ impl Aggregate {
             writer.ended = entry.silent > FORGET;
             writer.entry(entry, buckets);
             if let Value::Set(members) = &mut entry.value {
-                members.clear();
+                *members = Default::default();
             }
             !writer.ended
         });
         writer.batch
     }
 }
+
+/// A longer line is dropped: names and tags are kept for as long as their key is.
+const MAX_LINE: usize = 2048;
 
 fn labels(line: &Line<'_>) -> LabelsBuilder {
     let mut labels = LabelsBuilder::new();

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use parquet::errors::ParquetError;
 
 use super::{Lane, Signal, Storage, lock, read, write};
+use crate::head::blocks::Block;
+use crate::head::metrics::Frozen;
 use crate::model::{LogRecord, Span};
 use crate::parts::part::Facts;
 use crate::parts::{Columnar, Part, Shelf, merge, rows, samples};
@@ -73,20 +75,19 @@ impl Storage {
     }
 
     fn flush_metrics(&self) -> Result<(), ParquetError> {
-        let through = {
+        let (through, frozen) = {
             let mut log = lock(&self.metrics);
             let Some(through) = log.wal.rotate()? else { return Ok(()) };
-            write(&self.metrics_state).head.freeze();
-            through
+            // Under the log's lock: what comes later belongs to the next segment and to the next part.
+            (through, write(&self.metrics_state).head.freeze())
         };
-        self.write_out_metrics(through)?;
+        self.write_out_metrics(frozen, through)?;
         lock(&self.metrics).wal.forget_through(through)?;
         Ok(())
     }
 
     /// Writes the head of metrics out as a part that stands for the log up to a segment.
-    pub(super) fn write_out_metrics(&self, through: u64) -> Result<(), ParquetError> {
-        let frozen = write(&self.metrics_state).head.freeze();
+    pub(super) fn write_out_metrics(&self, frozen: Frozen, through: u64) -> Result<(), ParquetError> {
         let runs = frozen
             .numbers
             .into_iter()
@@ -100,20 +101,34 @@ impl Storage {
     }
 
     fn flush_lane<R: Columnar>(lane: &Lane) -> Result<(), ParquetError> {
-        let through = {
+        Self::flush_lane_with::<R>(lane, || ())
+    }
+
+    /// Writes logs out, with something that happens between the cut and the writing.
+    #[cfg(test)]
+    pub(crate) fn flush_logs_with(&self, between: impl FnOnce()) {
+        Self::flush_lane_with::<LogRecord>(&self.logs, between).unwrap();
+    }
+
+    fn flush_lane_with<R: Columnar>(lane: &Lane, between: impl FnOnce()) -> Result<(), ParquetError> {
+        let (through, blocks) = {
             let mut wal = lock(&lane.wal);
             let Some(through) = wal.rotate()? else { return Ok(()) };
-            write(&lane.state).head.freeze();
-            through
+            // Under the log's lock: what comes later belongs to the next segment and to the next part.
+            (through, write(&lane.state).head.freeze())
         };
-        Self::write_out::<R>(lane, through)?;
+        between();
+        Self::write_out::<R>(lane, &blocks, through)?;
         lock(&lane.wal).forget_through(through)?;
         Ok(())
     }
 
     /// Writes a lane's head out as a part that stands for the log up to a segment.
-    pub(super) fn write_out<R: Columnar>(lane: &Lane, through: u64) -> Result<(), ParquetError> {
-        let blocks = write(&lane.state).head.freeze();
+    pub(super) fn write_out<R: Columnar>(
+        lane: &Lane,
+        blocks: &[Arc<Block>],
+        through: u64,
+    ) -> Result<(), ParquetError> {
         let records = blocks.iter().flat_map(|block| block.found::<R>()).map(Ok);
         let part = rows::write(&lane.shelf, records, facts(through))?;
         let mut state = write(&lane.state);
@@ -175,7 +190,7 @@ impl Storage {
                 read(&self.metrics_state)
                     .parts
                     .iter()
-                    .map(|part| (newest(part, 1000), Arc::clone(part)))
+                    .map(|part| (aged(part, newest(part, 1000)), Arc::clone(part)))
                     .min_by_key(|(time, _)| *time),
                 self.logs.oldest_part(),
                 self.spans.oldest_part(),
@@ -242,7 +257,7 @@ impl Lane {
 
     fn oldest_part(&self) -> Option<(i64, Arc<Part>)> {
         let state = read(&self.state);
-        let parts = state.parts.iter().map(|part| (newest(part, 1) / 1000, Arc::clone(part)));
+        let parts = state.parts.iter().map(|part| (aged(part, newest(part, 1) / 1000), Arc::clone(part)));
         parts.min_by_key(|(time, _)| *time)
     }
 }
@@ -250,6 +265,11 @@ impl Lane {
 /// The time of a part's newest row, times a factor.
 fn newest(part: &Part, factor: i64) -> i64 {
     part.facts.last.saturating_mul(factor)
+}
+
+/// The time that counts for retention, microseconds: a row from the future is as old as its file.
+fn aged(part: &Part, newest_micros: i64) -> i64 {
+    newest_micros.min(part.written_micros)
 }
 
 fn facts(through: u64) -> Facts {

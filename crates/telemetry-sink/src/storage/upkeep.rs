@@ -29,7 +29,10 @@ pub(super) fn replay<S: Default>(
             Err(error) => {
                 metrics::counter!("quintet_sink_wal_unreadable_segments_total", "signal" => signal.as_str())
                     .increment(1);
-                tracing::error!(segment = %info.path.display(), %error, "cannot read a log segment; going on without it");
+                tracing::error!(segment = %info.path.display(), %error, "cannot read a log segment; it is set aside");
+                if let Err(error) = wal.set_aside(&info) {
+                    tracing::error!(segment = %info.path.display(), %error, "cannot set a log segment aside");
+                }
             }
         }
         if let Err(error) = after(info.number) {

@@ -103,6 +103,17 @@ impl Wal {
         Ok(())
     }
 
+    /// Moves a segment that cannot be read to `quarantine/`, so that it is not deleted as one whose content is elsewhere.
+    pub(crate) fn set_aside(&mut self, info: &SegmentInfo) -> io::Result<()> {
+        let shelf = self.directory.join("quarantine");
+        fs::create_dir_all(&shelf)?;
+        if let Some(name) = info.path.file_name() {
+            fs::rename(&info.path, shelf.join(name))?;
+        }
+        self.sealed.retain(|known| known.number != info.number);
+        sync_directory(&self.directory)
+    }
+
     /// Forgets a segment that recovery moved away, and learns the new length of one it cut.
     pub(crate) fn recovered(&mut self, number: u64, outcome: Recovered) {
         match outcome {

@@ -97,6 +97,10 @@ fn structured_data<'a>(text: &'a str, attributes: &mut Vec<(String, Value)>) -> 
     while let Some(inner) = rest.strip_prefix('[') {
         let end = inner.find([' ', ']'])?;
         let (id, mut parameters) = inner.split_at_checked(end)?;
+        // RFC 5424 section 6.3.2; it is repeated with each parameter.
+        if id.len() > 32 {
+            return None;
+        }
         loop {
             parameters = parameters.trim_start_matches(' ');
             if let Some(after) = parameters.strip_prefix(']') {

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Frames, MAX_MESSAGE, SyslogSection, parse};
 use crate::ingest::count;
 use crate::model::{Batch, LogRecord, Resource};
-use crate::storage::{Signal, Storage};
+use crate::storage::{AppendError, Signal, Storage};
 
 const MAX_CONNECTIONS: usize = 1024;
 const IDLE: Duration = Duration::from_mins(10);
@@ -321,6 +321,11 @@ async fn store(mut queue: mpsc::Receiver<Waiting>, storage: Arc<Storage>, shutdo
         .await;
         let batch = Arc::new(grouped(waiting.drain(..)));
         while let Err(error) = append(&storage, &batch).await {
+            if matches!(error.downcast_ref::<AppendError>(), Some(AppendError::TooLarge)) {
+                metrics::counter!("quintet_sink_syslog_dropped_total")
+                    .increment(u64::try_from(batch.len()).unwrap_or(0));
+                break;
+            }
             tracing::debug!(%error, "syslog messages wait for the storage");
             tokio::select! {
                 () = shutdown.cancelled() => {

@@ -30,7 +30,7 @@ const CLIENTS: u64 = 3;
 /// Kills of a short run.
 const SHORT_ROUNDS: u32 = 8;
 /// How long a sink may take to be ready again.
-const RECOVERY: Duration = Duration::from_secs(60);
+const RECOVERY: Duration = Duration::from_mins(1);
 
 pub(super) fn run(options: &Options, seed: u64) -> anyhow::Result<()> {
     let program = if let Some(directory) = &options.bin_dir {
