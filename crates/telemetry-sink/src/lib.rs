@@ -16,6 +16,7 @@ mod head;
 mod host;
 mod ingest;
 mod journal;
+mod limited;
 mod logql;
 mod model;
 mod notify;

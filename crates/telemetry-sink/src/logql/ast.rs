@@ -130,7 +130,10 @@ impl LabelFilter {
     fn equality(&self, name: &str) -> Option<&str> {
         match self {
             Self::And(left, right) => left.equality(name).or_else(|| right.equality(name)),
-            Self::Text(matcher) if matcher.op == MatchOp::Equal && matcher.name == name => {
+            // Equal to nothing means without it, which no index knows.
+            Self::Text(matcher)
+                if matcher.op == MatchOp::Equal && matcher.name == name && !matcher.value.is_empty() =>
+            {
                 Some(matcher.value.as_str())
             }
             _ => None,

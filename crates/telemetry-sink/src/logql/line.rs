@@ -69,6 +69,9 @@ fn is_called(key: &str, name: &str) -> bool {
         })
 }
 
+/// Bytes of all labels that templates make of one line.
+const MAX_MADE: usize = 1024 * 1024;
+
 /// What the stages changed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Changes {
@@ -76,6 +79,17 @@ pub(crate) struct Changes {
     parsed: Vec<(String, String)>,
     removed: Vec<String>,
     error: Option<(&'static str, String)>,
+    /// Bytes of the labels that templates made.
+    made: usize,
+}
+
+impl Changes {
+    /// What they take in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let parsed = self.parsed.iter().map(|(name, value)| name.len() + value.len());
+        self.text.as_ref().map_or(0, String::len)
+            + parsed.chain(self.removed.iter().map(String::len)).map(|bytes| bytes + 64).sum::<usize>()
+    }
 }
 
 #[derive(Debug)]
@@ -96,6 +110,11 @@ impl<'a> Line<'a> {
 
     pub(crate) fn into_changes(self) -> Changes {
         self.changes
+    }
+
+    /// What the line and its changes take in memory, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.found.record.body.len() + self.changes.bytes()
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -215,6 +234,16 @@ impl<'a> Line<'a> {
             Some((_, known)) => *known = value,
             None => self.changes.parsed.push((name.to_owned(), value)),
         }
+    }
+
+    /// A label that a template made.
+    pub(super) fn make(&mut self, name: &str, value: String) -> Result<(), String> {
+        self.changes.made += value.len();
+        if self.changes.made > MAX_MADE {
+            return Err(format!("the line's templates make more than {MAX_MADE} bytes of labels"));
+        }
+        self.set(name, value);
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, name: &str) {

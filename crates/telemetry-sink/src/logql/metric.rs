@@ -2,8 +2,8 @@
 //!
 //! The text of each range aggregation (`rate({…} | … [5m])`) is replaced by a selector of the same length, and what is left
 //! is parsed by `PromQL`'s parser, which has the same operators, aggregations and matching. Each range aggregation is
-//! computed for all steps first ([`range`]) and its values are given to `PromQL`'s evaluator as that selector's samples, one
-//! at each step and the staleness marker where there is none.
+//! computed for all steps first ([`range`]) and its values are given to `PromQL`'s evaluator as that selector's samples, at
+//! the steps that have one, with the staleness marker where they end.
 //!
 //! Only a record's stream and what its stages found name a series; structured metadata does where the query mentions it.
 
@@ -16,7 +16,7 @@ use super::parser::Parser;
 use super::search::Read;
 use super::{Error, parse_error};
 use crate::head::metrics::{Selected, TooManySamples};
-use crate::model::{Matcher, stale};
+use crate::model::Matcher;
 use crate::promql::ast::{AggregateOp, Expr, Grouping, Node, Selector, Shift};
 use crate::promql::{self, Limits, Query, Source, Value};
 use crate::storage::Storage;
@@ -168,8 +168,10 @@ impl MetricQuery {
     ) -> Result<(Value, Read), Error> {
         let mut read = Read::default();
         let mut values = Vec::with_capacity(self.ranges.len());
+        // All are held until the expression around them is evaluated.
+        let mut left = limits.max_samples;
         for range in &self.ranges {
-            let (series, of_range) = range.evaluate(storage, query, limits)?;
+            let (series, of_range) = range.evaluate(storage, query, limits, &mut left)?;
             read.lines += of_range.lines;
             read.bytes += of_range.bytes;
             values.push(series);
@@ -202,11 +204,6 @@ impl Source for Ranges {
         };
         Ok(series.iter().map(within).collect())
     }
-}
-
-/// One sample for each step, so that none is taken for another step's.
-fn samples(query: Query, values: impl Iterator<Item = Option<f64>>) -> Vec<(i64, f64)> {
-    query.steps().zip(values).map(|(time, value)| (time, value.unwrap_or_else(stale))).collect()
 }
 
 /// Takes the range aggregations out of the text, leaving selectors of the same length, so that places in the text stay.

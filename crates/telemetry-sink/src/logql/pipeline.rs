@@ -96,8 +96,10 @@ fn accepts(filter: &LabelFilter, line: &mut Line<'_>, context: &Context) -> bool
                 matcher.accepts(&line.get(&matcher.name).unwrap_or_default())
             }
         }
+        // Loki keeps what an earlier stage could not read, so that its error is seen.
+        LabelFilter::Ip { .. } | LabelFilter::Number { .. } if line.error().is_some() => true,
         LabelFilter::Ip { name, range, wanted } => {
-            line.get(name).is_some_and(|text| range.is(&text)) == *wanted
+            line.get(name).is_some_and(|text| range.is(&text) == *wanted)
         }
         LabelFilter::Number { name, op, value, unit } => {
             let Some(text) = line.get(name).filter(|text| !text.is_empty()) else { return false };
@@ -133,11 +135,13 @@ fn unpack(line: &mut Line<'_>) -> bool {
             return true;
         }
     };
+    let mut labels = 0;
     for (name, value) in object {
         let serde_json::Value::String(text) = value else { continue };
         if name == "_entry" {
             line.set_text(text);
-        } else {
+        } else if labels < json::MAX_LABELS {
+            labels += 1;
             line.extract(&json::label(&name), text);
         }
     }
@@ -153,10 +157,12 @@ fn label_format(labels: &[(String, NewLabel)], line: &mut Line<'_>) -> bool {
                     line.set(name, value);
                 }
             }
-            NewLabel::Formatted(template) => match template.render(line) {
-                Ok(value) => line.set(name, value),
-                Err(error) => line.fail("TemplateFormatErr", error),
-            },
+            NewLabel::Formatted(template) => {
+                let made = template.render(line);
+                if let Err(error) = made.and_then(|value| line.make(name, value)) {
+                    line.fail("TemplateFormatErr", error);
+                }
+            }
         }
     }
     true

@@ -4,7 +4,9 @@
 //! lead straight to their lines. The newest or oldest lines of a long range are looked for in slices that grow, so that a
 //! query for a hundred lines does not read a week.
 //!
-//! Invariants: no more than the limit is held; a search ends at its deadline, with an error and not with half an answer.
+//! Invariants: no more than the limit is held, in lines and in bytes; a search ends at its deadline, with an error and not
+//! with half an answer. The clock is read after every line that more happens to than a filter, and otherwise after so many
+//! lines or bytes.
 
 use std::collections::{BinaryHeap, HashSet};
 use std::ops::ControlFlow;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Error;
-use super::ast::LogQuery;
+use super::ast::{LogQuery, Stage};
 use super::line::{Changes, Line, Stream};
 use super::pipeline::{Context, REQUEST_ID, run};
 use crate::head::{Found, Sieve};
@@ -22,8 +24,11 @@ use crate::storage::Storage;
 
 /// The first slice of a search for the newest or oldest lines.
 const FIRST_SLICE_NANOS: i64 = 60_000_000_000;
-/// Lines between two looks at the clock.
-const LINES_PER_LOOK: u64 = 256;
+/// Bytes between two looks at the clock; a line counts as some by itself.
+const BYTES_PER_LOOK: usize = 64 * 1024;
+const BYTES_PER_LINE: usize = 256;
+/// Bytes of the lines that are kept for an answer.
+const MAX_HELD: usize = 128 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
@@ -70,13 +75,22 @@ pub(crate) struct Search<'a> {
     context: Context,
     sieve: Sieve,
     deadline: Instant,
+    /// Whether one line may take long.
+    is_costly: bool,
 }
 
 impl<'a> Search<'a> {
     pub(crate) fn new(storage: &'a Storage, query: &'a LogQuery, deadline: Instant) -> Self {
         let traces = query.equality(REQUEST_ID).map(|id| traces_of(storage, id)).unwrap_or_default();
         let sieve = Sieve::new(query.texts());
-        Self { storage, query, context: Context { traces }, sieve, deadline }
+        let is_costly = is_costly(&query.stages);
+        Self { storage, query, context: Context { traces }, sieve, deadline, is_costly }
+    }
+
+    /// The search of who sends each line through further stages.
+    pub(crate) fn followed_by(mut self, stages: &[Stage]) -> Self {
+        self.is_costly |= is_costly(stages);
+        self
     }
 
     /// Visits every line of the range that passes, in no order.
@@ -87,12 +101,18 @@ impl<'a> Search<'a> {
     ) -> Result<Read, Error> {
         let mut read = Read::default();
         let mut late = false;
+        let per_look = if self.is_costly { 0 } else { BYTES_PER_LOOK };
+        let mut since_look = 0;
         let mut look = |found: &Found<LogRecord>| -> ControlFlow<()> {
             read.lines += 1;
             read.bytes += u64::try_from(found.record.body.len()).unwrap_or(0);
-            if read.lines.is_multiple_of(LINES_PER_LOOK) && Instant::now() > self.deadline {
-                late = true;
-                return ControlFlow::Break(());
+            since_look += found.record.body.len() + BYTES_PER_LINE;
+            if since_look > per_look {
+                since_look = 0;
+                if Instant::now() > self.deadline {
+                    late = true;
+                    return ControlFlow::Break(());
+                }
             }
             let mut line = Line::new(found);
             if run(&self.query.stages, &mut line, &self.context) {
@@ -125,7 +145,7 @@ impl<'a> Search<'a> {
         limit: usize,
         direction: Direction,
     ) -> Result<(Vec<Passed>, Read), Error> {
-        let mut best = Best { limit, direction, lines: BinaryHeap::new(), seen: 0 };
+        let mut best = Best { limit, direction, lines: BinaryHeap::new(), seen: 0, held: 0 };
         let mut read = Read::default();
         for slice in slices(range, direction) {
             if limit == 0 {
@@ -133,8 +153,12 @@ impl<'a> Search<'a> {
             }
             let of_slice = self.each(slice, |line| {
                 best.push(line);
-                ControlFlow::Continue(())
+                if best.held > MAX_HELD { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
+            if best.held > MAX_HELD {
+                let message = format!("the lines are larger than {MAX_HELD} bytes together; ask for fewer");
+                return Err(Error::Refused(message));
+            }
             read.lines += of_slice.lines;
             read.bytes += of_slice.bytes;
             if best.lines.len() >= limit {
@@ -164,6 +188,11 @@ impl<'a> Search<'a> {
     fn is_meant(&self, resource: &Resource, severity: u8) -> bool {
         selects(&self.query.streams, Stream { resource, severity })
     }
+}
+
+/// Whether there is more than filters.
+fn is_costly(stages: &[Stage]) -> bool {
+    !stages.iter().all(|stage| matches!(stage, Stage::Line(_) | Stage::Labels(_)))
 }
 
 /// The traces whose spans carry a request id.
@@ -203,12 +232,20 @@ struct Best {
     /// The one to go first is on top.
     lines: BinaryHeap<Entry>,
     seen: i64,
+    /// Bytes of the lines.
+    held: usize,
 }
 
 /// One line, ordered by time and then by arrival: what is greater is further from the end that is asked for.
 struct Entry {
     order: (i64, i64),
     passed: Passed,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.passed.found.record.body.len() + self.passed.changes.bytes()
+    }
 }
 
 impl PartialEq for Entry {
@@ -244,9 +281,13 @@ impl Best {
             return;
         }
         let found = Found { resource: Arc::clone(&line.found.resource), record: line.found.record.clone() };
-        self.lines.push(Entry { order, passed: Passed { found, changes: line.into_changes() } });
-        if self.lines.len() > self.limit {
-            self.lines.pop();
+        let entry = Entry { order, passed: Passed { found, changes: line.into_changes() } };
+        self.held += entry.bytes();
+        self.lines.push(entry);
+        if self.lines.len() > self.limit
+            && let Some(gone) = self.lines.pop()
+        {
+            self.held -= gone.bytes();
         }
     }
 

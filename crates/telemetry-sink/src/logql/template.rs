@@ -1,15 +1,28 @@
 //! Go's templates, as much of them as `line_format` and `label_format` use: `{{.label}}`, `__line__` and `__timestamp__`,
 //! pipelines of functions ([`functions`]), literals, parentheses, `if`, `else if`, `else` and `end`.
 //!
-//! Invariants: a template's depth and length are bounded by the query's, and what it renders by [`MAX_OUTPUT`].
+//! Invariants: a template's depth and length are bounded by the query's, and what it renders by [`MAX_OUTPUT`]. No text is
+//! made before its length is known to be within that, and what functions are given for one line is bounded by [`MAX_WORK`],
+//! in memory and in time. Patterns that the template spells out are compiled once.
 
 mod functions;
 
+use std::borrow::Cow;
+
+use regex::Regex;
+
 use super::line::Line;
+use crate::limited::Limited;
+use crate::model::matcher::compile;
 
 /// The longest text a template may make of one line.
 const MAX_OUTPUT: usize = 256 * 1024;
+/// Bytes of all arguments of a template for one line, beside some times the line itself.
+const MAX_WORK: usize = 16 * MAX_OUTPUT;
+const LINES_OF_WORK: usize = 4;
 const MAX_DEPTH: usize = 16;
+/// Patterns that one template compiles and holds.
+const MAX_PATTERNS: usize = 16;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Template(Vec<Piece>);
@@ -28,6 +41,8 @@ type Pipeline = Vec<Command>;
 struct Command {
     function: Option<String>,
     args: Vec<Arg>,
+    /// The first argument, where it is a regular expression that is known beforehand.
+    pattern: Option<Regex>,
 }
 
 #[derive(Debug, Clone)]
@@ -47,11 +62,18 @@ enum Value {
 }
 
 impl Value {
-    fn text(&self) -> String {
+    fn text(&self) -> Cow<'_, str> {
         match self {
-            Self::Text(text) => text.clone(),
-            Self::Number(number) => number.to_string(),
-            Self::Bool(value) => value.to_string(),
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Number(number) => Cow::Owned(number.to_string()),
+            Self::Bool(value) => Cow::Owned(value.to_string()),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len() + size_of::<Self>(),
+            Self::Number(_) | Self::Bool(_) => size_of::<Self>(),
         }
     }
 
@@ -66,7 +88,7 @@ impl Value {
 
 impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let mut parser = Parser { pieces: split(text)?.into_iter().peekable(), depth: 0 };
+        let mut parser = Parser { pieces: split(text)?.into_iter().peekable(), depth: 0, patterns: 0 };
         let pieces = parser.pieces()?;
         match parser.pieces.next() {
             None => Ok(Self(pieces)),
@@ -75,51 +97,67 @@ impl Template {
     }
 
     pub(super) fn render(&self, line: &Line<'_>) -> Result<String, String> {
-        let mut out = String::new();
-        render(&self.0, line, &mut out)?;
-        Ok(out)
+        let mut out = Limited::new(MAX_OUTPUT);
+        let left = MAX_WORK.saturating_add(line.text().len().saturating_mul(LINES_OF_WORK));
+        render(&self.0, line, &mut Work { left }, &mut out)?;
+        Ok(out.finish())
     }
 }
 
-fn render(pieces: &[Piece], line: &Line<'_>, out: &mut String) -> Result<(), String> {
+/// What a template may still be given for a line.
+struct Work {
+    left: usize,
+}
+
+impl Work {
+    fn spend(&mut self, bytes: usize) -> Result<(), String> {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.ok_or_else(|| "the template does too much for one line".to_owned())?;
+        Ok(())
+    }
+}
+
+fn render(pieces: &[Piece], line: &Line<'_>, work: &mut Work, out: &mut Limited) -> Result<(), String> {
     for piece in pieces {
         match piece {
-            Piece::Text(text) => out.push_str(text),
-            Piece::Value(pipeline) => out.push_str(&value(pipeline, line)?.text()),
+            Piece::Text(text) => out.push(text)?,
+            Piece::Value(pipeline) => out.push(&value(pipeline, line, work)?.text())?,
             Piece::If(branches, otherwise) => {
                 let mut taken = otherwise.as_slice();
                 for (condition, body) in branches {
-                    if value(condition, line)?.is_true() {
+                    if value(condition, line, work)?.is_true() {
                         taken = body;
                         break;
                     }
                 }
-                render(taken, line, out)?;
+                render(taken, line, work, out)?;
             }
-        }
-        if out.len() > MAX_OUTPUT {
-            return Err("the template's output is too long".to_owned());
         }
     }
     Ok(())
 }
 
-fn value(pipeline: &Pipeline, line: &Line<'_>) -> Result<Value, String> {
+fn value(pipeline: &Pipeline, line: &Line<'_>, work: &mut Work) -> Result<Value, String> {
     let mut last: Option<Value> = None;
     for command in pipeline {
         let mut args = Vec::with_capacity(command.args.len() + 1);
         for arg in &command.args {
-            args.push(match arg {
+            let arg = match arg {
                 Arg::Label(name) => Value::Text(line.get(name).unwrap_or_default().into_owned()),
                 Arg::Text(text) => Value::Text(text.clone()),
                 Arg::Number(number) => Value::Number(*number),
-                Arg::Nested(pipeline) => value(pipeline, line)?,
-            });
+                Arg::Nested(pipeline) => value(pipeline, line, work)?,
+            };
+            work.spend(arg.bytes())?;
+            args.push(arg);
         }
-        args.extend(last.take());
+        if let Some(piped) = last.take() {
+            work.spend(piped.bytes())?;
+            args.push(piped);
+        }
         last = Some(match &command.function {
             None => args.pop().unwrap_or(Value::Text(String::new())),
-            Some(name) => functions::call(name, &args, line)?,
+            Some(name) => functions::call(name, &args, command.pattern.as_ref(), line, work)?,
         });
     }
     Ok(last.unwrap_or(Value::Text(String::new())))
@@ -182,6 +220,7 @@ fn action_end(text: &str) -> Option<usize> {
 struct Parser<'a> {
     pieces: std::iter::Peekable<std::vec::IntoIter<Raw<'a>>>,
     depth: usize,
+    patterns: usize,
 }
 
 impl Parser<'_> {
@@ -202,7 +241,7 @@ impl Parser<'_> {
                 Some(Raw::Text(text)) => found.push(Piece::Text(text.to_owned())),
                 Some(Raw::Action(action)) => match action.strip_prefix("if ") {
                     Some(condition) => found.push(self.branches(condition)?),
-                    None => found.push(Piece::Value(pipeline(action)?)),
+                    None => found.push(Piece::Value(self.pipeline(action)?)),
                 },
                 None => break,
             }
@@ -211,8 +250,18 @@ impl Parser<'_> {
         Ok(found)
     }
 
+    fn pipeline(&mut self, text: &str) -> Result<Pipeline, String> {
+        let mut cursor = Cursor { rest: text, depth: 0, patterns: self.patterns };
+        let found = cursor.pipeline()?;
+        self.patterns = cursor.patterns;
+        match cursor.rest.trim_start() {
+            "" => Ok(found),
+            rest => Err(format!("template: unexpected {rest:?}")),
+        }
+    }
+
     fn branches(&mut self, condition: &str) -> Result<Piece, String> {
-        let mut branches = vec![(pipeline(condition)?, self.pieces()?)];
+        let mut branches = vec![(self.pipeline(condition)?, self.pieces()?)];
         loop {
             let Some(Raw::Action(action)) = self.pieces.next() else {
                 return Err("template: {{if}} without {{end}}".to_owned());
@@ -222,7 +271,7 @@ impl Parser<'_> {
             }
             let rest = action.strip_prefix("else").unwrap_or("").trim();
             if let Some(condition) = rest.strip_prefix("if ") {
-                branches.push((pipeline(condition)?, self.pieces()?));
+                branches.push((self.pipeline(condition)?, self.pieces()?));
                 continue;
             }
             let otherwise = self.pieces()?;
@@ -238,18 +287,11 @@ fn is_word(action: &str, word: &str) -> bool {
     action.split_whitespace().next() == Some(word)
 }
 
-fn pipeline(text: &str) -> Result<Pipeline, String> {
-    let mut cursor = Cursor { rest: text, depth: 0 };
-    let found = cursor.pipeline()?;
-    match cursor.rest.trim_start() {
-        "" => Ok(found),
-        rest => Err(format!("template: unexpected {rest:?}")),
-    }
-}
-
 struct Cursor<'a> {
     rest: &'a str,
     depth: usize,
+    /// Patterns of the whole template so far.
+    patterns: usize,
 }
 
 impl Cursor<'_> {
@@ -268,7 +310,7 @@ impl Cursor<'_> {
     }
 
     fn command(&mut self) -> Result<Command, String> {
-        let mut command = Command { function: None, args: Vec::new() };
+        let mut command = Command { function: None, args: Vec::new(), pattern: None };
         loop {
             self.rest = self.rest.trim_start();
             let Some(first) = self.rest.chars().next().filter(|first| !matches!(first, '|' | ')')) else {
@@ -305,9 +347,8 @@ impl Cursor<'_> {
                     if is_first {
                         command.function = Some(word);
                     } else {
-                        command
-                            .args
-                            .push(Arg::Nested(vec![Command { function: Some(word), args: Vec::new() }]));
+                        let alone = Command { function: Some(word), args: Vec::new(), pattern: None };
+                        command.args.push(Arg::Nested(vec![alone]));
                     }
                 }
             }
@@ -315,7 +356,20 @@ impl Cursor<'_> {
         if command.function.is_none() && command.args.len() != 1 {
             return Err("template: a command needs a value or a function".to_owned());
         }
+        self.compile_pattern(&mut command)?;
         Ok(command)
+    }
+
+    fn compile_pattern(&mut self, command: &mut Command) -> Result<(), String> {
+        let takes_one = command.function.as_deref().is_some_and(functions::takes_pattern);
+        if let (true, Some(Arg::Text(text))) = (takes_one, command.args.first()) {
+            self.patterns += 1;
+            if self.patterns > MAX_PATTERNS {
+                return Err(format!("template: more than {MAX_PATTERNS} regular expressions"));
+            }
+            command.pattern = Some(compile(text).map_err(|error| format!("template: {error}"))?);
+        }
+        Ok(())
     }
 
     fn word(&mut self) -> String {

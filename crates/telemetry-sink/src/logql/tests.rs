@@ -101,6 +101,8 @@ fn label_filters_compare_texts_numbers_durations_bytes_and_addresses() {
         ("peer = ip(\"10.1.0.0/16\")", true),
         ("peer != ip(\"10.1.0.0/16\")", false),
         ("missing > 1", false),
+        ("missing = ip(\"10.1.0.0/16\")", false),
+        ("missing != ip(\"10.1.0.0/16\")", false),
         ("missing = \"\"", true),
         // What is no number stays, with an error that a later filter may look at.
         ("word > 1", true),
@@ -111,6 +113,32 @@ fn label_filters_compare_texts_numbers_durations_bytes_and_addresses() {
     ] {
         assert_eq!(keeps(&format!("| logfmt | {filter}"), line), kept, "{filter}");
     }
+}
+
+#[test]
+fn number_and_address_filters_keep_what_a_parser_could_not_read() {
+    for (stages, kept) in [
+        ("| json | status >= 500", true),
+        ("| json | peer = ip(\"10.1.0.0/16\")", true),
+        ("| json | status >= 500 | __error__ = \"\"", false),
+        ("| json | status = \"500\"", false),
+    ] {
+        assert_eq!(keeps(stages, "no json"), kept, "{stages}");
+    }
+}
+
+#[test]
+fn parsers_make_a_bounded_number_of_labels() {
+    let count = |stages: &str, body: &str| labels(stages, body).len();
+    let pairs: Vec<_> = (0..100_000).map(|number| format!("k{number}=v")).collect();
+    let line = pairs.join(" ");
+    assert_eq!(count("| logfmt", &line), 256);
+    // Keys that are asked for are found wherever they stand.
+    assert_eq!(labels("| logfmt last=\"k99999\"", &line), ["last=v"]);
+    let packed: Vec<_> = (0..1000).map(|number| format!("\"k{number}\":\"v\"")).collect();
+    let packed = format!("{{{},\"zz\":\"last\",\"_entry\":\"the line\"}}", packed.join(","));
+    let (text, found) = through("| unpack", &packed).unwrap();
+    assert_eq!((text.as_str(), found.len()), ("the line", 256));
 }
 
 #[test]
@@ -147,6 +175,51 @@ fn formatters_make_new_lines_and_labels() {
 }
 
 #[test]
+fn templates_refuse_what_would_be_too_long_before_they_make_it() {
+    let fails = |template: &str| {
+        let long = "{{repeat 262144 `x`}}";
+        let stages = format!("| label_format a={long:?} | line_format {template:?} | drop a");
+        assert_eq!(labels(&stages, "line"), ["__error__=TemplateFormatErr"], "{template}");
+    };
+    for template in [
+        "{{replace `x` .a .a}}",
+        "{{Replace .a `x` .a -1}}",
+        "{{regexReplaceAll `x` .a `$0$0`}}",
+        "{{regexReplaceAllLiteral `x` .a .a}}",
+        "{{print .a .a}}",
+        "{{printf `%s%s` .a .a}}",
+        "{{.a}}{{.a}}",
+        r#"{{indent 256 (replace "x" "\n" .a)}}"#,
+    ] {
+        fails(template);
+    }
+    // Arguments of one function, and of functions one after the other; patterns that are not known beforehand.
+    fails(&format!("{{{{ and {} | len }}}}", ".a ".repeat(40)));
+    fails(&"{{ lower .a | len }}".repeat(20));
+    fails(&"{{ count .level .level }}".repeat(40));
+    // A long line by itself is no reason to refuse what looks at it.
+    let body = "word ".repeat(400_000);
+    let looks = "{{contains `word` __line__}} {{__line__ | len}}";
+    assert_eq!(through(&format!("| line_format {looks:?}"), &body).unwrap().0, "true 2000000");
+    let made: Vec<_> = (0..9).map(|number| format!("a{number}=\"{{{{repeat 262144 `x`}}}}\"")).collect();
+    let found = labels(&format!("| label_format {} | keep b", made.join(", ")), "line");
+    assert_eq!(found, ["__error__=TemplateFormatErr"]);
+}
+
+#[test]
+fn patterns_that_a_template_spells_out_are_checked_when_it_is_read() {
+    for (template, message) in [
+        ("{{ regexReplaceAll `(` .a `x` }}".to_owned(), "invalid regular expression"),
+        ("{{ count `a` .a }}".repeat(17), "more than 16 regular expressions"),
+    ] {
+        let error = template::Template::parse(&template).unwrap_err();
+        assert!(error.contains(message), "{error}");
+    }
+    let found = labels("| label_format p=\"(\" | line_format \"{{ count .p .p }}\" | drop p", "x");
+    assert_eq!(found, ["__error__=TemplateFormatErr"]);
+}
+
+#[test]
 fn only_texts_that_every_passing_line_holds_are_looked_for_before_decoding() {
     let texts = |stages: &str| {
         let query = parse_log(&format!("{{a=\"b\"}} {stages}")).unwrap();
@@ -166,6 +239,7 @@ fn an_id_is_pinned_only_where_nothing_could_give_it_another_value() {
     };
     assert_eq!(pinned(r#"|= "x" | trace_id="t" and level="info""#), Some("t".to_owned()));
     assert_eq!(pinned(r#"| json | trace_id="t""#), None);
+    assert_eq!(pinned(r#"| trace_id="""#), None, "what is without an id is in no index of ids");
     assert_eq!(pinned(r#"| trace_id="t" or level="info""#), None);
 }
 

@@ -6,7 +6,8 @@
 //! `template`, `block`), `break` and `continue` are refused when the file is read.
 //!
 //! Invariants: a template that cannot work is refused where it is read as far as its form shows; expanding one never
-//! panics and is bounded in output, in turns of its loops and in queries.
+//! panics and is bounded in output, in turns of its loops, in queries, in the size of each value and of a function's
+//! arguments together, in depth, and in how much it copies in all.
 
 mod functions;
 mod lexer;
@@ -19,11 +20,16 @@ use std::collections::BTreeMap;
 
 use self::parser::{Command, Node, Operand, Pipeline};
 pub(crate) use self::value::Value;
+use crate::limited::Limited;
 use crate::model::Labels;
 
 const MAX_OUTPUT: usize = 64 * 1024;
 const MAX_TURNS: usize = 10_000;
 const MAX_QUERIES: usize = 20;
+/// Bytes of a query's answer, and of the arguments of one function.
+const MAX_HELD: usize = 8 * 1024 * 1024;
+/// Bytes of all values that an expansion looks at.
+const MAX_WORK: usize = 128 * 1024 * 1024;
 
 /// A series and its value now.
 pub(crate) type Found = (Labels, f64);
@@ -63,21 +69,23 @@ impl Template {
         let mut expansion = Expansion {
             around,
             variables: variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
-            output: String::new(),
+            output: Limited::new(MAX_OUTPUT),
             turns: 0,
             queries: Cell::new(0),
+            work: Cell::new(0),
         };
         expansion.all(&self.nodes, dot)?;
-        Ok(expansion.output)
+        Ok(expansion.output.finish())
     }
 }
 
 struct Expansion<'a> {
     around: &'a dyn Surroundings,
     variables: Vec<(String, Value)>,
-    output: String,
+    output: Limited,
     turns: usize,
     queries: Cell<usize>,
+    work: Cell<usize>,
 }
 
 impl Expansion<'_> {
@@ -85,9 +93,6 @@ impl Expansion<'_> {
         let known = self.variables.len();
         for node in nodes {
             self.node(node, dot)?;
-            if self.output.len() > MAX_OUTPUT {
-                return Err(format!("the text is longer than {MAX_OUTPUT} bytes"));
-            }
         }
         self.variables.truncate(known);
         Ok(())
@@ -95,10 +100,10 @@ impl Expansion<'_> {
 
     fn node(&mut self, node: &Node, dot: &Value) -> Result<(), String> {
         match node {
-            Node::Text(text) => self.output.push_str(text),
+            Node::Text(text) => self.output.push(text)?,
             Node::Print(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
-                self.output.push_str(&value.to_text());
+                self.output.push(&value.to_text())?;
             }
             Node::Declare(name, pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
@@ -179,23 +184,56 @@ impl Expansion<'_> {
             }
             return Ok(last);
         }
-        let mut arguments = rest.iter().map(|one| self.operand(one, dot)).collect::<Result<Vec<_>, _>>()?;
+        let mut held = piped.as_ref().map_or(0, Value::bytes);
+        let mut arguments = Vec::with_capacity(rest.len() + 1);
+        for operand in rest {
+            let argument = self.operand(operand, dot)?;
+            held += argument.bytes();
+            if held > MAX_HELD {
+                return Err(format!("the arguments of {name} are larger than {MAX_HELD} bytes"));
+            }
+            arguments.push(argument);
+        }
         arguments.extend(piped);
         functions::call(name, arguments, self)
     }
 
+    /// Accounts for what is copied or computed.
+    fn spend(&self, bytes: usize) -> Result<(), String> {
+        self.work.set(self.work.get().saturating_add(bytes));
+        if self.work.get() > MAX_WORK {
+            return Err(format!("the template works on more than {MAX_WORK} bytes"));
+        }
+        Ok(())
+    }
+
     fn operand(&self, operand: &Operand, dot: &Value) -> Result<Value, String> {
         match operand {
-            Operand::Dot(chain) => follow(dot.clone(), chain),
+            Operand::Dot(chain) => self.copied(dot, chain),
             Operand::Variable(name, chain) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
                 let (_, value) = found.ok_or_else(|| format!("undefined variable ${name}"))?;
-                follow(value.clone(), chain)
+                self.copied(value, chain)
             }
-            Operand::Value(value) => Ok(value.clone()),
+            Operand::Value(value) => self.copied(value, &[]),
             Operand::Function(name) => functions::call(name, Vec::new(), self),
-            Operand::Pipeline(pipeline, chain) => follow(self.pipeline(pipeline, dot)?, chain),
+            Operand::Pipeline(pipeline, chain) => {
+                let value = self.pipeline(pipeline, dot)?;
+                chain.iter().try_fold(value, |value, field| value.field(field))
+            }
         }
+    }
+
+    /// A copy of what a chain of fields leads to.
+    fn copied(&self, value: &Value, chain: &[String]) -> Result<Value, String> {
+        let found = match chain.split_first() {
+            None => value.clone(),
+            Some((first, rest)) => {
+                rest.iter().try_fold(value.field(first)?, |value, field| value.field(field))?
+            }
+        };
+        self.spend(found.bytes())?;
+        Ok(found)
     }
 
     fn query(&self, text: &str) -> Result<Value, String> {
@@ -204,12 +242,19 @@ impl Expansion<'_> {
             return Err(format!("the template makes more than {MAX_QUERIES} queries"));
         }
         let found = self.around.query(text)?;
-        Ok(Value::List(found.into_iter().map(|(labels, value)| Value::sample(&labels, value)).collect()))
+        let mut held = 0;
+        let mut items = Vec::with_capacity(found.len());
+        for (labels, value) in found {
+            let item = Value::sample(&labels, value);
+            held += item.bytes();
+            if held > MAX_HELD {
+                return Err(format!("the answer of {text:?} is larger than {MAX_HELD} bytes; aggregate it"));
+            }
+            items.push(item);
+        }
+        self.spend(held)?;
+        Ok(Value::List(items))
     }
-}
-
-fn follow(value: Value, chain: &[String]) -> Result<Value, String> {
-    chain.iter().try_fold(value, |value, field| value.field(field))
 }
 
 /// The values of an alert's templates: `$labels`, `$value` and the like.

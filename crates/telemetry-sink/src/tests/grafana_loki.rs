@@ -1,7 +1,11 @@
 //! The requests that Grafana's Loki data source sends (its `datasource.ts`, `LanguageProvider.ts`, `pkg/tsdb/loki/api.go`),
 //! and what it reads of the answers.
 
+use std::time::Instant;
+
 use super::*;
+use crate::logql::{self, Direction, MetricQuery, Search};
+use crate::promql::{Limits, Query};
 
 const API: &str = "/telemetry/loki/api/v1";
 
@@ -159,6 +163,83 @@ async fn a_range_of_a_metric_query_counts_each_line_in_each_of_its_windows() {
         .collect();
     // The first step, 60 seconds ago, sees none and has no value.
     assert_eq!(values, ["1", "2", "2", "2"], "{answer}");
+}
+
+#[tokio::test]
+async fn lines_without_a_request_are_found_by_its_absence() {
+    let sink = sink_with_lines();
+    sink.story();
+    let query = r#"{service_name=~"api|core-api"} | request_id="""#;
+    let answer = sink.loki("query_range", &[("query", query)]).await;
+    let streams = answer["data"]["result"].as_array().unwrap();
+    let lines: usize = streams.iter().map(|stream| stream["values"].as_array().unwrap().len()).sum();
+    assert_eq!(lines, 4, "{answer}");
+}
+
+fn limits(max_samples: usize, patience: Duration) -> Limits {
+    Limits { max_samples, deadline: Instant::now() + patience }
+}
+
+const LONG: Duration = Duration::from_mins(1);
+
+#[tokio::test]
+async fn the_values_of_all_range_aggregations_of_a_query_share_one_limit() {
+    let sink = sink_with_lines();
+    let now = sink.clock.now().as_millisecond();
+    let steps = Query { start: now, end: now + 599_000, step: 1000 };
+    let one = r#"sum(count_over_time({service_name="api"}[1h]))"#;
+    for (query, fits) in
+        [(one.to_owned(), true), (format!("{one} + {one}"), false), (format!("{one} or vector(1)"), true)]
+    {
+        let query = MetricQuery::parse(&query).unwrap();
+        let answer = query.evaluate(&sink.storage, steps, limits(1000, LONG));
+        assert_eq!(answer.is_ok(), fits, "{answer:?}");
+    }
+    // What has no value at a step holds nothing there.
+    let sparse = r#"sum(count_over_time({service_name="api"}[1m]))"#;
+    let query = MetricQuery::parse(&format!("{sparse} + {sparse}")).unwrap();
+    assert!(query.evaluate(&sink.storage, steps, limits(1000, LONG)).is_ok());
+}
+
+#[tokio::test]
+async fn the_deadline_holds_while_windows_are_computed() {
+    let sink = sink();
+    let resource = Arc::new(Resource { service: "api".into(), attributes: Vec::new() });
+    let time = sink.now_nanos();
+    let record = |took: i64| LogRecord {
+        time,
+        attributes: vec![("took".into(), Value::Int(took * 7919 % 200))],
+        ..LogRecord::default()
+    };
+    sink.storage.append_logs(&Batch { groups: vec![(resource, (0..200).map(record).collect())] }).unwrap();
+    let now = sink.clock.now().as_millisecond();
+    let steps = Query { start: now, end: now + 10_999_000, step: 1000 };
+    let query = r#"quantile_over_time(0.5, {service_name="api"} | unwrap took [24h]) by ()"#;
+    let query = MetricQuery::parse(query).unwrap();
+    let answer = query.evaluate(&sink.storage, steps, limits(1_000_000, Duration::from_millis(20)));
+    assert_eq!(answer.unwrap_err(), logql::Error::Timeout);
+}
+
+#[tokio::test]
+async fn a_few_lines_that_take_long_do_not_outlive_the_deadline() {
+    let sink = sink_with_lines();
+    let range = logql::Range { from: 0, to: i64::MAX };
+    let late = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+    let query = logql::parse_log(r#"{service_name="api"} | logfmt"#).unwrap();
+    let found = Search::new(&sink.storage, &query, late).best(range, 10, Direction::Backward);
+    assert_eq!(found.unwrap_err(), logql::Error::Timeout);
+}
+
+#[tokio::test]
+async fn an_answer_of_lines_that_are_too_large_together_is_refused() {
+    let sink = sink();
+    sink.lines("api", 9, &[(1, "line"); 600]);
+    let range = logql::Range { from: 0, to: i64::MAX };
+    let query = logql::parse_log("{service_name=\"api\"} | line_format \"{{repeat 262144 `x`}}\"").unwrap();
+    let search = Search::new(&sink.storage, &query, Instant::now() + LONG);
+    let error = search.best(range, 600, Direction::Backward).unwrap_err().to_string();
+    assert!(error.contains("ask for fewer"), "{error}");
+    assert_eq!(search.best(range, 100, Direction::Backward).unwrap().0.len(), 100);
 }
 
 #[tokio::test]

@@ -1,20 +1,21 @@
 //! A range aggregation's value at each step.
 //!
-//! Invariant: the number of series and of values that are held is bounded; beyond it the query fails and says so.
+//! Invariants: the number of series and of values that are held is bounded, over all range aggregations of a query;
+//! beyond it the query fails and says so. The deadline holds while windows are computed, too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::cells::{Cell, Edges, Measured};
-use super::{RangeAggregation, RangeOp, samples};
+use super::{RangeAggregation, RangeOp};
 use crate::head::metrics::Selected;
 use crate::logql::line::Line;
 use crate::logql::pipeline::{Context, run};
 use crate::logql::search::{Range, Read, Search};
 use crate::logql::{Error, units};
-use crate::model::{Labels, LabelsBuilder, MatchOp, Resource};
+use crate::model::{Labels, LabelsBuilder, MatchOp, Resource, is_stale, stale};
 use crate::promql::ast::Grouping;
 use crate::promql::{Limits, Query, quantile};
 use crate::storage::Storage;
@@ -23,6 +24,14 @@ const MAX_SERIES: usize = 5000;
 const MAX_HELD: usize = 1024;
 /// A cell weighs as much as this many samples.
 const CELL_WEIGHT: usize = 6;
+/// Windows of cells between two looks at the clock.
+const WINDOWS_PER_LOOK: usize = 64;
+
+fn too_many() -> Error {
+    Error::Refused(
+        "the query holds too many values; ask for a shorter time, a longer step or fewer series".to_owned(),
+    )
+}
 
 impl RangeAggregation {
     /// The window that a step looks at, in nanoseconds: its start is outside, its end inside.
@@ -40,6 +49,7 @@ impl RangeAggregation {
         storage: &Storage,
         query: Query,
         limits: Limits,
+        left: &mut usize,
     ) -> Result<(Vec<Selected>, Read), Error> {
         let windows = || query.steps().map(|step| self.window(step));
         let Some(first) = windows().next() else { return Ok((Vec::new(), Read::default())) };
@@ -56,27 +66,51 @@ impl RangeAggregation {
             failed: None,
             key: String::new(),
         };
-        let search = Search::new(storage, &self.query, limits.deadline);
+        let search = Search::new(storage, &self.query, limits.deadline).followed_by(&self.after);
         let read = search.each(range, |line| collector.take(line))?;
         if let Some(error) = collector.failed {
             return Err(error);
         }
         let mut found = Vec::with_capacity(collector.series.len());
         for (labels, mut measured) in collector.series {
-            if Instant::now() > limits.deadline {
-                return Err(Error::Timeout);
-            }
             if let Measured::Values(values) = &mut measured {
                 values.sort_by_key(|(time, _)| *time);
             }
-            let values = windows().map(|window| self.value(&measured, &edges, window));
-            found.push(Selected { labels, samples: samples(query, values) });
+            let samples = self.samples(query, &measured, &edges, limits.deadline, left)?;
+            found.push(Selected { labels, samples });
         }
         if self.op == RangeOp::Absent {
             found = vec![self.absent(query, &found)];
         }
         found.sort_unstable_by(|left, right| left.labels.cmp(&right.labels));
         Ok((found, read))
+    }
+
+    /// A sample for each step that has one, and the staleness marker where they end, so that none is taken for a later
+    /// step's.
+    fn samples(
+        &self,
+        query: Query,
+        measured: &Measured,
+        edges: &Edges,
+        deadline: Instant,
+        left: &mut usize,
+    ) -> Result<Vec<(i64, f64)>, Error> {
+        let per_look = if matches!(measured, Measured::Cells(_)) { WINDOWS_PER_LOOK } else { 1 };
+        let mut samples = Vec::new();
+        let mut goes_on = false;
+        for (place, step) in query.steps().enumerate() {
+            if place.is_multiple_of(per_look) && Instant::now() > deadline {
+                return Err(Error::Timeout);
+            }
+            let value = self.value(measured, edges, self.window(step));
+            if value.is_some() || goes_on {
+                *left = left.checked_sub(1).ok_or_else(too_many)?;
+                samples.push((step, value.unwrap_or_else(stale)));
+            }
+            goes_on = value.is_some();
+        }
+        Ok(samples)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a range in seconds")]
@@ -120,12 +154,12 @@ impl RangeAggregation {
         for matcher in self.query.streams.iter().filter(|matcher| matcher.op == MatchOp::Equal) {
             builder.set(&matcher.name, &matcher.value);
         }
-        let values = (0..query.count()).map(|step| {
-            let present = found.iter().filter_map(|series| series.samples.get(step));
-            let any = present.into_iter().any(|(_, value)| !crate::model::is_stale(*value));
-            (!any).then_some(1.0)
-        });
-        Selected { labels: builder.build(), samples: samples(query, values) }
+        let samples = found.iter().flat_map(|series| &series.samples);
+        let present: HashSet<i64> =
+            samples.filter(|(_, value)| !is_stale(*value)).map(|(time, _)| *time).collect();
+        let samples =
+            query.steps().map(|step| (step, if present.contains(&step) { stale() } else { 1.0 })).collect();
+        Selected { labels: builder.build(), samples }
     }
 }
 
@@ -207,12 +241,7 @@ impl Collector<'_> {
         let Some((_, measured)) = self.series.get_mut(number) else { return Ok(()) };
         let weight = if matches!(measured, Measured::Cells(_)) { CELL_WEIGHT } else { 1 };
         if measured.add(cell, time, value) {
-            self.left = self.left.checked_sub(weight).ok_or_else(|| {
-                Error::Refused(
-                    "the query holds too many values; ask for a shorter time, a longer step or fewer series"
-                        .to_owned(),
-                )
-            })?;
+            self.left = self.left.checked_sub(weight).ok_or_else(too_many)?;
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 const ERROR: &str = "JSONParserErr";
-/// Leaves of one line that become labels.
-const MAX_LABELS: usize = 256;
+/// Labels that a parser makes of one line; what is beyond is left out.
+pub(super) const MAX_LABELS: usize = 256;
 
 /// Where in an object: `a.b[0]["c d"]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

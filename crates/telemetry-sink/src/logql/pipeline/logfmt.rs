@@ -1,6 +1,6 @@
 //! `| logfmt`: `key=value key="quoted value" flag`.
 
-use super::json::label;
+use super::json::{MAX_LABELS, label};
 use crate::logql::ast::Logfmt;
 
 const ERROR: &str = "LogfmtParserErr";
@@ -8,7 +8,7 @@ const ERROR: &str = "LogfmtParserErr";
 pub(super) fn extract(text: &str, stage: &Logfmt) -> super::Extracted {
     let mut labels = Vec::new();
     let mut rest = text.trim_start();
-    while !rest.is_empty() {
+    while !rest.is_empty() && (labels.len() < MAX_LABELS || !stage.fields.is_empty()) {
         let end = rest.find(|letter: char| letter == '=' || letter.is_whitespace() || letter == '"');
         let (key, tail) = rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or((rest, ""));
         let (value, tail) = match tail.strip_prefix('=') {
@@ -52,7 +52,10 @@ fn push(labels: &mut Vec<(String, String)>, stage: &Logfmt, key: &str, value: St
         return;
     }
     for (name, _) in stage.fields.iter().filter(|(_, wanted)| wanted == key) {
-        labels.push((name.clone(), value.clone()));
+        match labels.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => known.clone_from(&value),
+            None => labels.push((name.clone(), value.clone())),
+        }
     }
 }
 

@@ -1,9 +1,20 @@
 //! The functions of templates, under Loki's names.
 
-use super::{MAX_OUTPUT, Value};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use regex::Regex;
+
+use super::{MAX_OUTPUT, Value, Work};
+use crate::limited::{self, Limited};
 use crate::logql::line::Line;
 use crate::logql::units;
 use crate::model::matcher::compile;
+
+/// What compiling a pattern for one line counts as.
+const COMPILING: usize = 128 * 1024;
+/// Spaces that an indented line may get.
+const MAX_INDENT: usize = 256;
 
 const NAMES: [&str; 57] = [
     "__line__",
@@ -70,12 +81,28 @@ pub(super) fn is_known(name: &str) -> bool {
         || matches!(name, "lt" | "le" | "gt" | "ge" | "unixEpoch" | "unixEpochNanos" | "max" | "min")
 }
 
-pub(super) fn call(name: &str, args: &[Value], line: &Line<'_>) -> Result<Value, String> {
+/// Whether the first argument is a regular expression.
+pub(super) fn takes_pattern(name: &str) -> bool {
+    matches!(name, "regexReplaceAll" | "regexReplaceAllLiteral" | "count")
+}
+
+/// Calls a function; `pattern` is its first argument, where that was compiled before.
+pub(super) fn call(
+    name: &str,
+    args: &[Value],
+    pattern: Option<&Regex>,
+    line: &Line<'_>,
+    work: &mut Work,
+) -> Result<Value, String> {
     let text = |index: usize| {
         args.get(index).map(Value::text).ok_or_else(|| format!("wrong number of args for {name}"))
     };
     let last = || args.last().map(Value::text).ok_or_else(|| format!("wrong number of args for {name}"));
     let ok = |text: String| Ok(Value::Text(text));
+    let mut pattern = || match pattern {
+        Some(known) => Ok(Cow::Borrowed(known)),
+        None => work.spend(COMPILING).and_then(|()| compile(&text(0)?)).map(Cow::Owned),
+    };
     match name {
         "__line__" => ok(line.text().to_owned()),
         // Seconds with a fraction: dates are for who shows them.
@@ -93,26 +120,29 @@ pub(super) fn call(name: &str, args: &[Value], line: &Line<'_>) -> Result<Value,
         "TrimPrefix" => ok(without_prefix(&text(0)?, &text(1)?)),
         "trimSuffix" => ok(without_suffix(&text(1)?, &text(0)?)),
         "TrimSuffix" => ok(without_suffix(&text(0)?, &text(1)?)),
-        "replace" => bounded(text(2)?.replace(&text(0)?, &text(1)?)),
-        "Replace" => {
-            let count = count(args.get(3).map_or(-1.0, as_number)).unwrap_or(usize::MAX);
-            bounded(text(0)?.replacen(&text(1)?, &text(2)?, count))
+        "replace" => {
+            limited::replaced(&text(2)?, &text(0)?, &text(1)?, usize::MAX, MAX_OUTPUT).map(Value::Text)
         }
-        "contains" => Ok(Value::Bool(text(1)?.contains(&text(0)?))),
-        "hasPrefix" => Ok(Value::Bool(text(1)?.starts_with(&text(0)?))),
-        "hasSuffix" => Ok(Value::Bool(text(1)?.ends_with(&text(0)?))),
+        "Replace" => {
+            let most = count(args.get(3).map_or(-1.0, as_number)).unwrap_or(usize::MAX);
+            limited::replaced(&text(0)?, &text(1)?, &text(2)?, most, MAX_OUTPUT).map(Value::Text)
+        }
+        "contains" => Ok(Value::Bool(text(1)?.contains(&*text(0)?))),
+        "hasPrefix" => Ok(Value::Bool(text(1)?.starts_with(&*text(0)?))),
+        "hasSuffix" => Ok(Value::Bool(text(1)?.ends_with(&*text(0)?))),
         "regexReplaceAll" => {
-            bounded(compile(&text(0)?)?.replace_all(&text(1)?, text(2)?.as_str()).into_owned())
+            limited::replaced_by_pattern(pattern()?.as_ref(), &text(1)?, &text(2)?, MAX_OUTPUT)
+                .map(Value::Text)
         }
         "regexReplaceAllLiteral" => {
-            let (old, new) = (text(1)?, text(2)?);
-            bounded(compile(&text(0)?)?.replace_all(&old, regex::NoExpand(&new)).into_owned())
+            limited::replaced_literally(pattern()?.as_ref(), &text(1)?, &text(2)?, MAX_OUTPUT)
+                .map(Value::Text)
         }
-        "count" => Ok(whole(compile(&text(0)?)?.find_iter(&text(1)?).count())),
-        "default" => ok(if last()?.is_empty() || args.len() < 2 { text(0)? } else { last()? }),
+        "count" => Ok(whole(pattern()?.find_iter(&text(1)?).count())),
+        "default" => ok(if last()?.is_empty() || args.len() < 2 { text(0)? } else { last()? }.into_owned()),
         "len" => Ok(whole(last()?.len())),
-        "print" => ok(args.iter().map(Value::text).collect::<Vec<_>>().concat()),
-        "printf" => bounded(printf(&text(0)?, args.get(1..).unwrap_or_default())),
+        "print" => limited::joined(args.iter().map(Value::text), "", MAX_OUTPUT).map(Value::Text),
+        "printf" => printf(&text(0)?, args.get(1..).unwrap_or_default()).map(Value::Text),
         "urlencode" => ok(serde_urlencoded::to_string([("", last()?)])
             .unwrap_or_default()
             .trim_start_matches('=')
@@ -134,9 +164,10 @@ pub(super) fn call(name: &str, args: &[Value], line: &Line<'_>) -> Result<Value,
         "or" => {
             Ok(args.iter().find(|arg| arg.is_true()).or(args.last()).cloned().unwrap_or(Value::Bool(false)))
         }
-        "eq" => Ok(Value::Bool(
-            args.iter().skip(1).any(|arg| arg.text() == args.first().map(Value::text).unwrap_or_default()),
-        )),
+        "eq" => {
+            let first = text(0)?;
+            Ok(Value::Bool(args.iter().skip(1).any(|arg| arg.text() == first)))
+        }
         "ne" => Ok(Value::Bool(text(0)? != text(1)?)),
         "lt" | "le" | "gt" | "ge" => compare(name, args),
         _ => arithmetic(name, args),
@@ -152,7 +183,7 @@ fn bounded(text: String) -> Result<Value, String> {
 }
 
 fn cut(letters: &str) -> impl Fn(char) -> bool + use<> {
-    let letters: Vec<char> = letters.chars().collect();
+    let letters: HashSet<char> = letters.chars().collect();
     move |letter| letters.contains(&letter)
 }
 
@@ -223,9 +254,15 @@ fn sized(name: &str, args: &[Value]) -> Result<Value, String> {
         "alignLeft" => format!("{:<size$}", from(0, size)),
         "alignRight" => format!("{:>size$}", from(length.saturating_sub(size), length)),
         _ => {
-            let pad = " ".repeat(size.min(256));
-            let lines = text.lines().map(|line| format!("{pad}{line}")).collect::<Vec<_>>().join("\n");
-            if name == "nindent" { format!("\n{lines}") } else { lines }
+            let mut out = Limited::new(MAX_OUTPUT);
+            for (place, line) in text.lines().enumerate() {
+                if place > 0 || name == "nindent" {
+                    out.push("\n")?;
+                }
+                out.pad(' ', size.min(MAX_INDENT))?;
+                out.push(line)?;
+            }
+            out.finish()
         }
     })
 }
@@ -275,13 +312,13 @@ fn divided(left: f64, right: Option<f64>, divide: impl Fn(f64, f64) -> f64) -> R
 }
 
 /// `%s`, `%v`, `%d`, `%q`, `%f` and `%%`, with a width and, for `%f`, a precision.
-fn printf(format: &str, args: &[Value]) -> String {
+fn printf(format: &str, args: &[Value]) -> Result<String, String> {
     let mut args = args.iter();
-    let mut out = String::new();
+    let mut out = Limited::new(MAX_OUTPUT);
     let mut letters = format.chars();
     while let Some(letter) = letters.next() {
         if letter != '%' {
-            out.push(letter);
+            out.push(letter.encode_utf8(&mut [0; 4]))?;
             continue;
         }
         let mut size = String::new();
@@ -292,29 +329,29 @@ fn printf(format: &str, args: &[Value]) -> String {
             }
         };
         if verb == Some('%') {
-            out.push('%');
+            out.push("%")?;
             continue;
         }
         let (width, precision) = size.split_once('.').unwrap_or((&size, ""));
         let Some(value) = args.next() else {
-            out.push_str("%!(MISSING)");
+            out.push("%!(MISSING)")?;
             continue;
         };
         let shown = match verb {
             Some('f') => format!("{:.*}", precision.parse::<usize>().unwrap_or(6).min(20), as_number(value)),
             Some('d') => format!("{:.0}", as_number(value)),
             Some('q') => format!("{:?}", value.text()),
-            _ => value.text(),
+            _ => value.text().into_owned(),
         };
         let columns = width.trim_start_matches('-').parse::<usize>().unwrap_or(0).min(1024);
-        let padding = std::iter::repeat_n(' ', columns.saturating_sub(shown.chars().count()));
+        let padding = columns.saturating_sub(shown.chars().count());
         if width.starts_with('-') {
-            out.push_str(&shown);
-            out.extend(padding);
+            out.push(&shown)?;
+            out.pad(' ', padding)?;
         } else {
-            out.extend(padding);
-            out.push_str(&shown);
+            out.pad(' ', padding)?;
+            out.push(&shown)?;
         }
     }
-    out
+    Ok(out.finish())
 }

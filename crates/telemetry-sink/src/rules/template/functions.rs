@@ -6,7 +6,8 @@ use super::number::{
     fixed, general, general_go, humanize, humanize_1024, humanize_duration, humanize_percentage,
     humanize_timestamp, scientific,
 };
-use super::{Expansion, Value};
+use super::{Expansion, MAX_OUTPUT, Value};
+use crate::limited::{self, Limited};
 use crate::model::matcher::compile;
 use crate::promql::parse_duration;
 
@@ -56,6 +57,10 @@ const KNOWN: [&str; 42] = [
 ];
 /// The widest that `printf` pads to.
 const MAX_WIDTH: usize = 1000;
+/// How deep `args` puts values into each other; they are freed by recursion.
+const MAX_DEPTH: usize = 16;
+/// What compiling a pattern counts as.
+const COMPILING: usize = 64 * 1024;
 
 pub(super) fn is_known(name: &str) -> bool {
     KNOWN.contains(&name)
@@ -91,25 +96,34 @@ fn apply(name: &str, arguments: &[Value], at: &Expansion<'_>) -> Result<Value, S
         }
         ("len", [value]) => value.length().map(Value::Int),
         ("index", [value, keys @ ..]) => keys.iter().try_fold(value.clone(), |value, key| value.index(key)),
-        ("print", values) => Ok(Value::Text(values.iter().map(Value::to_text).collect())),
+        ("print", values) => {
+            limited::joined(values.iter().map(Value::to_text), "", MAX_OUTPUT).map(Value::Text)
+        }
         ("println", values) => {
-            let words: Vec<_> = values.iter().map(Value::to_text).collect();
-            Ok(Value::Text(format!("{}\n", words.join(" "))))
+            let words = limited::joined(values.iter().map(Value::to_text), " ", MAX_OUTPUT)?;
+            Ok(Value::Text(words + "\n"))
         }
         ("printf", [format, values @ ..]) => printf(format.as_text()?, values).map(Value::Text),
+        ("args", values) if values.iter().any(|value| value.depth() >= MAX_DEPTH) => {
+            Err("the values are nested too deeply".to_owned())
+        }
         ("args", values) => Ok(Value::Map(
             values.iter().enumerate().map(|(at, value)| (format!("arg{at}"), value.clone())).collect(),
         )),
         ("reReplaceAll", [pattern, replacement, subject]) => {
+            at.spend(COMPILING)?;
             let pattern = compile(pattern.as_text()?)?;
-            Ok(Value::Text(pattern.replace_all(subject.as_text()?, replacement.as_text()?).into_owned()))
+            let (subject, replacement) = (subject.as_text()?, replacement.as_text()?);
+            limited::replaced_by_pattern(&pattern, subject, replacement, MAX_OUTPUT).map(Value::Text)
         }
         ("match", [pattern, subject]) => {
+            at.spend(COMPILING)?;
             Ok(Value::Bool(compile(pattern.as_text()?)?.is_match(subject.as_text()?)))
         }
         ("join", [separator, list]) => {
-            let words: Vec<_> = list.items()?.iter().map(|(_, item)| item.to_text()).collect();
-            Ok(Value::Text(words.join(separator.as_text()?)))
+            let items = list.items()?;
+            let words = items.iter().map(|(_, item)| item.to_text());
+            limited::joined(words, separator.as_text()?, MAX_OUTPUT).map(Value::Text)
         }
         ("label", [label, sample]) => Ok(Value::Text(sample.label(label.as_text()?)?)),
         ("sortByLabel", [label, list]) => sorted(label.as_text()?, list),
@@ -224,12 +238,12 @@ fn link(expression: &str, tab: u8) -> String {
 
 /// Go's verbs for texts, numbers and truth values, with flags, width and precision.
 fn printf(format: &str, values: &[Value]) -> Result<String, String> {
-    let mut out = String::new();
+    let mut out = Limited::new(MAX_OUTPUT);
     let mut letters = format.chars().peekable();
     let mut values = values.iter();
     while let Some(letter) = letters.next() {
         if letter != '%' {
-            out.push(letter);
+            out.push(letter.encode_utf8(&mut [0; 4]))?;
             continue;
         }
         let (mut left, mut zero, mut plus) = (false, false, false);
@@ -255,11 +269,11 @@ fn printf(format: &str, values: &[Value]) -> Result<String, String> {
         });
         let Some(verb) = letters.next() else { return Err("the format ends with %".to_owned()) };
         if verb == '%' {
-            out.push('%');
+            out.push("%")?;
             continue;
         }
         let Some(value) = values.next() else {
-            out.extend(["%!".to_owned(), verb.to_string(), "(MISSING)".to_owned()]);
+            out.push(&format!("%!{verb}(MISSING)"))?;
             continue;
         };
         let shown = shown(verb, precision, value);
@@ -268,9 +282,9 @@ fn printf(format: &str, values: &[Value]) -> Result<String, String> {
         } else {
             shown
         };
-        pad(&mut out, &shown, width, left, zero);
+        pad(&mut out, &shown, width, left, zero)?;
     }
-    Ok(out)
+    Ok(out.finish())
 }
 
 fn shown(verb: char, precision: Option<usize>, value: &Value) -> String {
@@ -313,18 +327,18 @@ fn shown(verb: char, precision: Option<usize>, value: &Value) -> String {
     }
 }
 
-fn pad(out: &mut String, shown: &str, width: usize, left: bool, zero: bool) {
+fn pad(out: &mut Limited, shown: &str, width: usize, left: bool, zero: bool) -> Result<(), String> {
     let missing = width.saturating_sub(shown.chars().count());
     if left {
-        out.push_str(shown);
-        out.extend(std::iter::repeat_n(' ', missing));
+        out.push(shown)?;
+        out.pad(' ', missing)
     } else if zero {
         let (sign, digits) = shown.split_at(usize::from(shown.starts_with(['-', '+'])));
-        out.push_str(sign);
-        out.extend(std::iter::repeat_n('0', missing));
-        out.push_str(digits);
+        out.push(sign)?;
+        out.pad('0', missing)?;
+        out.push(digits)
     } else {
-        out.extend(std::iter::repeat_n(' ', missing));
-        out.push_str(shown);
+        out.pad(' ', missing)?;
+        out.push(shown)
     }
 }

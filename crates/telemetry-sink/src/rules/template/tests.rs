@@ -99,6 +99,26 @@ fn what_fails_while_it_is_expanded_says_why_and_loops_are_bounded() {
 }
 
 #[test]
+fn values_that_would_be_too_large_are_refused_before_they_are_made() {
+    // The loops turn 64 times.
+    let nested = |body: &str| {
+        let (open, close) = ("{{ range $q }}".repeat(6), "{{ end }}".repeat(6));
+        format!("{{{{ $q := query `up` }}}}{{{{ $x := `0123456789` }}}}{open}{body}{close}")
+    };
+    for (body, message) in [
+        ("{{ $x = print $x $x }}", "longer than 65536 bytes"),
+        ("{{ $x = println $x $x }}", "longer than 65536 bytes"),
+        ("{{ $x = printf `%s%s` $x $x }}", "longer than 65536 bytes"),
+        ("{{ $x = reReplaceAll `[0-9]` `$0$0` $x }}", "longer than 65536 bytes"),
+        ("{{ $x = args $x }}", "nested too deeply"),
+        ("{{ $x = args $x $x $x }}", "the arguments of args are larger"),
+    ] {
+        let error = expand(&nested(body)).unwrap_err();
+        assert!(error.contains(message), "{body}: {error}");
+    }
+}
+
+#[test]
 fn no_text_makes_the_parser_panic() {
     let words = [
         "{{", "}}", "-", "$x", ":=", "if", "end", "else", "range", "(", ")", "|", "\"", "`", ".a", "1e", "é",

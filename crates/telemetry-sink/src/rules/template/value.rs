@@ -33,6 +33,27 @@ impl Value {
         Self::map([("Labels", Self::texts(labels.iter())), ("Value", Self::Float(value))])
     }
 
+    /// What it takes in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let inner: usize = match self {
+            Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Float(_) => 0,
+            Self::Text(text) => text.len(),
+            Self::List(items) => items.iter().map(Self::bytes).sum(),
+            Self::Texts(map) => map.iter().map(|(name, text)| name.len() + text.len() + 64).sum(),
+            Self::Map(map) => map.iter().map(|(name, value)| name.len() + value.bytes() + 64).sum(),
+        };
+        inner + size_of::<Self>()
+    }
+
+    /// How many values stand within each other.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Self::List(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
+            Self::Map(map) => 1 + map.values().map(Self::depth).max().unwrap_or(0),
+            Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) | Self::Texts(_) => 1,
+        }
+    }
+
     /// Whether `if` takes it: what is not zero and not empty.
     pub(super) fn is_true(&self) -> bool {
         match self {
