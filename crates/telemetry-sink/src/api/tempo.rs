@@ -153,14 +153,14 @@ async fn find(State(api): State<Arc<Api>>, params: Params) -> Result<Json<JsonVa
     let spans = count("spss", DEFAULT_SPANS, MAX_SPANS)?.max(1);
     let answer = api
         .run(move |api| {
-            let Outcome { hits, inspected, timed_out } = search(&api.storage, &query, limits);
-            let traces: Vec<_> = hits.iter().map(|hit| hit_json(hit, &query, spans)).collect();
+            let show = |hit: &Hit| hit_json(hit, &query, spans);
+            let Outcome { hits, inspected, timed_out } = search(&api.storage, &query, limits, show);
             let metrics = json!({
                 "inspectedTraces": inspected,
                 "completedJobs": usize::from(!timed_out),
                 "totalJobs": 1,
             });
-            json!({ "traces": traces, "metrics": metrics })
+            json!({ "traces": hits, "metrics": metrics })
         })
         .await?;
     Ok(Json(answer))

@@ -228,10 +228,20 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Every record found under `key`, oldest block first. Equal hashes of different keys are told
     /// apart by asking the record.
+    #[cfg(test)]
     pub(crate) fn lookup<R: Record>(&self, key: Key<'_>) -> Vec<Found<R>> {
-        let hash = self.hasher.hash_one(key);
         let mut found = Vec::new();
+        self.lookup_up_to(key, usize::MAX, &mut found);
+        found
+    }
+
+    /// Adds the records under `key`, block by block, until there are `most` or more.
+    pub(crate) fn lookup_up_to<R: Record>(&self, key: Key<'_>, most: usize, found: &mut Vec<Found<R>>) {
+        let hash = self.hasher.hash_one(key);
         for block in &self.blocks {
+            if found.len() >= most {
+                return;
+            }
             let mut rows: Vec<u16> =
                 block.keys.iter().filter(|(known, _)| *known == hash).map(|(_, row)| *row).collect();
             if matches!(block.bytes, Bytes::Zstd { .. }) {
@@ -255,7 +265,6 @@ impl Snapshot {
                 }
             }
         }
-        found
     }
 
     /// Visits, newest block first, the records with `from ≤ time < to` whose resource and class are

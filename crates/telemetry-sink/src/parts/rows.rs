@@ -166,9 +166,12 @@ fn pick<R: Columnar>(group: &Group<'_>, rows: &[usize], times: &[i64]) -> Result
     Ok(resources.into_iter().zip(records).map(|(resource, record)| Found { resource, record }).collect())
 }
 
-/// Adds every record found under `key`.
-pub(crate) fn lookup<R: Columnar>(part: &Part, key: Key<'_>, found: &mut Vec<Found<R>>) {
+/// Adds every record found under `key`, group by group, until there are `most` or more.
+pub(crate) fn lookup<R: Columnar>(part: &Part, key: Key<'_>, most: usize, found: &mut Vec<Found<R>>) {
     for index in 0..part.group_count() {
+        if found.len() >= most {
+            return;
+        }
         let hits = part.group(index).and_then(|group| {
             let rows = records::rows_of::<R>(&group, key)?;
             if rows.is_empty() {

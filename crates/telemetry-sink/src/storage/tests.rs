@@ -84,6 +84,7 @@ fn everything_acknowledged_is_there_after_the_process_was_killed() {
     assert_eq!(sample_count(&storage), 400);
     assert_eq!(storage.spans().lookup::<Span>(Key::Trace([19; 16])).len(), 1);
     assert_eq!(storage.logs().lookup::<LogRecord>(Key::Trace([1; 16])).len(), 20);
+    assert_eq!(storage.logs().lookup_up_to::<LogRecord>(Key::Trace([1; 16]), 5).len(), 5);
     let again = storage.append_metrics(&samples("a", 0..200)).unwrap();
     assert_eq!((again.kept, again.repeated), (0, 61), "what is within the window is known");
     assert_eq!(again.out_of_order, 139);

@@ -26,11 +26,17 @@ impl View {
 
     /// Every record found under `key`.
     pub(crate) fn lookup<R: Columnar>(&self, key: Key<'_>) -> Vec<Found<R>> {
+        self.lookup_up_to(key, usize::MAX)
+    }
+
+    /// At most so many of the records under `key`, the oldest first; what is read at once may be a group or a block more.
+    pub(crate) fn lookup_up_to<R: Columnar>(&self, key: Key<'_>, most: usize) -> Vec<Found<R>> {
         let mut found = Vec::new();
         for part in &self.parts {
-            rows::lookup(part, key, &mut found);
+            rows::lookup(part, key, most, &mut found);
         }
-        found.extend(self.head.lookup(key));
+        self.head.lookup_up_to(key, most, &mut found);
+        found.truncate(most);
         found
     }
 

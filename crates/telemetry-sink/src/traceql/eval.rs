@@ -1,6 +1,7 @@
 //! Which spans of a trace a query chooses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Instant;
 
 use super::ast::{Condition, Field, Function, Join, Literal, Op, Operand, Query, Scope, Spans, Stage};
 use super::trace::Trace;
@@ -122,47 +123,64 @@ pub(super) fn meets(condition: &Condition, span: &Found<Span>, trace: Option<&Tr
     }
 }
 
+/// A trace that was not judged to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimedOut;
+
 /// The places of the spans that a query chooses of a trace; none where it does not choose the trace.
-pub(crate) fn chosen(query: &Query, trace: &Trace) -> BTreeSet<usize> {
-    let places = spans(&query.spans, trace);
+pub(crate) fn chosen(query: &Query, trace: &Trace, deadline: Instant) -> Result<BTreeSet<usize>, TimedOut> {
+    let places = spans(&query.spans, trace, deadline)?;
     let stays = !places.is_empty() && query.stages.iter().all(|stage| passes(stage, &places, trace));
-    if stays { places } else { BTreeSet::new() }
+    Ok(if stays { places } else { BTreeSet::new() })
 }
 
-fn spans(wanted: &Spans, trace: &Trace) -> BTreeSet<usize> {
-    match wanted {
+fn spans(wanted: &Spans, trace: &Trace, deadline: Instant) -> Result<BTreeSet<usize>, TimedOut> {
+    if Instant::now() > deadline {
+        return Err(TimedOut);
+    }
+    Ok(match wanted {
         Spans::Filter(condition) => {
             let all = trace.spans.iter().enumerate();
             all.filter(|(_, span)| meets(condition, span, Some(trace))).map(|(place, _)| place).collect()
         }
-        Spans::Joined { op, left, right } => join(*op, &spans(left, trace), spans(right, trace), trace),
-    }
+        Spans::Joined { op, left, right } => {
+            join(*op, &spans(left, trace, deadline)?, spans(right, trace, deadline)?, trace)
+        }
+    })
 }
 
+/// Each operator looks at each span of the trace a few times at most: traces may have tens of thousands.
 fn join(op: Join, left: &BTreeSet<usize>, mut right: BTreeSet<usize>, trace: &Trace) -> BTreeSet<usize> {
+    let parent_of = |place: usize| trace.parent(place);
     match op {
-        Join::And if left.is_empty() || right.is_empty() => return BTreeSet::new(),
-        Join::And | Join::Or => {
-            right.extend(left);
-            return right;
+        Join::And if left.is_empty() || right.is_empty() => right.clear(),
+        Join::And | Join::Or => right.extend(left),
+        Join::Child { wanted } => {
+            right.retain(|place| parent_of(*place).is_some_and(|parent| left.contains(&parent)) == wanted);
         }
-        _ => {}
-    }
-    let stands = |place: &usize| match op {
-        Join::Child { wanted } => trace.parent(*place).is_some_and(|parent| left.contains(&parent)) == wanted,
-        Join::Descendant { wanted } => trace.ancestors(*place).any(|above| left.contains(&above)) == wanted,
-        Join::Parent { wanted } => left.iter().any(|below| trace.parent(*below) == Some(*place)) == wanted,
+        Join::Descendant { wanted } => {
+            let below = trace.below(left);
+            right.retain(|place| below.contains(place) == wanted);
+        }
+        Join::Parent { wanted } => {
+            let parents: HashSet<usize> = left.iter().filter_map(|place| parent_of(*place)).collect();
+            right.retain(|place| parents.contains(place) == wanted);
+        }
         Join::Ancestor { wanted } => {
-            left.iter().any(|below| trace.ancestors(*below).any(|above| above == *place)) == wanted
+            let above = trace.above(left);
+            right.retain(|place| above.contains(place) == wanted);
         }
         Join::Sibling { wanted } => {
-            let parent = trace.parent(*place);
-            let beside = |other: &usize| other != place && parent.is_some() && trace.parent(*other) == parent;
-            left.iter().any(beside) == wanted
+            let mut children: HashMap<usize, usize> = HashMap::new();
+            for parent in left.iter().filter_map(|place| parent_of(*place)) {
+                *children.entry(parent).or_default() += 1;
+            }
+            right.retain(|place| {
+                let beside = parent_of(*place).and_then(|parent| children.get(&parent)).copied();
+                (beside.unwrap_or(0) > usize::from(left.contains(place))) == wanted
+            });
         }
-        Join::And | Join::Or => true,
-    };
-    right.retain(stands);
+    }
     right
 }
 

@@ -1,7 +1,7 @@
 //! Finds the newest traces that a query chooses.
 //!
-//! Invariants: at most [`MAX_CANDIDATES`] traces are remembered and the newest of them judged first; a search that runs into
-//! its deadline says so.
+//! Invariants: at most [`MAX_CANDIDATES`] traces are remembered and the newest of them judged first; one trace is held at a
+//! time; a search that runs into its deadline says so.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -34,15 +34,21 @@ pub(crate) struct Hit {
     pub(crate) places: BTreeSet<usize>,
 }
 
-pub(crate) struct Outcome {
-    pub(crate) hits: Vec<Hit>,
+pub(crate) struct Outcome<T> {
+    /// What was made of each hit.
+    pub(crate) hits: Vec<T>,
     /// Traces that were judged.
     pub(crate) inspected: usize,
     pub(crate) timed_out: bool,
 }
 
-/// The newest chosen traces, those first.
-pub(crate) fn search(storage: &Storage, query: &Query, limits: Limits) -> Outcome {
+/// The newest chosen traces, those first; `show` keeps of each what is to be said of it.
+pub(crate) fn search<T>(
+    storage: &Storage,
+    query: &Query,
+    limits: Limits,
+    show: impl Fn(&Hit) -> T,
+) -> Outcome<T> {
     let snapshot = storage.spans();
     let filters = query.spans.filters();
     let mut newest: HashMap<TraceId, i64> = HashMap::new();
@@ -77,9 +83,12 @@ pub(crate) fn search(storage: &Storage, query: &Query, limits: Limits) -> Outcom
         if !(limits.min_duration..=limits.max_duration).contains(&trace.duration_nanos()) {
             continue;
         }
-        let places = chosen(query, &trace);
+        let Ok(places) = chosen(query, &trace, limits.deadline) else {
+            outcome.timed_out = true;
+            break;
+        };
         if !places.is_empty() {
-            outcome.hits.push(Hit { trace, places });
+            outcome.hits.push(show(&Hit { trace, places }));
         }
     }
     outcome

@@ -1,6 +1,7 @@
 //! What queries choose of a trace.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -52,7 +53,11 @@ fn trace() -> Trace {
 
 fn ids(query: &str) -> Vec<usize> {
     let query = parse(query).unwrap_or_else(|error| panic!("{query}: {error}"));
-    chosen(&query, &trace()).into_iter().map(|place| place + 1).collect()
+    chosen(&query, &trace(), soon()).unwrap().into_iter().map(|place| place + 1).collect()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_mins(1)
 }
 
 #[test]
@@ -125,7 +130,45 @@ fn spans_that_are_their_own_ancestors_do_not_loop() {
         vec![span(1, Some(2), "a", "x", 1), span(2, Some(1), "a", "y", 1), span(3, Some(3), "a", "z", 1)];
     let trace = Trace::of([9; 16], spans).unwrap();
     let query = parse("{ name = \"x\" } >> { }").unwrap();
-    assert!(chosen(&query, &trace).len() <= 2);
+    assert!(chosen(&query, &trace, soon()).unwrap().len() <= 2);
+}
+
+#[test]
+fn a_query_past_its_deadline_judges_no_trace() {
+    let query = parse("{ } >> { }").unwrap();
+    let late = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+    assert_eq!(chosen(&query, &trace(), late), Err(eval::TimedOut));
+}
+
+#[test]
+fn structural_operators_look_at_long_traces_once() {
+    let id = |number: u32| (u64::from(number) + 1).to_be_bytes();
+    let long: Vec<_> = (0..20_000u32)
+        .map(|number| {
+            let mut found = span(1, None, "api", if number < 10_000 { "upper" } else { "lower" }, 1);
+            found.record.span_id = id(number);
+            found.record.parent = number.checked_sub(1).map(id);
+            found.record.start = i64::from(number);
+            found
+        })
+        .collect();
+    let trace = Trace::of([9; 16], long).unwrap();
+    let started = Instant::now();
+    for (query, count) in [
+        ("{ name = \"upper\" } >> { name = \"lower\" }", 10_000),
+        ("{ name = \"upper\" } !>> { name = \"lower\" }", 0),
+        ("{ name = \"lower\" } << { name = \"upper\" }", 10_000),
+        ("{ name = \"upper\" } << { name = \"lower\" }", 0),
+        ("{ name = \"lower\" } < { }", 10_000),
+        ("{ name = \"upper\" } > { }", 10_000),
+        ("{ } ~ { }", 0),
+        ("{ } !~ { }", 20_000),
+    ] {
+        let query = parse(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+        assert_eq!(chosen(&query, &trace, soon()).unwrap().len(), count, "{query:?}");
+    }
+    // Pairs of spans would be 10^8 for each query.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! A whole trace: its spans once each, in the order of their start, and who is whose parent.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::head::Found;
 use crate::model::codec::Key;
@@ -8,6 +8,8 @@ use crate::model::{Span, SpanStatus, TraceId};
 use crate::storage::View;
 
 const MAX_SPANS: usize = 20_000;
+/// Records of a trace that are read: batches that were sent again are among them.
+const MAX_READ: usize = 3 * MAX_SPANS;
 
 pub(crate) struct Trace {
     pub(crate) id: TraceId,
@@ -18,7 +20,7 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn load(snapshot: &View, id: TraceId) -> Option<Self> {
-        Self::of(id, snapshot.lookup::<Span>(Key::Trace(id)))
+        Self::of(id, snapshot.lookup_up_to::<Span>(Key::Trace(id), MAX_READ))
     }
 
     /// Nothing for no spans.
@@ -45,9 +47,35 @@ impl Trace {
         self.parents.get(place).copied().flatten()
     }
 
-    /// Every span above one, the nearest first; a loop of parents ends.
-    pub(crate) fn ancestors(&self, place: usize) -> impl Iterator<Item = usize> {
-        std::iter::successors(self.parent(place), |place| self.parent(*place)).take(self.spans.len().min(512))
+    /// The spans that are an ancestor of one of these. A span in a loop of parents is above itself.
+    pub(super) fn above(&self, places: &BTreeSet<usize>) -> HashSet<usize> {
+        let mut above = HashSet::new();
+        for place in places {
+            let mut next = self.parent(*place);
+            // What is above a known one is known.
+            while let Some(place) = next.filter(|place| above.insert(*place)) {
+                next = self.parent(place);
+            }
+        }
+        above
+    }
+
+    /// The spans that have one of these as an ancestor.
+    pub(super) fn below(&self, places: &BTreeSet<usize>) -> HashSet<usize> {
+        let mut children: Vec<Vec<usize>> = vec![Vec::new(); self.spans.len()];
+        for (place, parent) in self.parents.iter().enumerate() {
+            if let Some(of) = parent.and_then(|parent| children.get_mut(parent)) {
+                of.push(place);
+            }
+        }
+        let mut below = HashSet::new();
+        let mut left: Vec<usize> = places.iter().copied().collect();
+        while let Some(place) = left.pop() {
+            let found = children.get_mut(place).map(std::mem::take).unwrap_or_default();
+            below.extend(&found);
+            left.extend(found);
+        }
+        below
     }
 
     /// The first span without a parent, or the first of all.
