@@ -7,32 +7,39 @@
 //!
 //! # Protocol
 //!
-//! A change is appended and synced before it is acknowledged. When most lines are out of date, the file is written anew beside
-//! itself, synced, renamed over the old one, and the directory synced.
+//! A change is appended and synced before it is acknowledged. What an append that failed left behind is cut off, so that the next
+//! line stands alone. When most lines are out of date, and at each start, the file is written anew beside itself, synced, renamed
+//! over the old one, and the directory synced; nothing is appended to a file of which that is not certain.
 //!
 //! # Recovery
 //!
-//! A line whose checksum does not fit, such as one that a crash cut off, is left out and counted; the file is then written
-//! anew at once, and the damaged one is kept as `NAME.damaged` for a person. Damage never stops the start.
+//! A line whose checksum does not fit, such as one that a crash cut off, is left out and counted; the damaged file is kept as
+//! `NAME.damaged` for a person, and stays in its place too until it is written anew. Neither damage nor a full disk stops the start.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::storage::disk::sync_directory;
+use crate::storage::disk::{Disk, RealDisk, SegmentFile, sync_directory};
 
 /// Larger files are not ours.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// A file with fewer lines is not worth being written anew.
 const FEW_LINES: usize = 200;
+/// How much is written at a time when the file is written anew.
+const AT_ONCE: usize = 1024 * 1024;
 
 pub(super) struct Journal<V> {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
-    file: File,
+    /// None where it must be written anew before the next line.
+    file: Option<Arc<dyn SegmentFile>>,
+    /// How much of the file is whole lines that were acknowledged.
+    length: u64,
     lines: usize,
     entries: BTreeMap<String, V>,
 }
@@ -40,6 +47,10 @@ pub(super) struct Journal<V> {
 impl<V: Serialize + DeserializeOwned> Journal<V> {
     /// Reads what is there, or begins anew.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Self::open_on(Arc::new(RealDisk), path)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory)?;
         }
@@ -50,13 +61,16 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
         };
         if damaged > 0 {
             metrics::counter!("quintet_sink_journal_damaged_lines_total").increment(damaged);
-            tracing::warn!(journal = %path.display(), damaged, "left out damaged lines; the file is kept as .damaged");
-            std::fs::rename(path, path.with_extension("damaged"))?;
+            let kept = keep(path).is_ok();
+            tracing::warn!(journal = %path.display(), damaged, kept, "left out damaged lines; the file is kept as .damaged");
         }
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
-        let mut journal = Self { path: path.to_owned(), file, lines, entries };
-        if damaged > 0 {
-            journal.rewrite()?;
+        let mut journal = Self { disk, path: path.to_owned(), file: None, length: 0, lines, entries };
+        match journal.rewrite() {
+            // What was read is still there, and the next change tries again.
+            Err(error) if is_full(&error) => {
+                tracing::warn!(journal = %path.display(), %error, "a journal cannot be written anew");
+            }
+            done => done?,
         }
         Ok(journal)
     }
@@ -67,59 +81,129 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
 
     /// Stores a value; when this returns it survives a crash.
     pub(super) fn put(&mut self, key: &str, value: V) -> io::Result<()> {
-        self.append(&line(key, Some(&value))?)?;
-        self.entries.insert(key.to_owned(), value);
-        self.rewrite_if_due()
+        self.change([(key.to_owned(), Some(value))])
     }
 
     /// Drops every entry for which `keep` does not hold.
     pub(super) fn retain(&mut self, keep: impl Fn(&str, &V) -> bool) -> io::Result<()> {
-        let gone: Vec<String> = self
-            .entries
-            .iter()
-            .filter(|(key, value)| !keep(key, value))
-            .map(|(key, _)| key.clone())
-            .collect();
-        let mut lines = Vec::new();
-        for key in &gone {
-            lines.extend(line::<V>(key, None)?);
-            self.entries.remove(key);
-        }
-        if !lines.is_empty() {
-            self.lines += gone.len().saturating_sub(1);
-            self.append(&lines)?;
-        }
-        self.rewrite_if_due()
+        let gone = self.entries.iter().filter(|(key, value)| !keep(key, value));
+        let gone: Vec<_> = gone.map(|(key, _)| (key.clone(), None)).collect();
+        self.change(gone)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.file.sync_data()?;
-        self.lines += 1;
+    /// Stores values and drops entries; where it fails nothing is changed.
+    pub(super) fn change(
+        &mut self,
+        changes: impl IntoIterator<Item = (String, Option<V>)>,
+    ) -> io::Result<()> {
+        let changes: Vec<_> = changes.into_iter().collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        for (key, value) in &changes {
+            lines.extend(line(key, value.as_ref())?);
+        }
+        self.append(&lines)?;
+        self.lines += changes.len();
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(self.entries.insert(key, value)),
+                None => drop(self.entries.remove(&key)),
+            }
+        }
+        self.rewrite_if_due();
         Ok(())
     }
 
-    fn rewrite_if_due(&mut self) -> io::Result<()> {
-        if self.lines > FEW_LINES && self.lines > self.entries.len() * 4 { self.rewrite() } else { Ok(()) }
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.file.is_none() {
+            self.rewrite()?;
+        }
+        let Some(file) = self.file.take() else { return Err(io::ErrorKind::NotFound.into()) };
+        if let Err(error) = file.append(bytes) {
+            // Half a line would spoil the one that is appended to it.
+            if file.truncate(self.length).is_ok() {
+                self.file = Some(file);
+            }
+            return Err(error);
+        }
+        // After a sync that failed nothing is certain about the file: it is written anew.
+        file.sync()?;
+        self.file = Some(file);
+        self.length += length(bytes);
+        Ok(())
+    }
+
+    /// What was changed is safe already: that the file is not made shorter is no failure of the change.
+    fn rewrite_if_due(&mut self) {
+        if self.lines <= FEW_LINES || self.lines <= self.entries.len() * 4 {
+            return;
+        }
+        if let Err(error) = self.rewrite() {
+            tracing::warn!(journal = %self.path.display(), %error, "a journal cannot be written anew");
+        }
     }
 
     fn rewrite(&mut self) -> io::Result<()> {
         let beside = self.path.with_extension("new");
-        let mut bytes = Vec::new();
-        for (key, value) in &self.entries {
-            bytes.extend(line(key, Some(value))?);
-        }
-        let mut file = File::create(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
+        remove(&beside)?;
+        let file = self.disk.create(&beside)?;
+        let written = match self.write(file.as_ref()) {
+            Ok(written) => written,
+            Err(error) => {
+                // It would take the space that there is too little of.
+                remove(&beside)?;
+                return Err(error);
+            }
+        };
+        self.file = None;
         std::fs::rename(&beside, &self.path)?;
         if let Some(directory) = self.path.parent() {
             sync_directory(directory)?;
         }
-        self.file = OpenOptions::new().append(true).open(&self.path)?;
-        self.lines = self.entries.len();
+        (self.file, self.length, self.lines) = (Some(file), written, self.entries.len());
         Ok(())
     }
+
+    /// Writes every entry; the answer is how many bytes that took.
+    fn write(&self, file: &dyn SegmentFile) -> io::Result<u64> {
+        let mut written = 0;
+        let mut lines = Vec::new();
+        for (key, value) in &self.entries {
+            lines.extend(line(key, Some(value))?);
+            if lines.len() > AT_ONCE {
+                file.append(&lines)?;
+                written += length(&lines);
+                lines.clear();
+            }
+        }
+        file.append(&lines)?;
+        file.sync()?;
+        Ok(written + length(&lines))
+    }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps a second name of a damaged file, or a copy where that is not possible.
+fn keep(path: &Path) -> io::Result<()> {
+    let kept = path.with_extension("damaged");
+    remove(&kept)?;
+    std::fs::hard_link(path, &kept).or_else(|_| std::fs::copy(path, &kept).map(drop))
 }
 
 fn line<V: Serialize>(key: &str, value: Option<&V>) -> io::Result<Vec<u8>> {
@@ -158,6 +242,7 @@ fn parse<V: DeserializeOwned>(line: &[u8]) -> Option<(String, Option<V>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::disk::faulty::FaultyDisk;
 
     fn open(path: &Path) -> Journal<u32> {
         Journal::open(path).unwrap()
@@ -208,5 +293,44 @@ mod tests {
             again.put("d", 4).unwrap();
             assert_eq!(open(&path).entries().get("d"), Some(&4));
         }
+    }
+
+    #[test]
+    fn a_full_disk_spoils_no_line_that_was_acknowledged_before_or_after_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        let disk = FaultyDisk::with_allowance(10_000);
+        let mut journal: Journal<u32> = Journal::open_on(Arc::new(disk.clone()), &path).unwrap();
+        journal.put("before", 1).unwrap();
+        disk.allow(7);
+        assert!(journal.put("refused", 2).is_err());
+        assert_eq!(journal.entries().get("refused"), None);
+        disk.allow(10_000);
+        journal.put("after", 3).unwrap();
+        let found = open(&path);
+        assert_eq!(found.entries(), &BTreeMap::from([("before".to_owned(), 1), ("after".to_owned(), 3)]));
+        assert!(!path.with_extension("damaged").exists(), "nothing was left of what was refused");
+    }
+
+    #[test]
+    fn a_damaged_file_loses_nothing_more_where_the_disk_is_full_at_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        let mut journal = open(&path);
+        journal.put("a", 1).unwrap();
+        journal.put("b", 2).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let disk = FaultyDisk::with_allowance(0);
+        for _ in 0..2 {
+            let mut journal: Journal<u32> = Journal::open_on(Arc::new(disk.clone()), &path).unwrap();
+            assert_eq!(journal.entries().get("a"), Some(&1));
+            assert!(journal.put("c", 3).is_err(), "what cannot be kept is not acknowledged");
+        }
+        disk.allow(10_000);
+        let mut journal: Journal<u32> = Journal::open_on(Arc::new(disk), &path).unwrap();
+        journal.put("c", 3).unwrap();
+        assert_eq!(open(&path).entries(), &BTreeMap::from([("a".to_owned(), 1), ("c".to_owned(), 3)]));
+        assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap().len(), whole.len() - 1);
     }
 }
