@@ -8,16 +8,18 @@
 //! # Protocol
 //!
 //! A change is appended and synced before it is acknowledged. What an append that failed left behind is cut off, so that the next
-//! line stands alone. When most lines are out of date, and at each start, the file is written anew beside itself, synced, renamed
+//! line stands alone. When most of the file is out of date, and at each start, it is written anew beside itself, synced, renamed
 //! over the old one, and the directory synced; nothing is appended to a file of which that is not certain.
 //!
 //! # Recovery
 //!
 //! A line whose checksum does not fit, such as one that a crash cut off, is left out and counted; the damaged file is kept as
 //! `NAME.damaged` for a person, and stays in its place too until it is written anew. Neither damage nor a full disk stops the start.
+//! A file larger than [`MAX_BYTES`] is moved there unread; ours never become that large.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,10 +28,13 @@ use serde::de::DeserializeOwned;
 
 use crate::storage::disk::{Disk, RealDisk, SegmentFile, sync_directory};
 
-/// Larger files are not ours.
+/// A change that would make the file larger is refused.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
-/// A file with fewer lines is not worth being written anew.
-const FEW_LINES: usize = 200;
+/// So many times what it holds may a file be, and so much more, before it is written anew.
+const GROWTH: u64 = 4;
+const FEW_BYTES: u64 = 64 * 1024;
+/// Where the file is as large as may be, so much must have been appended for it to be written anew.
+const WORTH: u64 = MAX_BYTES / 8;
 /// How much is written at a time when the file is written anew.
 const AT_ONCE: usize = 1024 * 1024;
 
@@ -40,7 +45,8 @@ pub(super) struct Journal<V> {
     file: Option<Arc<dyn SegmentFile>>,
     /// How much of the file is whole lines that were acknowledged.
     length: u64,
-    lines: usize,
+    /// How long it was when it was written anew.
+    base: u64,
     entries: BTreeMap<String, V>,
 }
 
@@ -54,7 +60,12 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory)?;
         }
-        let (entries, lines, damaged) = match read(path) {
+        if std::fs::metadata(path).is_ok_and(|found| found.len() > MAX_BYTES) {
+            metrics::counter!("quintet_sink_journal_damaged_lines_total").increment(1);
+            tracing::warn!(journal = %path.display(), "set aside a journal that is too large, as .damaged");
+            std::fs::rename(path, path.with_extension("damaged"))?;
+        }
+        let (entries, length, damaged) = match read(path) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => (BTreeMap::new(), 0, 0),
             Err(error) => return Err(error),
@@ -64,7 +75,7 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
             let kept = keep(path).is_ok();
             tracing::warn!(journal = %path.display(), damaged, kept, "left out damaged lines; the file is kept as .damaged");
         }
-        let mut journal = Self { disk, path: path.to_owned(), file: None, length: 0, lines, entries };
+        let mut journal = Self { disk, path: path.to_owned(), file: None, length, base: length, entries };
         match journal.rewrite() {
             // What was read is still there, and the next change tries again.
             Err(error) if is_full(&error) => {
@@ -105,7 +116,6 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
             lines.extend(line(key, value.as_ref())?);
         }
         self.append(&lines)?;
-        self.lines += changes.len();
         for (key, value) in changes {
             match value {
                 Some(value) => drop(self.entries.insert(key, value)),
@@ -117,8 +127,13 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.file.is_none() {
+        let is_too_long = |journal: &Self| journal.length + length(bytes) > MAX_BYTES;
+        if self.file.is_none() || is_too_long(self) && self.length - self.base > WORTH {
             self.rewrite()?;
+        }
+        if is_too_long(self) {
+            let message = format!("{} would be larger than {MAX_BYTES} bytes", self.path.display());
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
         let Some(file) = self.file.take() else { return Err(io::ErrorKind::NotFound.into()) };
         if let Err(error) = file.append(bytes) {
@@ -137,11 +152,13 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
 
     /// What was changed is safe already: that the file is not made shorter is no failure of the change.
     fn rewrite_if_due(&mut self) {
-        if self.lines <= FEW_LINES || self.lines <= self.entries.len() * 4 {
+        if self.length <= self.base.saturating_mul(GROWTH) + FEW_BYTES {
             return;
         }
         if let Err(error) = self.rewrite() {
             tracing::warn!(journal = %self.path.display(), %error, "a journal cannot be written anew");
+            // It is tried again, but not with every change.
+            self.base = self.length;
         }
     }
 
@@ -162,7 +179,7 @@ impl<V: Serialize + DeserializeOwned> Journal<V> {
         if let Some(directory) = self.path.parent() {
             sync_directory(directory)?;
         }
-        (self.file, self.length, self.lines) = (Some(file), written, self.entries.len());
+        (self.file, self.length, self.base) = (Some(file), written, written);
         Ok(())
     }
 
@@ -211,23 +228,23 @@ fn line<V: Serialize>(key: &str, value: Option<&V>) -> io::Result<Vec<u8>> {
     Ok(format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())).into_bytes())
 }
 
-type Found<V> = (BTreeMap<String, V>, usize, u64);
+/// The entries, the length of the file, and how many lines are damaged.
+type Found<V> = (BTreeMap<String, V>, u64, u64);
 
 fn read<V: DeserializeOwned>(path: &Path) -> io::Result<Found<V>> {
-    if std::fs::metadata(path)?.len() > MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("larger than {MAX_BYTES} bytes")));
-    }
-    let bytes = std::fs::read(path)?;
-    let (mut entries, mut lines, mut damaged) = (BTreeMap::new(), 0, 0);
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        match parse(line) {
+    let mut reader = BufReader::new(File::open(path)?);
+    let (mut entries, mut read, mut damaged) = (BTreeMap::new(), 0, 0);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        match parse(&line) {
             Some((key, Some(value))) => drop(entries.insert(key, value)),
             Some((key, None)) => drop(entries.remove(&key)),
             None => damaged += 1,
         }
-        lines += 1;
+        read += length(&line);
+        line.clear();
     }
-    Ok((entries, lines, damaged))
+    Ok((entries, read, damaged))
 }
 
 fn parse<V: DeserializeOwned>(line: &[u8]) -> Option<(String, Option<V>)> {
@@ -263,7 +280,43 @@ mod tests {
             expected.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         assert_eq!(shown(&journal), expected);
         assert_eq!(shown(&open(&path)), expected);
-        assert!(std::fs::metadata(&path).unwrap().len() < 20_000, "the file is written anew");
+    }
+
+    #[test]
+    fn few_large_values_that_change_often_leave_a_file_of_their_own_size() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        let mut journal: Journal<String> = Journal::open(&path).unwrap();
+        for number in 0..150 {
+            let value = format!("{number}{}", "x".repeat(10_000));
+            journal.put(&format!("k{}", number % 2), value).unwrap();
+            let length = std::fs::metadata(&path).unwrap().len();
+            assert!(length <= GROWTH * 20_100 + FEW_BYTES, "{length} after {number}");
+        }
+        let again: Journal<String> = Journal::open(&path).unwrap();
+        assert!(again.entries()["k1"].starts_with("149x") && again.entries().len() == 2);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_set_aside_and_stops_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        open(&path).put("a", 1).unwrap();
+        assert_eq!(open(&path).entries(), &BTreeMap::from([("a".to_owned(), 1)]));
+        assert_eq!(std::fs::metadata(path.with_extension("damaged")).unwrap().len(), MAX_BYTES + 1);
+    }
+
+    #[test]
+    fn a_change_that_would_make_the_file_too_large_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("j");
+        let mut journal = open(&path);
+        journal.put("a", 1).unwrap();
+        // As if it held that much.
+        (journal.length, journal.base) = (MAX_BYTES, MAX_BYTES);
+        assert_eq!(journal.put("b", 2).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(open(&path).entries().len(), 1);
     }
 
     #[test]
