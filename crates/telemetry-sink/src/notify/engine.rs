@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quintet_service::Invalid;
 use quintet_types::SharedClock;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +19,6 @@ use super::settings::Settings;
 use super::store::Alert;
 use crate::rules::group::Group;
 
-/// Notifications under way at once; the rest waits.
-const AT_ONCE: usize = 16;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How long notifications under way may take when the process ends.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -125,13 +123,11 @@ impl Notifier {
 
     /// Sends what is due until `shutdown`.
     pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut running = JoinSet::new();
         loop {
             for job in self.blocking(Dispatcher::tick).await? {
-                let (notifier, places) = (Arc::clone(&self), Arc::clone(&places));
+                let notifier = Arc::clone(&self);
                 running.spawn(async move {
-                    let _place = places.acquire_owned().await;
                     let delivered = deliver(&job).await;
                     notifier.blocking(move |dispatcher, _| remember(dispatcher, job, delivered)).await
                 });

@@ -1,7 +1,8 @@
 //! Carries notifications: webhooks, Slack's webhooks, e-mail.
 //!
 //! A failure that may pass (no connection, no answer in time, 429, 5xx, an SMTP server that says later) is tried again with
-//! growing pauses within the time that the dispatcher gives; any other is not. URLs are the operator's own, so that private
+//! growing pauses within the time that the dispatcher gives; any other is not. Each way of a receiver has places of its own, held
+//! for an attempt and not for the pauses, so that one that never answers delays no other. URLs are the operator's own, so that private
 //! addresses are as good as others: unlike the worker's webhooks, nobody else chooses them.
 
 use std::fmt;
@@ -18,6 +19,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use quintet_http::{Client, ClientError, Origin};
 use quintet_service::{Invalid, Secret, SecretFile};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 use super::message::Message;
 use super::settings::{Receiver, Smtp, Tls};
@@ -30,6 +32,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const MAX_RECIPIENTS: usize = 50;
 const MAIL_CONNECTIONS: u32 = 2;
+/// Attempts under way at once for one way of a receiver; the rest waits.
+const PLACES: usize = 4;
 
 /// Why a notification was not delivered.
 #[derive(Debug, Error)]
@@ -46,6 +50,7 @@ pub(super) enum SendError {
 pub(super) struct Channel {
     pub(super) send_resolved: bool,
     way: Way,
+    places: Semaphore,
 }
 
 enum Way {
@@ -133,6 +138,10 @@ fn reason(error: &ClientError) -> String {
 }
 
 impl Channel {
+    fn new(send_resolved: bool, way: Way) -> Self {
+        Self { send_resolved, way, places: Semaphore::new(PLACES) }
+    }
+
     /// All ways of a receiver.
     pub(super) fn all(receiver: &Receiver, key: &str) -> Result<Vec<Self>, Invalid> {
         let mut channels = Vec::new();
@@ -146,13 +155,13 @@ impl Channel {
             let authorization = bearer(webhook.token_file.as_ref(), &key)?;
             let post = Post::new(&url, authorization, &key)?;
             let way = Way::Webhook { post, max_alerts: webhook.max_alerts };
-            channels.push(Self { send_resolved: webhook.send_resolved, way });
+            channels.push(Self::new(webhook.send_resolved, way));
         }
         for slack in &receiver.slack {
             let key = format!("{key}.slack");
             let post = Post::new(secret(&slack.url_file, &key)?.expose(), None, &key)?;
             let way = Way::Slack { post, channel: slack.channel.clone() };
-            channels.push(Self { send_resolved: slack.send_resolved, way });
+            channels.push(Self::new(slack.send_resolved, way));
         }
         for email in &receiver.email {
             let key = format!("{key}.email.to");
@@ -160,7 +169,7 @@ impl Channel {
                 return Err(Invalid::new(key, format!("needs 1 to {MAX_RECIPIENTS} addresses")));
             }
             let to = email.to.iter().map(|text| mailbox(text, &key)).collect::<Result<Vec<_>, _>>()?;
-            channels.push(Self { send_resolved: email.send_resolved, way: Way::Email { to } });
+            channels.push(Self::new(email.send_resolved, Way::Email { to }));
         }
         Ok(channels)
     }
@@ -184,10 +193,14 @@ impl Channel {
         let end = tokio::time::Instant::now() + patience;
         let mut pause = FIRST_PAUSE;
         loop {
+            let Ok(place) = tokio::time::timeout_at(end, self.places.acquire()).await else {
+                return Err(SendError::Later("too many others wait for an answer".to_owned()));
+            };
             let failure = match self.attempt(message, mailer).await {
                 Err(SendError::Later(failure)) => failure,
                 done => return done,
             };
+            drop(place);
             if tokio::time::Instant::now() + pause >= end {
                 return Err(SendError::Later(failure));
             }

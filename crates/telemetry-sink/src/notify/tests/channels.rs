@@ -17,6 +17,7 @@ use serde_json::{Value as Json, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::{A, B, SECOND, START, alert};
+use crate::notify::engine::Notifier;
 use crate::notify::fingerprint;
 use crate::notify::message::Message;
 use crate::notify::plan::Plan;
@@ -170,6 +171,38 @@ async fn another_alertmanager_is_told_once_a_minute_and_of_the_end() {
     assert_eq!(taken[0].1[0]["labels"]["region"], "eu");
     assert_eq!(taken[2].1[0]["endsAt"], "2023-11-14T22:14:22Z");
     assert_eq!(taken.len(), 3);
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_answers_delays_no_other() {
+    let (port, taken, _) = server(0, StatusCode::OK).await;
+    // Connections are made and wait for ever. The route's name sorts its group behind the others.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings: Settings = toml::from_str(&format!(
+        "group_wait_seconds = 0\ngroup_by = [\"...\"]\ndefault_receiver = \"silent\"\n\
+         [[receiver]]\nname = \"silent\"\nwebhook = [{{ url = \"http://{}/hook\" }}]\n\
+         [[receiver]]\nname = \"ops\"\nwebhook = [{{ url = \"http://127.0.0.1:{port}/hook\" }}]\n\
+         [[route]]\nname = \"~last\"\nmatchers = [\"instance=last\"]\nreceiver = \"ops\"\n",
+        silent.local_addr().unwrap()
+    ))
+    .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let clock = quintet_types::SystemClock::shared();
+    let notifier = Arc::new(Notifier::open(&settings, "", directory.path(), clock).unwrap());
+    let now = notifier.now();
+    let names = (0..40).map(|number| format!("a{number}")).chain(["last".to_owned()]);
+    let alerts = names.map(|name| alert(&[("instance", &name)], now, now + 3_600_000, now));
+    notifier.post(alerts.collect());
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let told = async {
+        while taken.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        done = Arc::clone(&notifier).run(shutdown) => panic!("ended: {done:?}"),
+        told = tokio::time::timeout(Duration::from_secs(8), told) => told.expect("told before others are given up"),
+    }
 }
 
 #[tokio::test]
