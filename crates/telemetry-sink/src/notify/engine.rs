@@ -198,11 +198,12 @@ fn remember(dispatcher: &mut Dispatcher, job: Job, delivered: bool) {
     }
 }
 
-/// What fires and what is over, as of an evaluation.
-fn alerts_of(group: &Group, time: i64, external_url: &str) -> Vec<Alert> {
+/// What fires and what is over, as of an evaluation. A rule that could not be evaluated confirms nothing, as in Prometheus.
+pub(crate) fn alerts_of(group: &Group, time: i64, external_url: &str) -> Vec<Alert> {
     let lifetime = UNCONFIRMED * group.interval.max(MIN_LIFETIME);
-    let rules = group.rules.iter().flat_map(|rule| rule.alerts.values().map(move |alert| (rule, alert)));
-    rules
+    let answered = group.rules.iter().filter(|rule| rule.health.answered);
+    answered
+        .flat_map(|rule| rule.alerts.values().map(move |alert| (rule, alert)))
         .filter_map(|(rule, alert)| {
             let starts_at = alert.fired_at?;
             Some(Alert {

@@ -1,6 +1,6 @@
 //! A group of rules and its state: evaluated at one time, one rule after the other, each seeing what those before it stored.
 //!
-//! A rule that fails yields nothing, keeps its alerts as they are and does not stop those after it.
+//! A rule that fails stores nothing, keeps its series and alerts as they are and does not stop those after it.
 //!
 //! Invariants: a series that a rule no longer yields ends with a staleness marker; of two results with the same labels neither
 //! is stored.
@@ -83,6 +83,8 @@ pub(crate) struct Health {
     /// Milliseconds since the epoch; none before the first.
     pub(crate) evaluated_at: Option<i64>,
     pub(crate) took: Duration,
+    /// Whether the expression was answered, even if the results could not be stored.
+    pub(crate) answered: bool,
     pub(crate) error: Option<String>,
 }
 
@@ -164,8 +166,11 @@ impl Group {
         let restores = !std::mem::replace(&mut self.restored, true);
         for rule in &mut self.rules {
             let started = Instant::now();
-            let result = rule.evaluate(at, limit, restores.then_some(interval), scene);
-            rule.health = Health { evaluated_at: Some(time), took: started.elapsed(), error: result.err() };
+            let samples = rule.evaluate(at, limit, restores.then_some(interval), scene);
+            let answered = samples.is_ok();
+            let stored = samples.and_then(|samples| rule.store(samples, at, scene.database));
+            rule.health =
+                Health { evaluated_at: Some(time), took: started.elapsed(), answered, error: stored.err() };
             metrics::counter!("quintet_sink_rule_evaluations_total", "kind" => rule.spec.kind()).increment(1);
             if let Some(error) = &rule.health.error {
                 metrics::counter!("quintet_sink_rule_failures_total", "kind" => rule.spec.kind())
@@ -213,32 +218,22 @@ impl Rule {
         worst.unwrap_or(State::Inactive).as_str()
     }
 
+    /// What is to be stored. As in Prometheus, a rule that fails ends no series: its alerts would be over, and what is built on
+    /// its results with them.
     fn evaluate(
         &mut self,
         time: i64,
         limit: usize,
         restores: Option<i64>,
         scene: &Scene<'_>,
-    ) -> Result<(), String> {
-        let found = match scene.ask(&self.spec.expr, time) {
-            Ok(found) => found,
-            Err(error) => {
-                // As in Prometheus, series end when their rule fails, and alerts stay what they are.
-                self.store(Vec::new(), time, scene.database)?;
-                return Err(error);
-            }
-        };
-        let samples = match self.spec.alerting.clone() {
-            Some(alerting) => {
-                self.alerts_of(found, &alerting, time, limit, scene)?;
-                if let Some(interval) = restores {
-                    super::restore::restore(self, &alerting, time, interval, scene);
-                }
-                self.alert_samples(time)
-            }
-            None => self.recorded(found, time, limit)?,
-        };
-        self.store(samples, time, scene.database)
+    ) -> Result<Vec<Sample>, String> {
+        let found = scene.ask(&self.spec.expr, time)?;
+        let Some(alerting) = self.spec.alerting.clone() else { return self.recorded(found, time, limit) };
+        self.alerts_of(found, &alerting, time, limit, scene)?;
+        if let Some(interval) = restores {
+            super::restore::restore(self, &alerting, time, interval, scene);
+        }
+        Ok(self.alert_samples(time))
     }
 
     fn recorded(&self, found: Vec<Found>, time: i64, limit: usize) -> Result<Vec<Sample>, String> {

@@ -9,6 +9,7 @@ use super::file::{self, GroupSpec};
 use super::group::{Group, Scene};
 use super::{DEFAULTS, DEFAULTS_NAME, unit};
 use crate::model::{Labels, METRIC_NAME, Matcher, MetricBatch, Sample, is_stale};
+use crate::notify::engine::alerts_of;
 use crate::promql::Source as _;
 use crate::storage::Storage;
 use crate::storage::disk::RealDisk;
@@ -30,9 +31,13 @@ fn storage(directory: &std::path::Path) -> Arc<Storage> {
 }
 
 fn evaluate(group: &mut Group, storage: &Storage, time: i64) {
+    evaluate_within(group, storage, time, 100_000);
+}
+
+fn evaluate_within(group: &mut Group, storage: &Storage, time: i64, max_samples: usize) {
     let scene = Scene {
         database: storage,
-        max_samples: 100_000,
+        max_samples,
         timeout: Duration::from_secs(10),
         external_labels: &BTreeMap::new(),
         external_url: "",
@@ -109,6 +114,30 @@ fn a_recorded_series_that_vanishes_ends_and_a_failing_rule_does_not_stop_the_nex
     evaluate(&mut group, &storage, START + MINUTE);
     let twice = last(&storage, "twice");
     assert_eq!((twice[0].1.to_bits(), is_stale(twice[1].1)), (10f64.to_bits(), true));
+}
+
+#[test]
+fn a_rule_that_fails_ends_no_series_and_confirms_no_alert() {
+    let directory = tempfile::tempdir().unwrap();
+    let storage = storage(directory.path());
+    let mut group = group("  - record: twice\n    expr: 2 * up\n  - alert: Down\n    expr: up == 0\n");
+    for instance in ["a", "b"] {
+        put(&storage, "up", instance, START, 0.0);
+    }
+    evaluate(&mut group, &storage, START);
+    assert_eq!(alerts_of(&group, START, "").len(), 2);
+    // A query that reads too much stands for any that fails.
+    evaluate_within(&mut group, &storage, START + MINUTE, 1);
+    assert!(group.rules.iter().all(|rule| rule.health.error.is_some()), "{:?}", group.rules[0].health);
+    for metric in ["twice", "ALERTS", "ALERTS_FOR_STATE"] {
+        let found = last(&storage, metric);
+        assert!(found.len() == 2 && !found.iter().any(|(_, value)| is_stale(*value)), "{metric}: {found:?}");
+    }
+    assert_eq!(states(&group), [("a", State::Firing), ("b", State::Firing)]);
+    assert_eq!(alerts_of(&group, START + MINUTE, ""), []);
+    evaluate(&mut group, &storage, START + 2 * MINUTE);
+    let again = alerts_of(&group, START + 2 * MINUTE, "");
+    assert!(again.len() == 2 && again.iter().all(|alert| alert.starts_at == START), "{again:?}");
 }
 
 #[test]
