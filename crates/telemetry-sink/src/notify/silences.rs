@@ -1,6 +1,6 @@
 //! Silences: alerts that fit one keep quiet for a time. Kept in a journal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
@@ -12,7 +12,10 @@ use super::journal::Journal;
 use crate::model::matcher::all_accept;
 use crate::model::{Labels, MatchOp, Matcher};
 
+/// Those that are active or pending.
 const MAX_SILENCES: usize = 1000;
+/// Those that are over and still shown.
+const MAX_EXPIRED: usize = 1000;
 const MAX_MATCHERS: usize = 64;
 const MAX_TEXT: usize = 4096;
 /// How long one that is over is still shown, milliseconds.
@@ -79,7 +82,7 @@ pub(crate) enum SilenceError {
     Invalid(String),
     #[error("silence not found")]
     Unknown,
-    #[error("there are {MAX_SILENCES} silences already; let some expire")]
+    #[error("there are {MAX_SILENCES} silences already; end some")]
     TooMany,
     #[error("the silence cannot be stored")]
     Io(#[from] io::Error),
@@ -129,6 +132,7 @@ impl Silences {
         silence.starts_at =
             if silence.id.is_empty() { silence.starts_at.max(now) } else { silence.starts_at };
         let matchers = checked(&silence, now)?;
+        let mut replaced = None;
         if !silence.id.is_empty() {
             let known = self.get(&silence.id).ok_or(SilenceError::Unknown)?.clone();
             let same = known.matchers == silence.matchers
@@ -141,19 +145,34 @@ impl Silences {
                 self.journal.put(&silence.id.clone(), silence.clone())?;
                 return Ok(silence.id);
             }
-            // What was silenced must stay told as it was: the old one ends, a new one begins.
-            if known.state(now) != "expired" {
-                self.expire(&known.id, now)?;
-            }
+            replaced = (known.state(now) != "expired").then_some(known.id);
             silence.starts_at = silence.starts_at.max(now);
         }
-        if self.journal.entries().len() >= MAX_SILENCES {
+        let others =
+            self.all().filter(|one| one.state(now) != "expired" && Some(&one.id) != replaced.as_ref());
+        if others.count() >= MAX_SILENCES {
             return Err(SilenceError::TooMany);
         }
         silence.id = id(entropy);
         self.journal.put(&silence.id.clone(), silence.clone())?;
         self.matchers.insert(silence.id.clone(), matchers);
+        // What was silenced must stay told as it was: the old one ends, once the new one is sure.
+        if let Some(replaced) = replaced {
+            self.expire(&replaced, now)?;
+        }
+        self.forget_oldest(now)?;
         Ok(silence.id)
+    }
+
+    /// Makes room among those that are over.
+    fn forget_oldest(&mut self, now: i64) -> io::Result<()> {
+        let expired = self.all().filter(|silence| silence.state(now) == "expired");
+        let mut ends: Vec<_> = expired.map(|silence| (silence.ends_at, silence.id.clone())).collect();
+        ends.sort_unstable();
+        ends.truncate(ends.len().saturating_sub(MAX_EXPIRED));
+        let gone: HashSet<String> = ends.into_iter().map(|(_, id)| id).collect();
+        self.matchers.retain(|id, _| !gone.contains(id));
+        self.journal.retain(|id, _| !gone.contains(id))
     }
 
     /// Ends a silence now.
@@ -213,4 +232,61 @@ fn id(entropy: &dyn Entropy) -> String {
     let hex = format!("{number:032x}");
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}
+
+#[cfg(test)]
+mod tests {
+    use quintet_types::SystemEntropy;
+
+    use super::*;
+
+    const START: i64 = 1_700_000_000_000;
+
+    fn silence(id: &str, value: &str, ends_at: i64) -> Silence {
+        let condition = Condition {
+            name: "instance".to_owned(),
+            value: value.to_owned(),
+            is_regex: false,
+            is_equal: true,
+        };
+        Silence {
+            id: id.to_owned(),
+            matchers: vec![condition],
+            starts_at: START,
+            ends_at,
+            updated_at: START,
+            created_by: "me".to_owned(),
+            comment: "work".to_owned(),
+        }
+    }
+
+    /// As many as there may be, and as many that are over.
+    fn full(path: &Path) -> Silences {
+        let mut journal = Journal::open(path).unwrap();
+        let active = (0..MAX_SILENCES).map(|number| silence(&format!("a{number}"), "a", START + 1000));
+        let expired = (0..MAX_EXPIRED).map(|number| silence(&format!("e{number:04}"), "a", START + 1));
+        journal.change(active.chain(expired).map(|one| (one.id.clone(), Some(one)))).unwrap();
+        Silences::open(path).unwrap()
+    }
+
+    #[test]
+    fn a_silence_is_changed_where_there_are_as_many_as_may_be_and_a_refused_change_ends_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut silences = full(&directory.path().join("silences"));
+        let now = START + 10;
+        let refused = silences.put(silence("", "b", START + 1000), now, &SystemEntropy);
+        assert!(matches!(refused, Err(SilenceError::TooMany)), "{refused:?}");
+        let id = silences.put(silence("a7", "b", START + 1000), now, &SystemEntropy).unwrap();
+        assert_eq!(silences.get("a7").unwrap().state(now), "expired");
+        assert_eq!(silences.get(&id).unwrap().state(now), "active");
+        // One that is over takes no place, and makes the one forgotten that ended first.
+        silences.expire("a8", now).unwrap();
+        silences.put(silence("", "c", START + 1000), now, &SystemEntropy).unwrap();
+        assert!(silences.get("e0000").is_none() && silences.get("e0002").is_some());
+        assert_eq!(silences.all().count(), MAX_SILENCES + MAX_EXPIRED);
+        // One that is over is begun anew, as a new one: that is refused, and changes nothing.
+        let refused = silences.put(silence("e0100", "b", START + 1000), now, &SystemEntropy);
+        assert!(matches!(refused, Err(SilenceError::TooMany)), "{refused:?}");
+        assert_eq!(silences.get("e0100").unwrap().ends_at, START + 1);
+    }
 }
