@@ -25,6 +25,8 @@ use crate::model::Labels;
 
 const MAX_GROUPS: usize = 5000;
 const MAX_REMEMBERED: usize = 20_000;
+/// How many are forgotten at once where there are too many.
+const FORGOTTEN_AT_ONCE: usize = 200;
 /// How long it is remembered what was sent, milliseconds; longer where a notification is repeated later.
 const RETENTION: i64 = 120 * 60 * 60 * 1000;
 /// How long alerts of before a restart live at least until somebody confirms them, milliseconds.
@@ -302,19 +304,34 @@ impl Dispatcher {
     /// Hears how a notification went. The error is one of remembering it.
     pub(super) fn finish(&mut self, job: Job, delivered: bool) -> io::Result<()> {
         let Some(group) = self.groups.get_mut(&job.group) else {
-            return if delivered { self.log.put(&job.key, job.sent) } else { Ok(()) };
+            return if delivered { self.remember(&job.key, job.sent) } else { Ok(()) };
         };
         group.sending = group.sending.saturating_sub(1);
         group.failed |= !delivered;
-        let remembered = if delivered
-            && (self.log.entries().len() < MAX_REMEMBERED || self.log.entries().contains_key(&job.key))
-        {
-            self.log.put(&job.key, job.sent)
-        } else {
-            Ok(())
-        };
+        let remembered = if delivered { self.remember(&job.key, job.sent) } else { Ok(()) };
         self.settle(&job.group);
         remembered
+    }
+
+    fn remember(&mut self, key: &str, sent: Sent) -> io::Result<()> {
+        let known = self.log.entries();
+        if known.len() >= MAX_REMEMBERED && !known.contains_key(key) {
+            self.forget_oldest()?;
+        }
+        if self.log.entries().len() >= MAX_REMEMBERED && !self.log.entries().contains_key(key) {
+            metrics::counter!("quintet_sink_notifications_not_remembered_total").increment(1);
+            return Ok(());
+        }
+        self.log.put(key, sent)
+    }
+
+    /// Makes room among what was told of groups in which nothing fires: what does would be told again.
+    fn forget_oldest(&mut self) -> io::Result<()> {
+        let over = self.log.entries().iter().filter(|(_, sent)| sent.firing.is_empty());
+        let mut over: Vec<_> = over.map(|(key, sent)| (sent.at, key.clone())).collect();
+        over.sort_unstable();
+        let gone: BTreeSet<String> = over.into_iter().take(FORGOTTEN_AT_ONCE).map(|(_, key)| key).collect();
+        self.log.retain(|key, _| !gone.contains(key))
     }
 
     /// Lets go of alerts whose end was told to everybody.

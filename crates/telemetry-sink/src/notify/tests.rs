@@ -1,6 +1,7 @@
 //! The dispatcher against a clock of its own, and the channels against real servers.
 
 mod channels;
+mod restarts;
 
 use std::collections::BTreeMap;
 use std::path::Path;
