@@ -1,14 +1,15 @@
 //! From alerts to notifications, as Prometheus' Alertmanager does it: routing, grouping, inhibition, silences, repeating.
 //!
 //! [`store`] holds what fires, [`plan`] is the configured routing tree, [`dispatch`] decides what is sent to whom and when,
-//! [`send`] carries it there, [`relay`] passes alerts on to other Alertmanagers, [`journal`] keeps silences and what was sent
-//! across restarts.
+//! [`send`] carries it there, [`relay`] passes alerts on to other Alertmanagers, [`journal`] keeps silences, what was sent
+//! and what ended ([`ends`]) across restarts.
 //!
 //! Invariants: a notification is repeated only when its alerts change or its time has come, restarts included; one that cannot
 //! be delivered is tried again at the group's next interval, for as long as its alerts fire; an end is told to whoever was told
 //! the beginning; alerts, groups, silences and remembered notifications are bounded.
 
 pub(crate) mod dispatch;
+mod ends;
 pub(crate) mod engine;
 mod inhibit;
 mod intervals;

@@ -4,7 +4,8 @@
 //! Alerts that a route takes are grouped by labels. A new group waits `group_wait`, and then looks every `group_interval`
 //! whether there is something to tell: an alert that its receiver does not know of, the end of one that it knows of, or nothing
 //! new for `repeat_interval`. What each way of a receiver was told last is in a journal, so that a restart neither repeats nor
-//! forgets: alerts that were told as firing are taken up again, and end if nobody confirms them.
+//! forgets: alerts that were told as firing are taken up again, and end if nobody confirms them. Those that were over by then
+//! are taken up as what they are, where somebody is still to be told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,22 +14,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quintet_types::Entropy;
-use serde::{Deserialize, Serialize};
 
+use super::ends::Ends;
 use super::inhibit::Inhibitors;
 use super::journal::Journal;
 use super::message::Message;
-use super::plan::Plan;
+use super::plan::{Plan, Route};
 use super::silences::{Silence, SilenceError, Silences};
 use super::store::{Alert, Store};
 use crate::model::Labels;
+
+mod sent;
+mod view;
+
+use sent::{Sent, news};
+pub(crate) use view::AlertView;
 
 const MAX_GROUPS: usize = 5000;
 const MAX_REMEMBERED: usize = 20_000;
 /// How many are forgotten at once where there are too many.
 const FORGOTTEN_AT_ONCE: usize = 200;
-/// How long it is remembered what was sent, milliseconds; longer where a notification is repeated later.
-const RETENTION: i64 = 120 * 60 * 60 * 1000;
 /// How long alerts of before a restart live at least until somebody confirms them, milliseconds.
 const CONFIRMATION: i64 = 5 * 60 * 1000;
 /// How long one notification is tried at most; the next interval tries again.
@@ -36,27 +41,6 @@ const LONGEST_DELIVERY: Duration = Duration::from_mins(5);
 const HOUSEKEEPING: i64 = 60_000;
 /// How long it is tried to tell an end, milliseconds: a receiver that never answers is not tried for ever.
 const GIVE_UP: i64 = 24 * 60 * 60 * 1000;
-
-/// An alert that somebody was told of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ToldAlert {
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-    starts_at: i64,
-    generator_url: String,
-    /// How long it lived without being heard of again, milliseconds.
-    lifetime: i64,
-}
-
-/// What one way of a receiver was told last about a group.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Sent {
-    /// Milliseconds.
-    at: i64,
-    expires: i64,
-    firing: BTreeMap<u64, ToldAlert>,
-    resolved: BTreeSet<u64>,
-}
 
 /// A notification that is due.
 pub(super) struct Job {
@@ -84,38 +68,6 @@ struct AlertGroup {
     ending: Vec<(u64, i64)>,
 }
 
-/// How an alert stands, for whoever asks.
-#[expect(clippy::struct_field_names, reason = "the names of Alertmanager's API")]
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) silenced_by: Vec<String>,
-    pub(crate) inhibited_by: Option<u64>,
-    pub(crate) muted_by: Vec<String>,
-}
-
-impl Standing {
-    pub(crate) fn state(&self) -> &'static str {
-        let quiet = !self.silenced_by.is_empty() || self.inhibited_by.is_some() || !self.muted_by.is_empty();
-        if quiet { "suppressed" } else { "active" }
-    }
-}
-
-/// A group and its alerts, for whoever asks.
-pub(crate) struct GroupView {
-    pub(crate) labels: Labels,
-    pub(crate) receiver: String,
-    pub(crate) alerts: Vec<AlertView>,
-}
-
-/// An alert, how it stands, and whose it is.
-#[derive(Clone)]
-pub(crate) struct AlertView {
-    pub(crate) fingerprint: u64,
-    pub(crate) alert: Alert,
-    pub(crate) standing: Standing,
-    pub(crate) receivers: Vec<String>,
-}
-
 pub(crate) struct Dispatcher {
     plan: Arc<Plan>,
     external_url: String,
@@ -123,6 +75,7 @@ pub(crate) struct Dispatcher {
     groups: BTreeMap<String, AlertGroup>,
     silences: Silences,
     log: Journal<Sent>,
+    ends: Ends,
     kept_house_at: i64,
 }
 
@@ -136,19 +89,33 @@ impl Dispatcher {
             groups: BTreeMap::new(),
             silences: Silences::open(&directory.join("silences"))?,
             log: Journal::open(&directory.join("notifications"))?,
+            ends: Ends::open(&directory.join("ends"))?,
             kept_house_at: now,
         };
         dispatcher.take_up(now);
         Ok(dispatcher)
     }
 
-    /// Alerts that were firing when they were told, until somebody confirms them.
+    /// Alerts that were firing when they were told, until somebody confirms them; those that are over, where somebody who was
+    /// told of their beginning still waits for the end.
     fn take_up(&mut self, now: i64) {
-        let told: Vec<ToldAlert> =
-            self.log.entries().values().flat_map(|sent| sent.firing.values().cloned()).collect();
-        for told in told {
-            let labels = told.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            let ends_at = now + told.lifetime.max(CONFIRMATION);
+        let mut told = Vec::new();
+        for (key, sent) in self.log.entries() {
+            for (fingerprint, one) in &sent.firing {
+                let labels: Labels =
+                    one.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                // What was told on another way than today's has no end to be told there.
+                if self.log_keys(&labels).any(|known| known == *key) {
+                    told.push((*fingerprint, labels, one.clone(), sent.at));
+                }
+            }
+        }
+        for (fingerprint, labels, told, at) in told {
+            let end = self.ends.get(fingerprint).filter(|end| at <= end.at);
+            let ends_at = end.map_or(now + told.lifetime.max(CONFIRMATION), |end| end.at);
+            if end.is_some_and(|end| end.settled) || ends_at + GIVE_UP <= now {
+                continue;
+            }
             let alert = Alert {
                 labels,
                 annotations: told.annotations,
@@ -157,8 +124,24 @@ impl Dispatcher {
                 updated_at: now,
                 generator_url: told.generator_url,
             };
-            self.post(alert, now);
+            let Some(fingerprint) = self.store.put(alert) else { continue };
+            if let Some(alert) = self.store.get(fingerprint).cloned() {
+                self.group(fingerprint, &alert, true, now);
+            }
         }
+    }
+
+    /// What the journal calls what would be told of an alert.
+    fn log_keys(&self, labels: &Labels) -> impl Iterator<Item = String> {
+        let plan = &self.plan;
+        let ways = plan.routes_of(labels).into_iter().filter_map(move |index| {
+            let route = plan.route(index)?;
+            Some((group_key(route, &route.group_labels(labels)), plan.receivers.get(route.receiver)?))
+        });
+        ways.flat_map(|(group, receiver)| {
+            let channels = receiver.channels.iter().enumerate();
+            channels.map(move |(index, channel)| log_key(&group, &receiver.name, channel.kind(), index))
+        })
     }
 
     /// Another configuration. What was told stays told.
@@ -169,7 +152,9 @@ impl Dispatcher {
         let alerts: Vec<(u64, Alert)> =
             self.store.iter().map(|(print, alert)| (print, alert.clone())).collect();
         for (fingerprint, alert) in alerts {
-            self.group(fingerprint, &alert, now);
+            // Whoever waits for an end waits for it under the new routes, too.
+            let is_awaited = !self.ends.is_settled(fingerprint);
+            self.group(fingerprint, &alert, is_awaited, now);
         }
     }
 
@@ -181,21 +166,22 @@ impl Dispatcher {
         }
         let Some(fingerprint) = self.store.put(alert) else { return };
         if let Some(alert) = self.store.get(fingerprint).cloned() {
-            self.group(fingerprint, &alert, now);
+            self.group(fingerprint, &alert, false, now);
         }
     }
 
-    fn group(&mut self, fingerprint: u64, alert: &Alert, now: i64) {
+    /// Puts an alert into its groups. One that is over begins a group only where its end `is_awaited`.
+    fn group(&mut self, fingerprint: u64, alert: &Alert, is_awaited: bool, now: i64) {
         let plan = Arc::clone(&self.plan);
         for index in plan.routes_of(&alert.labels) {
             let Some(route) = plan.route(index) else { continue };
             let labels = route.group_labels(&alert.labels);
-            let key = format!("{}:{labels:?}", route.id);
+            let key = group_key(route, &labels);
             if let Some(group) = self.groups.get_mut(&key) {
                 group.members.insert(fingerprint);
                 continue;
             }
-            if alert.is_resolved(now) {
+            if alert.is_resolved(now) && !is_awaited {
                 continue;
             }
             if self.groups.len() >= MAX_GROUPS {
@@ -261,7 +247,7 @@ impl Dispatcher {
             });
             let Some(receiver) = plan.receivers.get(route.receiver) else { continue };
             for (index, channel) in receiver.channels.iter().enumerate() {
-                let log_key = format!("{key}|{}/{}/{index}", receiver.name, channel.kind());
+                let log_key = log_key(key, &receiver.name, channel.kind(), index);
                 let known = self.log.entries().get(&log_key);
                 let Some(sent) = news(known, &alerts, route.repeat, channel.send_resolved, now) else {
                     continue;
@@ -296,6 +282,10 @@ impl Dispatcher {
         }
         for key in quiet {
             self.settle(&key);
+        }
+        // It is tried again with the next tick.
+        if let Err(error) = self.ends.note(self.store.iter(), now) {
+            tracing::debug!(%error, "the ends of alerts cannot be remembered");
         }
         self.keep_house(now);
         jobs
@@ -339,14 +329,30 @@ impl Dispatcher {
         let Some(group) = self.groups.get_mut(key).filter(|group| group.sending == 0 && !group.failed) else {
             return;
         };
-        for (fingerprint, heard) in std::mem::take(&mut group.ending) {
-            if self.store.get(fingerprint).is_none_or(|alert| alert.updated_at == heard) {
-                group.members.remove(&fingerprint);
-            }
+        let mut told = std::mem::take(&mut group.ending);
+        let store = &self.store;
+        told.retain(|(print, heard)| store.get(*print).is_none_or(|alert| alert.updated_at == *heard));
+        for (fingerprint, _) in &told {
+            group.members.remove(fingerprint);
         }
         if group.members.is_empty() {
             self.groups.remove(key);
         }
+        for (fingerprint, _) in told {
+            if !self.is_awaited(fingerprint) {
+                self.ends.settle(fingerprint);
+            }
+        }
+    }
+
+    /// Whether a group still has to tell of an alert.
+    fn is_awaited(&self, fingerprint: u64) -> bool {
+        let Some(alert) = self.store.get(fingerprint) else { return false };
+        let groups = self.plan.routes_of(&alert.labels).into_iter().filter_map(|index| {
+            let route = self.plan.route(index)?;
+            self.groups.get(&group_key(route, &route.group_labels(&alert.labels)))
+        });
+        groups.into_iter().any(|group| group.members.contains(&fingerprint))
     }
 
     fn keep_house(&mut self, now: i64) {
@@ -359,59 +365,14 @@ impl Dispatcher {
         self.store.forget(now, |print| awaited.contains(&print));
         let forgotten =
             self.log.retain(|_, sent| sent.expires > now).and_then(|()| self.silences.forget(now));
+        let told: BTreeSet<u64> =
+            self.log.entries().values().flat_map(|sent| sent.firing.keys().copied()).collect();
+        let store = &self.store;
+        let forgotten = forgotten
+            .and_then(|()| self.ends.forget(|print| told.contains(&print) || store.get(print).is_some()));
         if let Err(error) = forgotten {
-            tracing::warn!(%error, "old notifications and silences cannot be forgotten");
+            tracing::warn!(%error, "old notifications, ends and silences cannot be forgotten");
         }
-    }
-
-    fn standing(&self, inhibitors: &Inhibitors<'_>, labels: &Labels, now: i64) -> Standing {
-        let routes = self.plan.routes_of(labels);
-        let muted = |index: &usize| self.plan.route(*index).and_then(|route| self.plan.muted_by(route, now));
-        let mutes: Vec<_> = routes.iter().filter_map(muted).collect();
-        // Quiet only where every route is.
-        let muted_by = if mutes.len() == routes.len() { mutes.concat() } else { Vec::new() };
-        Standing { silenced_by: self.silences.of(labels, now), inhibited_by: inhibitors.of(labels), muted_by }
-    }
-
-    /// The alerts that fire now.
-    pub(crate) fn alerts(&self, now: i64) -> Vec<AlertView> {
-        let firing = self.store.iter().filter(|(_, alert)| !alert.is_resolved(now));
-        let inhibitors = Inhibitors::new(
-            &self.plan.inhibitions,
-            firing.clone().map(|(print, alert)| (print, &alert.labels)),
-        );
-        let mut views: Vec<_> = firing
-            .map(|(fingerprint, alert)| AlertView {
-                fingerprint,
-                alert: alert.clone(),
-                standing: self.standing(&inhibitors, &alert.labels, now),
-                receivers: self.receivers_of(&alert.labels),
-            })
-            .collect();
-        views.sort_by(|left, right| left.alert.labels.cmp(&right.alert.labels));
-        views
-    }
-
-    fn receivers_of(&self, labels: &Labels) -> Vec<String> {
-        let routes = self.plan.routes_of(labels);
-        let receivers =
-            routes.iter().filter_map(|index| self.plan.receivers.get(self.plan.route(*index)?.receiver));
-        let mut names: Vec<_> = receivers.map(|receiver| receiver.name.clone()).collect();
-        names.dedup();
-        names
-    }
-
-    /// The groups with the alerts that fire now.
-    pub(crate) fn groups(&self, now: i64) -> Vec<GroupView> {
-        let alerts: BTreeMap<u64, AlertView> =
-            self.alerts(now).into_iter().map(|view| (view.fingerprint, view)).collect();
-        let views = self.groups.values().filter_map(|group| {
-            let receiver = self.plan.receivers.get(self.plan.route(group.route)?.receiver)?.name.clone();
-            let alerts: Vec<_> =
-                group.members.iter().filter_map(|print| alerts.get(print).cloned()).collect();
-            (!alerts.is_empty()).then(|| GroupView { labels: group.labels.clone(), receiver, alerts })
-        });
-        views.collect()
     }
 
     pub(crate) fn plan(&self) -> &Plan {
@@ -440,39 +401,10 @@ impl Dispatcher {
     }
 }
 
-/// What there is to tell, as it will be remembered; none where there is nothing.
-fn news(
-    known: Option<&Sent>,
-    alerts: &[(u64, Alert)],
-    repeat: i64,
-    send_resolved: bool,
-    now: i64,
-) -> Option<Sent> {
-    let (over, firing): (Vec<_>, Vec<_>) = alerts.iter().partition(|(_, alert)| alert.is_resolved(now));
-    let sent = Sent {
-        at: now,
-        expires: now + RETENTION.max(repeat.saturating_mul(2)),
-        firing: firing.iter().map(|(print, alert)| (*print, told(alert))).collect(),
-        resolved: over.iter().map(|(print, _)| *print).collect(),
-    };
-    let Some(known) = known else { return (!sent.firing.is_empty()).then_some(sent) };
-    let begun = sent.firing.keys().any(|print| !known.firing.contains_key(print));
-    let all_over = sent.firing.is_empty() && !known.firing.is_empty() && !sent.resolved.is_empty();
-    let ended = send_resolved
-        && sent
-            .resolved
-            .iter()
-            .any(|print| !known.resolved.contains(print) && known.firing.contains_key(print));
-    let repeated = !sent.firing.is_empty() && known.at <= now - repeat;
-    (begun || all_over || ended || repeated).then_some(sent)
+fn group_key(route: &Route, labels: &Labels) -> String {
+    format!("{}:{labels:?}", route.id)
 }
 
-fn told(alert: &Alert) -> ToldAlert {
-    ToldAlert {
-        labels: alert.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        annotations: alert.annotations.clone(),
-        starts_at: alert.starts_at,
-        generator_url: alert.generator_url.clone(),
-        lifetime: alert.ends_at - alert.updated_at,
-    }
+fn log_key(group: &str, receiver: &str, kind: &str, channel: usize) -> String {
+    format!("{group}|{receiver}/{kind}/{channel}")
 }
