@@ -160,14 +160,14 @@ async fn one(peer: Peer, batches: &[Batch]) -> anyhow::Result<Figures> {
 async fn send(server: &Server, batches: &[Batch], sender: usize) -> anyhow::Result<()> {
     let client: Client = server.intake()?;
     for batch in batches.iter().skip(sender).step_by(SENDERS) {
-        let mut request = Request::builder().method(Method::POST).uri(server.path(batch.signal));
+        let mut request = Request::builder().method(Method::POST).uri(batch.signal.path());
         for (name, value) in batch.signal.headers() {
             request = request.header(*name, *value);
         }
         // A server that is busy says so; the sender waits as any would.
         for attempt in 0.. {
             let body: Bytes = batch.body.clone();
-            let mut again = Request::builder().method(Method::POST).uri(server.path(batch.signal));
+            let mut again = Request::builder().method(Method::POST).uri(batch.signal.path());
             if let (Some(to), Some(from)) = (again.headers_mut(), request.headers_ref()) {
                 to.clone_from(from);
             }

@@ -17,6 +17,15 @@ pub(super) enum Signal {
 }
 
 impl Signal {
+    /// Where it is sent.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Samples => "/api/v1/write",
+            Self::Logs => "/v1/logs",
+            Self::Spans => "/v1/traces",
+        }
+    }
+
     pub(super) fn headers(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Samples => &[
@@ -166,11 +175,9 @@ pub(super) fn spans(spans: usize) -> Vec<Batch> {
             if number % 8 > 0 {
                 span.bytes(4, &number.to_be_bytes());
             }
-            span.bytes(
-                5,
-                ["GET /orders", "SELECT orders", "POST /charge"][usize::try_from(number % 3).unwrap_or(0)]
-                    .as_bytes(),
-            );
+            let names = ["GET /orders", "SELECT orders", "POST /charge"];
+            let name = usize::try_from(number % 3).ok().and_then(|name| names.get(name)).copied();
+            span.bytes(5, name.unwrap_or_default().as_bytes());
             span.number(6, 2 + number % 2)
                 .fixed(7, begun)
                 .fixed(8, begun + u64::from(lots.below(50_000_000)));

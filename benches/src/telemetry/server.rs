@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use quintet_http::{Client, Origin};
 
-use super::data::Signal;
 use crate::usage::{self, Cpu};
 
 const READY: Duration = Duration::from_secs(30);
 /// A stop that writes everything out may take this long.
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
@@ -103,14 +102,6 @@ impl Server {
     pub(super) fn intake(&self) -> anyhow::Result<Client> {
         let origin: Origin = format!("http://127.0.0.1:{}", self.port).parse()?;
         Ok(Client::new(origin).timeout(Duration::from_secs(30)))
-    }
-
-    pub(super) fn path(&self, signal: Signal) -> &'static str {
-        match signal {
-            Signal::Samples => "/api/v1/write",
-            Signal::Logs => "/v1/logs",
-            Signal::Spans => "/v1/traces",
-        }
     }
 
     /// The most memory it had, from `VmHWM`.

@@ -263,9 +263,8 @@ impl MetricsHead {
         let known = if time == newest { Some(newest_value) } else { series.value_at(time) };
         match known {
             None if series.late.len() < MAX_LATE => Admission::Late,
-            None => Admission::OutOfOrder,
             Some(known) if known.to_bits() == value.to_bits() => Admission::Repeat,
-            Some(_) => Admission::OutOfOrder,
+            _ => Admission::OutOfOrder,
         }
     }
 

@@ -82,7 +82,7 @@ impl Aggregate {
             writer.ended = entry.silent > FORGET;
             writer.entry(entry, buckets);
             if let Value::Set(members) = &mut entry.value {
-                *members = Default::default();
+                *members = HashSet::default();
             }
             !writer.ended
         });
