@@ -2,9 +2,9 @@
 //!
 //! Values are added up here and become samples at each interval, under the job `statsd`: a counter is its total
 //! since the start, a timer or histogram has `_bucket`, `_sum` and `_count`, a set the number of different members
-//! in the interval. A key that was not heard of for [`aggregate::FORGET`] ends with a staleness marker.
+//! in the interval. A key that was not heard of for `FORGET` intervals ends with a staleness marker.
 //!
-//! Invariants: at most `max_keys` keys are held and at most [`aggregate::MAX_MEMBERS`] members of a set; what would go beyond is
+//! Invariants: at most `max_keys` keys are held and at most `MAX_MEMBERS` members of a set; what would go beyond is
 //! dropped and counted, never what is there.
 
 mod aggregate;
