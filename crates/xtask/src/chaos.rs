@@ -14,11 +14,11 @@
 mod database;
 mod fault;
 mod interruption;
-mod issuer;
-mod keys;
+pub(crate) mod issuer;
+pub(crate) mod keys;
 mod ledger;
 mod load;
-mod lots;
+pub(crate) mod lots;
 mod node;
 mod receiver;
 mod report;

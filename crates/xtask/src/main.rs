@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod chaos;
 mod check;
+mod compare;
 mod deb;
 mod debian;
 mod detach;
@@ -66,6 +67,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Run scripts of Prometheus' own PromQL tests against the telemetry sink.
     Promql(promql::Options),
+    /// Ask the telemetry sink and Prometheus the same and compare what they answer.
+    PromqlCompare(compare::Options),
     /// Run a program that dies with its parent.
     #[command(hide = true)]
     Child(process::ChildOptions),
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Task::NixCheck(options) => nix::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Promql(options) => promql::run(&options),
+        Task::PromqlCompare(options) => compare::run(&options),
         Task::Child(options) => process::become_child(&options),
     };
     match outcome {

@@ -18,7 +18,7 @@ use anyhow::{Context as _, bail};
 use self::postgres::Server;
 use self::runner::Tally;
 use crate::build::{self, CONSOLE};
-use crate::{check, deb, dist, nix, policy, process, units, vm, workspace};
+use crate::{check, compare, deb, dist, nix, policy, process, units, vm, workspace};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -70,7 +70,7 @@ const GROUPS: &[Group] = &[
     Group { name: "doctests", when: When::Always, run: doctests },
     Group { name: "tests", when: When::Always, run: tests },
     Group { name: "http3", when: When::Always, run: http3 },
-    Group { name: "engines", when: When::Slow, run: |_| engines::compare() },
+    Group { name: "engines", when: When::Slow, run: engines },
     Group { name: "units", when: When::Slow, run: |_| units::check() },
     Group { name: "dist", when: When::Slow, run: dist },
     Group { name: "deb", when: When::Named, run: |bench| deb::install_and_remove(&bench.statics()?) },
@@ -180,6 +180,12 @@ fn dist(bench: &mut Bench) -> anyhow::Result<()> {
     dist::run(&dist::Options::default())?;
     bench.shipped = Some(dist::directory());
     Ok(())
+}
+
+/// The sink beside engines of others: those that read its files, and Prometheus.
+fn engines(bench: &mut Bench) -> anyhow::Result<()> {
+    engines::compare()?;
+    compare::run(&compare::Options::of(bench.binaries()?))
 }
 
 /// What is behind the gateway's feature: its lints, and the tests that are there only with it.

@@ -8,22 +8,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quintet_types::Clock as _;
 use serde_json::{Value, json};
 
-pub(super) const ISSUER: &str = "https://chaos.test/identity";
-pub(super) const AUDIENCE: &str = "quintet";
+pub(crate) const ISSUER: &str = "https://chaos.test/identity";
+pub(crate) const AUDIENCE: &str = "quintet";
 const KEY_ID: &str = "chaos";
-const SCOPES: &str = "jobs:read jobs:write jobs:enqueue jobs:work telemetry:read";
+const SCOPES: &str = "jobs:read jobs:write jobs:enqueue jobs:work telemetry:read telemetry:write";
 /// Valid on a node whose clock is an hour off, and until a long run ends.
 const VALID_SECONDS: i64 = 24 * 3600;
 
-pub(super) struct Issuer(EcdsaKeyPair);
+pub(crate) struct Issuer(EcdsaKeyPair);
 
 impl Issuer {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map(Self).ok().context("make a signing key")
     }
 
     /// The JWKS document.
-    pub(super) fn keys(&self) -> String {
+    pub(crate) fn keys(&self) -> String {
         let point = self.0.public_key().as_ref().get(1..).unwrap_or_default();
         let (x, y) = point.split_at(point.len() / 2);
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
@@ -32,7 +32,7 @@ impl Issuer {
     }
 
     /// An access token of this client.
-    pub(super) fn token(&self, client: &str) -> anyhow::Result<String> {
+    pub(crate) fn token(&self, client: &str) -> anyhow::Result<String> {
         let now = quintet_types::SystemClock.now().as_second();
         let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": KEY_ID });
         let claims = json!({

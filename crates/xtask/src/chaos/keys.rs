@@ -11,11 +11,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
-pub(super) struct Keys;
+pub(crate) struct Keys;
 
 impl Keys {
     /// Answers every request with the key set as long as the runtime lives; the port.
-    pub(super) async fn listen(keys: String, tasks: &TaskTracker) -> anyhow::Result<u16> {
+    pub(crate) async fn listen(keys: String, tasks: &TaskTracker) -> anyhow::Result<u16> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("bind the issuer")?;
         let port = listener.local_addr()?.port();
         let connections = tasks.clone();

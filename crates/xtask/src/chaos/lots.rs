@@ -2,11 +2,11 @@
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Debug, Clone)]
-pub(super) struct Lots(u64);
+pub(crate) struct Lots(u64);
 
 impl Lots {
     /// Those of one part of a run: parts that go on at the same time do not disturb each other's.
-    pub(super) const fn new(seed: u64, part: u64) -> Self {
+    pub(crate) const fn new(seed: u64, part: u64) -> Self {
         Self(seed ^ part.wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 
@@ -19,13 +19,13 @@ impl Lots {
     }
 
     /// A number below this one.
-    pub(super) fn below(&mut self, most: usize) -> usize {
+    pub(crate) fn below(&mut self, most: usize) -> usize {
         let most = u64::try_from(most.max(1)).unwrap_or(u64::MAX);
         usize::try_from(self.next() % most).unwrap_or_default()
     }
 
     /// Whether something comes about that does so in so many of a hundred cases.
-    pub(super) fn in_hundred(&mut self, cases: usize) -> bool {
+    pub(crate) fn in_hundred(&mut self, cases: usize) -> bool {
         self.below(100) < cases
     }
 

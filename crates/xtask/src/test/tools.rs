@@ -38,7 +38,9 @@ const TOOLS: &[Tool] = &[
     // Verifiers of DKIM signatures that are not ours; the second for Ed25519.
     Tool { package: "python3-dkim", present: || Path::new("/usr/lib/python3/dist-packages/dkim").is_dir() },
     Tool { package: "python3-nacl", present: || Path::new("/usr/lib/python3/dist-packages/nacl").is_dir() },
-    // Engines that read Parquet come as Python packages.
+    // What the telemetry sink is compared with; engines that read Parquet come as Python packages.
+    Tool { package: "prometheus", present: || process::find("prometheus").is_some() },
+    Tool { package: "prometheus-alertmanager", present: || process::find("amtool").is_some() },
     Tool { package: "python3-venv", present: engines::has_venv },
     Tool { package: "python3", present: || process::find("python3").is_some() },
 ];
