@@ -33,7 +33,7 @@ const TABLE: &[(&str, &str)] = &[
     ("identity:admin", "Manage accounts and read the audit log"),
     ("node:read", "See the state of machines and their journals"),
     ("node:write", "Update, roll back and restart machines"),
-    ("telemetry:write", "Silence alerts and post alerts"),
+    ("telemetry:write", "Silence alerts, post alerts and change dashboards"),
 ];
 
 /// What a member may do beside the scopes of sign-in itself.

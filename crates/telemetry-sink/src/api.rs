@@ -7,6 +7,7 @@
 //! deadline and a sample limit; the foreign APIs answer with their own shapes, errors included.
 
 mod alertmanager;
+pub(crate) mod dashboards;
 pub(crate) mod events;
 pub(crate) mod fleet;
 mod jaeger;

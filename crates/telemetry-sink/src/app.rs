@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api, events};
 use crate::config::Config;
 use crate::console;
+use crate::dashboards::Dashboards;
 use crate::diagnostics::{self, Roots};
 use crate::host;
 use crate::ingest::{self, Receiver};
@@ -89,14 +90,24 @@ impl Binary for TelemetrySink {
         });
         let listener = cx.listener("http", &config.listen.http)?;
         let machine = diagnostics::router(Roots::new(&config.host), Arc::clone(&verifier));
-        cx.serve("http", listener, router(api, verifier).merge(machine), Limits::default());
+        let dashboards = dashboards(&config)?;
+        cx.serve("http", listener, router(api, dashboards, verifier).merge(machine), Limits::default());
         Ok(())
     }
 }
 
 /// The query listener's routes: the API behind tokens, the console for everything else.
-pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
-    api::router(api, verifier).merge(console::router())
+pub(crate) fn router(api: Arc<Api>, dashboards: Arc<Dashboards>, verifier: Arc<Verifier>) -> Router {
+    let kept = api::dashboards::router(dashboards, Arc::clone(&verifier));
+    api::router(api, verifier).merge(kept).merge(console::router())
+}
+
+fn dashboards(config: &Config) -> anyhow::Result<Arc<Dashboards>> {
+    let directory = config.storage.directory.join("dashboards");
+    let dashboards = Dashboards::open(&directory)
+        .with_context(|| format!("cannot read the directory {}", directory.display()))
+        .or_exit(Code::CannotCreate)?;
+    Ok(Arc::new(dashboards))
 }
 
 /// Reads the logs without holding up the listeners; `/readyz` and writers wait for it.

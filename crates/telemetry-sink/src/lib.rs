@@ -2,12 +2,14 @@
 //!
 //! `ingest`, `syslog`, `journal`, `statsd`, `scrape` and `host` turn what arrives into the records of `model`; `storage` writes them
 //! to its logs, keeps them in the memory of `head` and writes that out as `parts`; `promql` and `api` answer from there; `rules`
-//! evaluates recording and alerting rules, `notify` tells of their alerts; `console` serves the embedded pages. Nothing here sends telemetry anywhere else.
+//! evaluates recording and alerting rules, `notify` tells of their alerts; `console` serves the embedded pages, `dashboards` keeps what
+//! people draw with them. Nothing here sends telemetry anywhere else.
 
 mod api;
 mod app;
 mod config;
 mod console;
+mod dashboards;
 mod diagnostics;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

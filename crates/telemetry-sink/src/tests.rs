@@ -17,6 +17,7 @@ use tower::ServiceExt;
 
 use crate::api::Api;
 use crate::config::{QuerySection, Scrape};
+use crate::dashboards::Dashboards;
 use crate::head::SeriesLimits;
 use crate::model::{
     Batch, Labels, LogRecord, MetricBatch, Resource, Sample, Span, SpanKind, SpanStatus, Value, stale,
@@ -43,6 +44,7 @@ pub(crate) fn storage(directory: &Path, disk: Arc<dyn Disk>) -> Arc<Storage> {
     Arc::new(storage)
 }
 
+mod dashboards;
 mod grafana_loki;
 mod grafana_tempo;
 mod traces;
@@ -80,7 +82,8 @@ fn sink() -> Sink {
         QuerySection::default(),
         shutdown.clone(),
     ));
-    let router = crate::app::router(api, issuer.verifier());
+    let dashboards = Arc::new(Dashboards::open(&directory.path().join("dashboards")).unwrap());
+    let router = crate::app::router(api, dashboards, issuer.verifier());
     let token = issuer.bearer("usr_1", &["telemetry:read"]);
     Sink { storage, router, issuer, token, shutdown, clock: SystemClock::shared(), _directory: directory }
 }
@@ -167,7 +170,7 @@ impl Sink {
 
 const TRACE: &str = "05050505050505050505050505050505";
 
-const ROUTES: [&str; 54] = [
+const ROUTES: [&str; 56] = [
     "/telemetry/v1/fleet",
     "/telemetry/v1/events",
     "/telemetry/v1/traces/req-42",
@@ -213,6 +216,8 @@ const ROUTES: [&str; 54] = [
     "/telemetry/jaeger/api/dependencies",
     "/telemetry/v1/service-graph",
     "/telemetry/v1/logs/tail",
+    "/telemetry/v1/dashboards",
+    "/telemetry/v1/dashboards/one",
     "/telemetry/tempo/api/traces/ab",
     "/telemetry/tempo/api/v2/traces/ab",
     "/telemetry/tempo/api/search",

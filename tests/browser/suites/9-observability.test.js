@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 
-import { eventually, launch, newPerson, signIn, url } from "../support/browser.js";
+import { eventually, inspect, launch, newPerson, signIn, url } from "../support/browser.js";
 import { placeOrder } from "../support/shop.js";
 
 const parameter = (page, name) => new URL(page.url()).searchParams.get(name) ?? "";
@@ -67,6 +67,19 @@ describe("the logs", () => {
     const probe = `/api/v1/probe-${Date.now()}`;
     await page.evaluate((path) => fetch(path), probe).catch(() => {});
     await page.locator(".log-view .log-text", { hasText: probe }).first().waitFor();
+  });
+
+  it("wait while the tail is paused, and are there when it goes on", async () => {
+    await page.goto(`${url}/logs?tail=1&service=edge-gateway`);
+    await page.getByRole("button", { name: "Pause" }).click();
+    await page.getByText("Paused").waitFor();
+    const probe = `/api/v1/probe-${Date.now()}`;
+    await page.evaluate((path) => fetch(path), probe).catch(() => {});
+    await page.locator(".log-live", { hasText: /\d new/ }).waitFor();
+    const line = page.locator(".log-view .log-text", { hasText: probe });
+    assert.equal(await line.count(), 0);
+    await page.getByRole("button", { name: "Go on" }).click();
+    await line.first().waitFor();
   });
 
   it("are handed over as a file", async () => {
@@ -236,15 +249,67 @@ describe("dashboards", () => {
     await page.getByRole("heading", { name: "Memory, renamed" }).waitFor();
   });
 
-  it("are shared by an address that needs no server to know them", async () => {
+  it("are kept by the server, so that another person sees them at the same address", async () => {
     await page.getByRole("button", { name: "Share" }).click();
     await page.getByText("The address is copied.").waitFor();
     const address = await page.evaluate(() => navigator.clipboard.readText());
+    assert.doesNotMatch(address, /#/);
     const other = await newPerson(browser);
     await signIn(other.page);
     await other.page.goto(address);
     await other.page.getByRole("heading", { name: "Memory, renamed" }).waitFor();
     assert.deepEqual(other.complaints, []);
+    await other.context.close();
+  });
+
+  it("that somebody else changed meanwhile are not written over", async () => {
+    const box = page.getByLabel("The dashboard as JSON");
+    const text = await box.inputValue();
+    const path = `/telemetry/v1/dashboards/${JSON.parse(text).id}`;
+    const theirs = await page.request.put(url + path, {
+      headers: { "if-match": "*", origin: url },
+      data: JSON.parse(text.replace("Memory, renamed", "Memory, theirs")),
+    });
+    assert.equal(theirs.status(), 200, await theirs.text());
+    await box.fill(text.replace("Memory, renamed", "Memory, mine"));
+    await page.getByRole("button", { name: "Keep" }).click();
+    await page.getByText("Somebody else changed or deleted this dashboard meanwhile").waitFor();
+    const refused = person.complaints.splice(0);
+    assert.ok(refused.length === 1 && refused[0].includes("status of 412"), refused.join());
+    await page.reload();
+    await page.getByRole("heading", { name: "Memory, theirs" }).waitFor();
+  });
+
+  it("of who may not write to the server stay in the browser, and are shared by an address that holds them", async () => {
+    const other = await newPerson(browser, { permissions: ["clipboard-read", "clipboard-write"] });
+    let mayWrite = false;
+    await other.page.route("**/.auth/session", async (route) => {
+      const answer = await route.fetch();
+      const session = await answer.json();
+      const scopes = mayWrite ? session.scopes : session.scopes.filter((scope) => scope !== "telemetry:write");
+      await route.fulfill({ response: answer, json: { ...session, scopes } });
+    });
+    await signIn(other.page, "/dashboards/host");
+    await other.page.getByRole("button", { name: "Copy to edit" }).click();
+    await other.page.getByLabel("The dashboard as JSON").waitFor();
+    await other.page.getByRole("button", { name: "Share" }).click();
+    await other.page.getByText("The address is copied.").waitFor();
+    const address = await other.page.evaluate(() => navigator.clipboard.readText());
+    assert.match(address, /\/dashboards\/shared.*#d=/);
+    await page.goto(address);
+    await page.getByRole("heading", { name: "Host", exact: true, level: 1 }).waitFor();
+
+    mayWrite = true;
+    await other.page.goto(`${url}/dashboards`);
+    await other.page.getByRole("button", { name: "Move Host to the server" }).click();
+    const row = other.page.locator("[data-stored]", { hasText: "Host" });
+    await row.waitFor();
+    await inspect(other, "dashboards-kept");
+    await row.getByRole("button", { name: "Delete Host" }).click();
+    await other.page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+    await row.waitFor({ state: "detached" });
+    assert.deepEqual(other.complaints, []);
+    await other.context.close();
   });
 
   it("nothing complained on the way", () => assert.deepEqual(person.complaints, []));

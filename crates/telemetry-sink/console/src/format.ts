@@ -173,6 +173,13 @@ export function unitOf(expression: string): Unit {
   return "plain";
 }
 
+/** Calls per second, or per minute or hour where they are seldom: 12.5/s, 3/min, 2/h. */
+export function seldom(perSecond: Figure): string {
+  if (absent(perSecond) || perSecond === 0 || perSecond >= 0.1) return inUnit(perSecond, "rate");
+  if (perSecond * 60 >= 1) return `${figure(Math.round(perSecond * 600) / 10)}/min`;
+  return `${figure(Math.round(perSecond * 36_000) / 10)}/h`;
+}
+
 export function inUnit(value: Figure, unit: Unit): string {
   if (absent(value)) return MISSING;
   switch (unit) {

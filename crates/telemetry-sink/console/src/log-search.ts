@@ -12,6 +12,8 @@ const POLL_MS = 2000;
 /** What a poll asks again of the time it asked for before: lines arrive a little after they are written. */
 const OVERLAP_MS = 5000;
 const POLL_LINES = 1000;
+/** What a paused tail holds back; what comes after that is only counted. */
+const MOST_HELD = 20_000;
 
 export interface LogSearch {
   readonly lines: readonly StoredLine[];
@@ -22,6 +24,10 @@ export interface LogSearch {
   readonly error: ApiError | undefined;
   /** Lines that the tail left out, at least. */
   readonly dropped: number;
+  /** Lines that arrived while the tail was paused. */
+  readonly held: number;
+  readonly paused: boolean;
+  readonly pause: (paused: boolean) => void;
   readonly more: () => void;
   readonly reload: () => void;
 }
@@ -76,15 +82,39 @@ export function useLogSearch(query: string, period: Period, tail: boolean): LogS
   }, [key]);
 
   const [dropped, setDropped] = useState(0);
-  useEffect(() => setDropped(0), [key, tail]);
+  const waiting = useRef<{ paused: boolean; lines: StoredLine[] }>({ paused: false, lines: [] });
+  const [held, setHeld] = useState(0);
+  const [paused, setPaused] = useState(false);
+  useEffect(() => {
+    waiting.current = { paused: false, lines: [] };
+    setDropped(0);
+    setHeld(0);
+    setPaused(false);
+  }, [key, tail]);
   const arrived = useCallback((tailed: Tailed): void => {
-    if (takeNewer(session.current.buffer, tailed.lines) > 0) changed();
-    if (tailed.dropped > 0) setDropped((before) => before + tailed.dropped);
+    let left = tailed.dropped;
+    if (waiting.current.paused) {
+      const room = Math.max(0, MOST_HELD - waiting.current.lines.length);
+      // Newest first: what there is no room for is the newest, so that what is held has no gap.
+      const taken = tailed.lines.slice(Math.max(0, tailed.lines.length - room));
+      waiting.current.lines.unshift(...taken);
+      left += tailed.lines.length - taken.length;
+      setHeld(waiting.current.lines.length);
+    } else if (takeNewer(session.current.buffer, tailed.lines) > 0) changed();
+    if (left > 0) setDropped((before) => before + left);
+  }, []);
+  const pause = useCallback((wanted: boolean): void => {
+    const { lines } = waiting.current;
+    waiting.current = { paused: wanted, lines: [] };
+    if (!wanted && takeNewer(session.current.buffer, lines) > 0) changed();
+    setHeld(0);
+    setPaused(wanted);
   }, []);
   useTail(query, tail, arrived);
   const { buffer, range } = session.current;
   const reload = useCallback(() => setRound((before) => before + 1), []);
-  return { lines: buffer.lines, version, range, complete: buffer.complete, loading, error, dropped, more, reload };
+  const tailed = { dropped, held, paused, pause };
+  return { lines: buffer.lines, version, range, complete: buffer.complete, loading, error, ...tailed, more, reload };
 }
 
 /** Follows a search over server-sent events; where the server has none, by asking again. */

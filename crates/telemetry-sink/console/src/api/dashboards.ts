@@ -1,6 +1,8 @@
-// Where dashboards come from: files that ship with the console, and copies that this browser keeps.
+// Where dashboards come from: files that ship with the console, what the server keeps for everybody, and what this
+// browser keeps for people who may not write there.
 
-import { get } from "./http";
+import { ApiError, get, getTagged, optional, put, remove } from "./http";
+import { session } from "./session";
 import { readDashboard, slug, type Dashboard } from "../lib/dashboard";
 
 export interface Listed {
@@ -9,6 +11,20 @@ export interface Listed {
   readonly description: string;
 }
 
+/** One that the server keeps. */
+export interface Stored extends Listed {
+  readonly panels: number;
+  readonly etag: string;
+}
+
+/** A dashboard with where it is kept; with the entity tag that a change of it needs. */
+export type Found =
+  | { readonly dashboard: Dashboard; readonly kept: "server"; readonly etag: string }
+  | { readonly dashboard: Dashboard; readonly kept: "browser" | null };
+
+const SERVER = "/telemetry/v1/dashboards";
+/** The scope without which the server takes none. */
+const WRITE = "telemetry:write";
 const FOLDER = "/boards";
 const KEPT = "quintet.dashboards";
 /** Browsers give a site five million letters; one dashboard must not take them all. */
@@ -22,6 +38,60 @@ export async function shippedDashboard(id: string, signal?: AbortSignal): Promis
   const read = readDashboard(await get<unknown>(`${FOLDER}/${encodeURIComponent(id)}.json`, {}, signal));
   if ("problem" in read) throw new Error(read.problem);
   return read.dashboard;
+}
+
+const at = (id: string): string => `${SERVER}/${encodeURIComponent(id)}`;
+
+/** None where the server is too old to keep any. */
+export async function stored(signal?: AbortSignal): Promise<readonly Stored[]> {
+  const reply = await optional(get<{ readonly data: readonly Stored[] }>(SERVER, {}, signal));
+  return reply?.data ?? [];
+}
+
+export async function mayStore(signal?: AbortSignal): Promise<boolean> {
+  return (await session(signal)).scopes.includes(WRITE);
+}
+
+/** What the server keeps comes first: under the name of one that ships it replaces that. */
+export async function find(id: string, signal?: AbortSignal): Promise<Found> {
+  if ((await stored(signal)).some((one) => one.id === id)) {
+    const { body, etag } = await getTagged<unknown>(at(id), signal);
+    const read = readDashboard(body);
+    if ("problem" in read) throw new Error(read.problem);
+    return { dashboard: { ...read.dashboard, id }, kept: "server", etag: etag ?? "*" };
+  }
+  const own = kept().find((one) => one.id === id);
+  if (own) return { dashboard: own, kept: "browser" };
+  return { dashboard: await shippedDashboard(id, signal), kept: null };
+}
+
+/** Stores a new dashboard, or another version of the one with the tag; returns what went wrong. */
+export async function store(dashboard: Dashboard, etag: string | null): Promise<string | null> {
+  const expected = etag === null ? { "if-none-match": "*" } : { "if-match": etag };
+  return said(put<unknown>(at(dashboard.id), dashboard, expected));
+}
+
+export async function drop(id: string, etag: string): Promise<string | null> {
+  return said(remove(at(id), { "if-match": etag }));
+}
+
+const CHANGED = "Somebody else changed or deleted this dashboard meanwhile. Copy your text, load the page again, and go on from there.";
+
+async function said(change: Promise<unknown>): Promise<string | null> {
+  try {
+    await change;
+    return null;
+  } catch (cause) {
+    if (!(cause instanceof ApiError)) throw cause;
+    if (cause.status === 412) return CHANGED;
+    const [field] = cause.fields;
+    return field?.pointer ? `${field.pointer} ${field.detail}` : cause.detail || cause.title;
+  }
+}
+
+/** Keeps a new dashboard where this person may: on the server, or else in this browser. */
+export async function keepNew(dashboard: Dashboard): Promise<string | null> {
+  return (await mayStore()) ? store(dashboard, null) : keep(dashboard);
 }
 
 /** What this browser keeps; a text that cannot be read is left alone and shown as nothing. */
@@ -39,7 +109,7 @@ export function kept(): readonly Dashboard[] {
   });
 }
 
-function store(dashboards: readonly Dashboard[]): string | null {
+function write(dashboards: readonly Dashboard[]): string | null {
   try {
     localStorage.setItem(KEPT, JSON.stringify(dashboards));
     return null;
@@ -51,11 +121,11 @@ function store(dashboards: readonly Dashboard[]): string | null {
 /** Keeps a dashboard in this browser; returns what went wrong. */
 export function keep(dashboard: Dashboard): string | null {
   if (JSON.stringify(dashboard).length > LARGEST) return "A dashboard of more than a million letters is not kept.";
-  return store([...kept().filter(({ id }) => id !== dashboard.id), dashboard]);
+  return write([...kept().filter(({ id }) => id !== dashboard.id), dashboard]);
 }
 
 export function forget(id: string): void {
-  store(kept().filter((one) => one.id !== id));
+  write(kept().filter((one) => one.id !== id));
 }
 
 /** An id that neither ships nor is kept yet. */

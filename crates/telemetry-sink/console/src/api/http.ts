@@ -108,8 +108,17 @@ export async function optional<T>(answer: Promise<T>): Promise<T | null> {
   }
 }
 
-export async function remove(path: string): Promise<void> {
-  await send<unknown>("DELETE", path, undefined, {});
+/** With its entity tag. */
+export async function getTagged<T>(path: string, signal?: AbortSignal): Promise<Reply<T>> {
+  return send<T>("GET", path, undefined, {}, signal);
+}
+
+export async function remove(path: string, headers: Readonly<Record<string, string>> = {}): Promise<void> {
+  await send<unknown>("DELETE", path, undefined, headers);
+}
+
+export async function put<T>(path: string, body: unknown, headers: Readonly<Record<string, string>>): Promise<Reply<T>> {
+  return send<T>("PUT", path, body, headers);
 }
 
 export async function post<T>(

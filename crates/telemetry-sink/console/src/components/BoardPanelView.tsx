@@ -167,24 +167,37 @@ function Instant({ panel, period, chosen }: ViewProps) {
           return named(series, legend);
         }),
       );
-      return answers.flat();
+      const figures = answers.flat();
+      const spark = panel.kind === "stat" && figures.length === 1;
+      const past = spark ? await pastOf(panel, chosen, range, signal) : [];
+      return { figures, past };
     },
     [panel, period, [...chosen]],
     { everyMs: period.fixed ? undefined : REFRESH_MS },
   );
   if (error && !data) return <Failure error={error} retry={reload} />;
   if (!data) return <Loading what="the figures" />;
-  if (data.length === 0) return <Nothing />;
+  if (data.figures.length === 0) return <Nothing />;
   if (panel.kind === "table") {
-    return <ResultTable caption={panel.title} series={data.map(({ series }) => series)} unit={panel.unit} />;
+    return <ResultTable caption={panel.title} series={data.figures.map(({ series }) => series)} unit={panel.unit} />;
   }
-  const figures = data.map(({ name, series }): Figure => {
+  const figures = data.figures.map(({ name, series }): Figure => {
     const value = series.points.at(-1)?.[1] ?? NaN;
     return { name, value, text: inUnit(value, panel.unit satisfies Unit), tone: toneOf(panel.thresholds, value) };
   });
   if (panel.kind === "gauge") return <Gauge figures={figures} min={panel.min} max={panel.max} unit={panel.unit} />;
   if (panel.kind === "bars") return <Bars figures={figures} max={panel.max} />;
-  return <StatTiles figures={figures} />;
+  return <StatTiles figures={figures} past={data.past} />;
+}
+
+const SPARK_POINTS = 60;
+
+/** What a single figure was over the range, for the line below it. */
+async function pastOf(panel: BoardPanel, chosen: Chosen, range: Range, signal: AbortSignal): Promise<readonly number[]> {
+  const step = Math.max(LEAST_STEP, stepFor(range, SPARK_POINTS));
+  const expression = panel.queries.map((query) => query.expression).find((text) => text !== "") ?? "";
+  const { series } = await askRange(interpolate(expression, chosen, range, step), range, step, signal);
+  return series.length === 1 ? (series[0]?.points ?? []).map(([, value]) => value).filter(Number.isFinite) : [];
 }
 
 function Lines({ panel, period, chosen }: ViewProps) {

@@ -99,7 +99,7 @@ function chartOptions(element: HTMLElement, look: Look): uPlot.Options {
       drag: { x: look.latest.current.onZoom !== undefined, y: false, setScale: false },
       ...(look.group === undefined ? {} : { sync: { key: look.group } }),
     },
-    padding: [10, 30, 0, 0],
+    padding: [10, 12, 0, 0],
     plugins: [tooltip(look), zoom(look), dotted(look, colour("--warn"), colour("--panel"))],
     ...(look.stacked ? { bands: bandsOf(look) } : {}),
     scales: {

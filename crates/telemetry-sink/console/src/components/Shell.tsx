@@ -8,36 +8,17 @@ import { useResource, useConnection } from "../hooks";
 import { jobPath, requestPath, tracePath } from "../lib/routes";
 import { classify } from "../lib/search";
 import { navigate } from "../router";
-import { Icon, type IconName } from "./Icon";
-
-interface Entry {
-  readonly path: string;
-  readonly label: string;
-  readonly icon: IconName;
-  readonly key: string;
-}
-
-export const ENTRIES: readonly Entry[] = [
-  { path: "/", label: "Fleet", icon: "fleet", key: "f" },
-  { path: "/dashboards", label: "Boards", icon: "board", key: "b" },
-  { path: "/traces", label: "Traces", icon: "traces", key: "t" },
-  { path: "/logs", label: "Logs", icon: "logs", key: "l" },
-  { path: "/explore", label: "Metrics", icon: "explore", key: "m" },
-  { path: "/map", label: "Map", icon: "map", key: "p" },
-  { path: "/alerts", label: "Alerts", icon: "bell", key: "a" },
-  { path: "/storage", label: "Storage", icon: "disk", key: "d" },
-  { path: "/machine", label: "Machine", icon: "machine", key: "n" },
-  { path: "/jobs", label: "Jobs", icon: "jobs", key: "j" },
-  { path: "/mail", label: "Mail", icon: "mail", key: "i" },
-  { path: "/shop", label: "Shop", icon: "shop", key: "s" },
-];
+import { Icon } from "./Icon";
+import { Keys } from "./Keys";
+import { ENTRIES } from "./screens";
 
 export function Shell({ path, children }: { path: string; children: ComponentChildren }) {
   const connection = useConnection();
   const main = useRef<HTMLElement>(null);
   const search = useRef<HTMLInputElement>(null);
   useEffect(forgetAbsences, [path]);
-  useShortcuts(search);
+  const [helping, setHelping] = useState(false);
+  useShortcuts(search, () => setHelping(true));
   useFocusOnNavigation(main, path);
   return (
     <div class="shell">
@@ -66,6 +47,9 @@ export function Shell({ path, children }: { path: string; children: ComponentChi
       </nav>
       <header class="top">
         <SearchBox input={search} />
+        <button type="button" class="button icon-only help" aria-label="Keys" title="Keys (?)" onClick={() => setHelping(true)}>
+          ?
+        </button>
         <Person />
       </header>
       <main id="main" ref={main} tabIndex={-1}>
@@ -73,6 +57,7 @@ export function Shell({ path, children }: { path: string; children: ComponentChi
         {!connection.expired && connection.away.length > 0 && <Away services={connection.away} />}
         {children}
       </main>
+      {helping && <Keys close={() => setHelping(false)} />}
     </div>
   );
 }
@@ -159,10 +144,10 @@ function Person() {
 }
 
 /**
- * `/` goes to the search box; `g` and a letter go to a screen. Never while typing.
+ * `/` goes to the search box; `g` and a letter go to a screen; `?` lists the keys. Never while typing.
  * In the same turn as the first screen: an effect runs after the paint, and what is typed before is lost.
  */
-function useShortcuts(search: { current: HTMLInputElement | null }): void {
+function useShortcuts(search: { current: HTMLInputElement | null }, help: () => void): void {
   useLayoutEffect(() => {
     // When g was pressed. No key ever was at the start, though 0 is not long ago on a page that was just loaded.
     let leader = -Infinity;
@@ -175,6 +160,11 @@ function useShortcuts(search: { current: HTMLInputElement | null }): void {
         event.preventDefault();
         // A screen with a search of its own is searched first.
         (document.querySelector<HTMLInputElement>("main [data-slash]") ?? search.current)?.focus();
+        return;
+      }
+      if (event.key === "?") {
+        event.preventDefault();
+        help();
         return;
       }
       const entry = event.timeStamp - leader < 1500 ? ENTRIES.find(({ key }) => key === event.key) : undefined;

@@ -1,6 +1,6 @@
 // What one span carries, and where to go from it: its log lines, the metrics of its service.
 
-import type { TraceSpan } from "../api/jaeger";
+import type { SpanEvent, TraceSpan } from "../api/jaeger";
 import { latency, MISSING } from "../format";
 import { quote, writeFields } from "../lib/logql";
 import { href } from "../lib/routes";
@@ -57,13 +57,7 @@ export function SpanDetail({ row, traceId, startUs, zoom }: DetailProps) {
       )}
       {span.events.length > 0 && <h3>Events</h3>}
       {span.events.map((event, at) => (
-        <KeyValues
-          key={at}
-          pairs={[
-            ["at", latency(event.atUs - startUs)],
-            ...event.attributes.map(({ key, value }) => [key, value] as const),
-          ]}
-        />
+        <EventView key={at} event={event} startUs={startUs} />
       ))}
       {span.links.length > 0 && <h3>Linked traces</h3>}
       {span.links.map((id) => (
@@ -77,6 +71,25 @@ export function SpanDetail({ row, traceId, startUs, zoom }: DetailProps) {
           <KeyValues pairs={span.resource.map(({ key, value }) => [key, value] as const)} />
         </details>
       )}
+    </div>
+  );
+}
+
+/** Where Jaeger's form keeps the name of an event. */
+const NAME = "event";
+const STACK = "exception.stacktrace";
+
+function EventView({ event, startUs }: { event: SpanEvent; startUs: number }) {
+  const name = event.attributes.find(({ key }) => key === NAME)?.value ?? NAME;
+  const stack = event.attributes.find(({ key }) => key === STACK)?.value;
+  const pairs = event.attributes.filter(({ key }) => key !== NAME && key !== STACK);
+  return (
+    <div class={`wf-occurred ${name === "exception" ? "bad" : ""}`}>
+      <p>
+        <b>{name}</b> <span class="muted">at {latency(event.atUs - startUs)}</span>
+      </p>
+      {pairs.length > 0 && <KeyValues pairs={pairs.map(({ key, value }) => [key, value] as const)} />}
+      {stack && <pre class="block">{stack}</pre>}
     </div>
   );
 }

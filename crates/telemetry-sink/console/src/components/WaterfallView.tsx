@@ -146,7 +146,7 @@ function Tools(props: ToolsProps) {
           checked={props.criticalOnly}
           onChange={(event) => props.setCriticalOnly(event.currentTarget.checked)}
         />
-        Critical path only
+        <span class="wf-sample" aria-hidden="true" /> Critical path only
       </label>
       <button type="button" class="button small" onClick={() => props.foldAll(true)}>
         Fold all
@@ -248,6 +248,8 @@ function Bar({ row, part, toggle }: { row: SpanRow; part: Part; toggle: () => vo
   const [left, right] = [Math.max(0, Math.min(1, from)), Math.max(0, Math.min(1, to))];
   const away = to < 0 || from > 1;
   const before = right > 0.85;
+  // With no room on either side the figure stands in the bar.
+  const inside = before && left < 0.1;
   return (
     <span class="wf-track" aria-hidden="true" onClick={toggle}>
       {!away && (
@@ -256,14 +258,29 @@ function Bar({ row, part, toggle }: { row: SpanRow; part: Part; toggle: () => vo
           style={{ left: `${left * 100}%`, width: `${(right - left) * 100}%` }}
         />
       )}
+      {eventPlaces(row, part).map((at) => (
+        <em key={at} class={row.span.error ? "wf-event bad" : "wf-event"} style={{ left: `${at * 100}%` }} />
+      ))}
       <b
-        class={before ? "before" : ""}
-        style={before ? { right: `${Math.min(1 - left, 0.9) * 100}%` } : { left: `${right * 100}%` }}
+        class={inside ? "inside" : before ? "before" : ""}
+        style={inside ? { right: `${(1 - right) * 100}%` } : before ? { right: `${(1 - left) * 100}%` } : { left: `${right * 100}%` }}
       >
         {latency(row.span.durationUs)}
       </b>
     </span>
   );
+}
+
+/** A bar has room for so many marks. */
+const MOST_MARKS = 20;
+
+/** Where in the shown part the events of a span were, as fractions of it. */
+function eventPlaces({ span, left, width }: SpanRow, part: Part): number[] {
+  const places = span.events.slice(0, MOST_MARKS).map(({ atUs }) => {
+    const within = span.durationUs === 0 ? 0 : (atUs - span.startUs) / span.durationUs;
+    return (left + width * Math.max(0, Math.min(1, within)) - part.from) / (part.to - part.from);
+  });
+  return [...new Set(places)].filter((at) => at >= 0 && at <= 1);
 }
 
 function moveFocus(event: KeyboardEvent, fold: (id: string, shut: boolean) => void): void {

@@ -1,7 +1,7 @@
 // What the pointer does on a chart: figures under it, dragging over a range, dots that open something.
 
 import uPlot from "uplot";
-import { inUnit, type Unit } from "../format";
+import { dateTime, inUnit, type Unit } from "../format";
 import type { Dot, Line } from "../lib/chart-data";
 import type { Range } from "../lib/time-range";
 
@@ -58,7 +58,7 @@ export function tooltip(look: Look): uPlot.Plugin {
 
 function tipRows(plot: uPlot, index: number, look: Look): HTMLElement[] {
   const time = document.createElement("time");
-  time.textContent = new Date((plot.data[0][index] ?? 0) * 1000).toLocaleString();
+  time.textContent = dateTime((plot.data[0][index] ?? 0) * 1000);
   const rows = look.lines
     .map((line, at) => ({ line, tone: look.tones[at] ?? 0, value: look.latest.current.aligned[at + 1]?.[index] }))
     .filter(({ line, value }) => value !== null && value !== undefined && !look.hidden.has(line.name))
@@ -132,7 +132,12 @@ export function dotted(look: Look, fill: string, edge: string): uPlot.Plugin {
           if (dot.atSeconds < first || dot.atSeconds > last) continue;
           const [x, y] = place(plot, dot, true);
           ctx.beginPath();
-          ctx.rect(x - DOT * scale * 0.7, y - DOT * scale * 0.7, DOT * scale * 1.4, DOT * scale * 1.4);
+          const reach = DOT * scale * 1.2;
+          ctx.moveTo(x, y - reach);
+          ctx.lineTo(x + reach, y);
+          ctx.lineTo(x, y + reach);
+          ctx.lineTo(x - reach, y);
+          ctx.closePath();
           ctx.fill();
           ctx.stroke();
         }

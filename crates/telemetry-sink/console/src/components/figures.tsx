@@ -1,6 +1,7 @@
 // Single figures in three shapes: large text, an arc, bars.
 
 import { inUnit, type Unit } from "../format";
+import { Sparkline } from "./Sparkline";
 
 export interface Figure {
   readonly name: string;
@@ -12,16 +13,19 @@ export interface Figure {
 const MOST_TILES = 12;
 const MOST_BARS = 30;
 
-export function StatTiles({ figures }: { figures: readonly Figure[] }) {
+export function StatTiles({ figures, past }: { figures: readonly Figure[]; past: readonly number[] }) {
   return (
-    <dl class="tiles">
-      {figures.slice(0, MOST_TILES).map(({ name, text, tone }, at) => (
-        <div key={`${at}${name}`}>
-          {figures.length > 1 || name !== "value" ? <dt>{name === "{}" ? "" : name}</dt> : <dt class="hidden-label">Value</dt>}
-          <dd class={tone ?? ""}>{text}</dd>
-        </div>
-      ))}
-    </dl>
+    <div class="stat-panel">
+      <dl class="tiles">
+        {figures.slice(0, MOST_TILES).map(({ name, text, tone }, at) => (
+          <div key={`${at}${name}`}>
+            {figures.length > 1 || name !== "value" ? <dt>{name === "{}" ? "" : name}</dt> : <dt class="hidden-label">Value</dt>}
+            <dd class={tone ?? ""}>{text}</dd>
+          </div>
+        ))}
+      </dl>
+      {figures.length === 1 && past.length > 1 && <Sparkline values={past} tone={0} />}
+    </div>
   );
 }
 

@@ -97,8 +97,8 @@ export function legendNames(series: readonly Readonly<Record<string, string>>[])
   const columns = new Map<string, string>();
   for (const key of [...keys].sort((left, right) => preference(left) - preference(right))) {
     const values = series.map((labels) => labels[key] ?? "");
-    const column = values.join("\u0000");
-    // A label that only repeats another one, as instance does with one process per job, is left out.
+    // A label that tells no more series apart than another one, as instance does with one process per job, is left out.
+    const column = values.map((value) => values.indexOf(value)).join();
     if (new Set(values).size > 1 && !columns.has(column)) columns.set(column, key);
   }
   const varying = [...columns.values()];

@@ -194,8 +194,8 @@ function draw(edge: ServiceEdge, from: Placed, via: readonly Placed[], to: Place
     path += ` L${lane.x + half},${lane.y}`;
     x = lane.x + half;
   }
-  const first = via[0] ?? to;
-  const label = { labelX: from.x + half + GAP_X / 2, labelY: (from.y + first.y) / 2 };
+  // Beside the box it leads to: edges part there, while near the caller they lie upon each other.
+  const label = { labelX: to.x - half - LABEL_WIDTH / 2 - 4, labelY: to.y };
   curve(to.x - half - 7, to.y);
   return { edge, path, ...label };
 }

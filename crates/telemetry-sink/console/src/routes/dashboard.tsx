@@ -1,7 +1,7 @@
 // One dashboard: its variables, its panels on their grid, and its JSON to edit, export and share.
 
 import { useEffect, useState } from "preact/hooks";
-import { freeId, keep, kept, packed, shippedDashboard, unpacked } from "../api/dashboards";
+import { find, freeId, keep, keepNew, kept, packed, shipped, store, stored, unpacked, type Found } from "../api/dashboards";
 import { Empty, Failure, Loading, Page } from "../components/basics";
 import { BoardPanelView } from "../components/BoardPanelView";
 import { Icon } from "../components/Icon";
@@ -16,20 +16,14 @@ import { navigate, useQuery } from "../router";
 /** The address of a dashboard that is in the address itself. */
 const SHARED = "shared";
 
-interface Found {
-  readonly dashboard: Dashboard | null;
-  readonly own: boolean;
-}
-
-async function find(id: string, signal: AbortSignal): Promise<Found> {
-  if (id === SHARED) return { dashboard: await unpacked(location.hash.replace(/^#d=/, "")), own: false };
-  const own = kept().find((one) => one.id === id);
-  if (own) return { dashboard: own, own: true };
-  return { dashboard: await shippedDashboard(id, signal), own: false };
+async function load(id: string, signal: AbortSignal): Promise<Found | null> {
+  if (id !== SHARED) return find(id, signal);
+  const dashboard = await unpacked(location.hash.replace(/^#d=/, ""));
+  return dashboard && { dashboard, kept: null };
 }
 
 export function DashboardScreen({ id }: { id: string }) {
-  const { data, error, reload } = useResource((signal) => find(id, signal), [id, location.hash]);
+  const { data, error, reload } = useResource((signal) => load(id, signal), [id, location.hash]);
   if (error && error.status !== 404) {
     return (
       <Page title="Dashboard">
@@ -37,30 +31,31 @@ export function DashboardScreen({ id }: { id: string }) {
       </Page>
     );
   }
-  if (!data && !error) {
+  if (data === undefined && !error) {
     return (
       <Page title="Dashboard">
         <Loading what="the dashboard" />
       </Page>
     );
   }
-  if (!data?.dashboard) {
+  if (!data) {
     return (
       <Page title="Dashboard">
         <Empty icon="board" title={id === SHARED ? "This address holds no dashboard" : "There is no such dashboard"}>
-          {id === SHARED ? "A part of it may be missing; ask for it again." : "It may be kept in another browser."}{" "}
+          {id === SHARED ? "A part of it may be missing; ask for it again." : "Somebody may have deleted it, or another browser keeps it."}{" "}
           <a href="/dashboards">Every dashboard</a>
         </Empty>
       </Page>
     );
   }
-  return <Board key={data.dashboard.id} dashboard={data.dashboard} own={data.own} reload={reload} />;
+  return <Board key={data.dashboard.id} found={data} reload={reload} />;
 }
 
-function Board({ dashboard, own, reload }: { dashboard: Dashboard; own: boolean; reload: () => void }) {
+function Board({ found, reload }: { found: Found; reload: () => void }) {
+  const { dashboard } = found;
   const [query, setQuery] = useQuery();
   const period = readPeriod(query, "1h");
-  const editing = query.get("edit") === "1" && own;
+  const editing = query.get("edit") === "1" && found.kept !== null;
   const range = rangeOf(period, Date.now());
   const variables = useVariables(dashboard.variables, query, range);
   const chosen = variables.data?.chosen;
@@ -68,10 +63,10 @@ function Board({ dashboard, own, reload }: { dashboard: Dashboard; own: boolean;
     <Page title={dashboard.title} lead={dashboard.description} tools={<PeriodPicker period={period} setQuery={setQuery} />}>
       <div class="board-bar">
         <VariableBar variables={dashboard.variables} resolved={variables.data} address={query} setQuery={setQuery} />
-        <Actions dashboard={dashboard} own={own} editing={editing} setQuery={setQuery} />
+        <Actions found={found} editing={editing} setQuery={setQuery} />
       </div>
       {variables.error && <Failure error={variables.error} retry={variables.reload} />}
-      {editing && <Editor dashboard={dashboard} saved={reload} />}
+      {editing && <Editor found={found} saved={reload} />}
       {chosen && (
         <div class="board">
           {ordered(dashboard.panels).map((panel, at) => (
@@ -105,23 +100,24 @@ function placeOf(panel: BoardPanel): Record<string, string> {
 }
 
 interface ActionsProps {
-  readonly dashboard: Dashboard;
-  readonly own: boolean;
+  readonly found: Found;
   readonly editing: boolean;
   readonly setQuery: (change: Readonly<Record<string, string>>) => void;
 }
 
-function Actions({ dashboard, own, editing, setQuery }: ActionsProps) {
+function Actions({ found, editing, setQuery }: ActionsProps) {
+  const { dashboard } = found;
   const [said, setSaid] = useState("");
-  const copy = (): void => {
-    const id = freeId(dashboard.title, [dashboard.id, ...kept().map((one) => one.id)]);
-    const problem = keep({ ...dashboard, id });
+  const copy = async (): Promise<void> => {
+    const taken = [...(await shipped()), ...(await stored()), ...kept()].map((one) => one.id);
+    const id = freeId(dashboard.title, taken);
+    const problem = await keepNew({ ...dashboard, id });
     if (problem === null) navigate(`${dashboardPath(id)}?edit=1`);
     else setSaid(problem);
   };
   const share = async (): Promise<void> => {
     const address = new URL(location.href);
-    if (own) {
+    if (found.kept === "browser") {
       address.pathname = dashboardPath(SHARED);
       address.hash = `d=${await packed(dashboard)}`;
     }
@@ -134,12 +130,12 @@ function Actions({ dashboard, own, editing, setQuery }: ActionsProps) {
       <span class="muted" role="status">
         {said}
       </span>
-      {own ? (
+      {found.kept !== null ? (
         <button type="button" class="button" aria-pressed={editing} onClick={() => setQuery({ edit: editing ? "" : "1" })}>
           Edit
         </button>
       ) : (
-        <button type="button" class="button" onClick={copy}>
+        <button type="button" class="button" onClick={() => void copy()}>
           Copy to edit
         </button>
       )}
@@ -162,22 +158,27 @@ function save(dashboard: Dashboard): void {
   URL.revokeObjectURL(address);
 }
 
-function Editor({ dashboard, saved }: { dashboard: Dashboard; saved: () => void }) {
+function Editor({ found, saved }: { found: Found; saved: () => void }) {
+  const { dashboard } = found;
   const stored = JSON.stringify(dashboard, null, 2);
   const [text, setText] = useState(stored);
   const [failed, setFailed] = useState<string | null>(null);
   useEffect(() => setText(stored), [stored]);
   const parsed = parseDashboard(text);
   const problem = "problem" in parsed ? parsed.problem : failed;
+  const save = async (edited: Dashboard): Promise<void> => {
+    // Its address is its id: that stays.
+    const changed = { ...edited, id: dashboard.id };
+    const refused = found.kept === "server" ? await store(changed, found.etag) : keep(changed);
+    setFailed(refused);
+    if (refused === null) saved();
+  };
   return (
     <form
       class="board-editor"
       onSubmit={(event) => {
         event.preventDefault();
-        if (!("dashboard" in parsed)) return;
-        // Its address is its id: that stays.
-        setFailed(keep({ ...parsed.dashboard, id: dashboard.id }));
-        saved();
+        if ("dashboard" in parsed) void save(parsed.dashboard);
       }}
     >
       <label>
@@ -187,7 +188,10 @@ function Editor({ dashboard, saved }: { dashboard: Dashboard; saved: () => void 
           spellcheck={false}
           value={text}
           aria-describedby="board-problem"
-          onInput={(event) => setText(event.currentTarget.value)}
+          onInput={(event) => {
+            setFailed(null);
+            setText(event.currentTarget.value);
+          }}
         />
       </label>
       <p id="board-problem" class="bad" role="status">

@@ -1,8 +1,22 @@
-// Dashboards: those that ship, those that this browser keeps, and the way in for those from Grafana.
+// Dashboards: those that ship, those that the server keeps for everybody, those that this browser keeps, and the way in
+// for those from Grafana.
 
 import { useState } from "preact/hooks";
-import { forget, freeId, keep, kept, shipped } from "../api/dashboards";
+import {
+  drop,
+  forget,
+  freeId,
+  keepNew,
+  kept,
+  mayStore,
+  shipped,
+  store,
+  stored,
+  type Listed,
+  type Stored,
+} from "../api/dashboards";
 import { Failure, Loading, Page, Panel } from "../components/basics";
+import { useConfirm } from "../components/Confirm";
 import { Icon } from "../components/Icon";
 import { useResource } from "../hooks";
 import { readDashboard, type Dashboard } from "../lib/dashboard";
@@ -13,70 +27,165 @@ import { navigate } from "../router";
 const LARGEST_FILE = 4 * 1024 * 1024;
 
 export function DashboardsScreen() {
-  const { data, error, reload } = useResource(shipped, []);
+  const { data, error, reload } = useResource(
+    async (signal) => {
+      const [ships, onServer, may] = await Promise.all([shipped(signal), stored(signal), mayStore(signal)]);
+      // One of the same name replaces it.
+      return { ships: ships.filter((one) => !onServer.some(({ id }) => id === one.id)), onServer, may };
+    },
+    [],
+  );
   const [own, setOwn] = useState(kept);
-  const taken = [...(data ?? []), ...own].map(({ id }) => id);
-  const blank = (): void => {
+  const [said, setSaid] = useState<string | null>(null);
+  const taken = [...(data?.ships ?? []), ...(data?.onServer ?? []), ...own].map(({ id }) => id);
+  const changed = (problem: string | null): void => {
+    setSaid(problem);
+    setOwn(kept());
+    reload();
+  };
+  const blank = async (): Promise<void> => {
     const title = "New dashboard";
     const dashboard: Dashboard = { version: 1, id: freeId(title, taken), title, description: "", variables: [], panels: [FIRST] };
-    keep(dashboard);
-    navigate(`${dashboardPath(dashboard.id)}?edit=1`);
+    const problem = await keepNew(dashboard);
+    if (problem === null) navigate(`${dashboardPath(dashboard.id)}?edit=1`);
+    else setSaid(problem);
   };
   return (
     <Page
       title="Dashboards"
       tools={
-        <button type="button" class="button" onClick={blank}>
+        <button type="button" class="button" onClick={() => void blank()}>
           <Icon name="plus" size={14} /> New
         </button>
       }
     >
       {error && <Failure error={error} retry={reload} />}
       {!data && !error && <Loading what="the dashboards" />}
-      {data && (
-        <ul class="board-cards" aria-label="Dashboards that ship">
-          {data.map((one) => (
-            <li key={one.id}>
-              <a href={dashboardPath(one.id)}>
-                <Icon name="board" size={18} />
-                <b>{one.title}</b>
-                <span>{one.description}</span>
-              </a>
-            </li>
-          ))}
-        </ul>
+      {said && (
+        <p class="bad" role="alert">
+          {said}
+        </p>
       )}
-      {own.length > 0 && (
-        <Panel title="Kept in this browser" flush>
-          <table class="table rows">
-            <tbody>
-              {own.map((one) => (
-                <tr key={one.id}>
-                  <th scope="row">
-                    <a href={dashboardPath(one.id)}>{one.title}</a>
-                  </th>
-                  <td class="muted">{one.panels.length} panels</td>
-                  <td class="num">
-                    <button
-                      type="button"
-                      class="button small"
-                      aria-label={`Delete ${one.title}`}
-                      onClick={() => {
-                        forget(one.id);
-                        setOwn(kept());
-                      }}
-                    >
-                      Delete
-                    </button>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Panel>
-      )}
-      <Import taken={taken} done={() => setOwn(kept())} />
+      {data && <Ships listed={data.ships} />}
+      {data && data.onServer.length > 0 && <OnServer listed={data.onServer} may={data.may} changed={changed} />}
+      {own.length > 0 && <InBrowser own={own} may={data?.may === true} onServer={data?.onServer ?? []} changed={changed} />}
+      <Import taken={taken} done={() => changed(null)} where={data?.may ? "by the server" : "in this browser"} />
     </Page>
+  );
+}
+
+function Ships({ listed }: { listed: readonly Listed[] }) {
+  return (
+    <ul class="board-cards" aria-label="Dashboards that ship">
+      {listed.map((one) => (
+        <li key={one.id}>
+          <a href={dashboardPath(one.id)}>
+            <Icon name="board" size={18} />
+            <b>{one.title}</b>
+            <span>{one.description}</span>
+          </a>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+type Changed = (problem: string | null) => void;
+
+function panels(count: number): string {
+  return count === 1 ? "1 panel" : `${count} panels`;
+}
+
+function OnServer({ listed, may, changed }: { listed: readonly Stored[]; may: boolean; changed: Changed }) {
+  const [dialog, ask] = useConfirm();
+  const question = (one: Stored): void =>
+    ask({
+      title: `Delete ${one.title}?`,
+      text: <p>Nobody will see it any more. Export it first if it may be wanted again.</p>,
+      action: "Delete",
+      danger: true,
+      run: async () => changed(await drop(one.id, one.etag)),
+    });
+  return (
+    <Panel title="Kept by the server" note="for everybody who may sign in" flush>
+      <table class="table rows">
+        <tbody>
+          {listed.map((one) => (
+            <tr key={one.id} data-stored={one.id}>
+              <th scope="row">
+                <a href={dashboardPath(one.id)}>{one.title}</a>
+              </th>
+              <td class="muted">{one.description}</td>
+              <td class="muted">{panels(one.panels)}</td>
+              <td class="num">
+                {may && (
+                  <button type="button" class="button small" aria-label={`Delete ${one.title}`} onClick={() => question(one)}>
+                    Delete
+                  </button>
+                )}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {dialog}
+    </Panel>
+  );
+}
+
+interface InBrowserProps {
+  readonly own: readonly Dashboard[];
+  readonly onServer: readonly Stored[];
+  readonly may: boolean;
+  readonly changed: Changed;
+}
+
+/** What was kept before the server kept any, or by who may not write there. */
+function InBrowser({ own, onServer, may, changed }: InBrowserProps) {
+  const move = async (one: Dashboard): Promise<void> => {
+    const others = own.filter(({ id }) => id !== one.id);
+    const id = freeId(one.id, [...onServer, ...others].map((other) => other.id));
+    const problem = await store({ ...one, id }, null);
+    if (problem === null) forget(one.id);
+    changed(problem);
+  };
+  return (
+    <Panel
+      title="Kept in this browser"
+      note={may ? "nobody else sees these until they are moved" : "the server keeps them for who has the scope telemetry:write"}
+      flush
+    >
+      <table class="table rows">
+        <tbody>
+          {own.map((one) => (
+            <tr key={one.id}>
+              <th scope="row">
+                <a href={dashboardPath(one.id)}>{one.title}</a>
+              </th>
+              <td class="muted">{panels(one.panels.length)}</td>
+              <td class="num">
+                {may && (
+                  <button type="button" class="button small" aria-label={`Move ${one.title} to the server`} onClick={() => void move(one)}>
+                    Move to the server
+                  </button>
+                )}{" "}
+                <button
+                  type="button"
+                  class="button small"
+                  aria-label={`Delete ${one.title}`}
+                  onClick={() => {
+                    forget(one.id);
+                    changed(null);
+                  }}
+                >
+                  Delete
+                </button>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Panel>
   );
 }
 
@@ -114,7 +223,7 @@ function read(text: string): Outcome {
   return { ...result, notes: [] };
 }
 
-function Import({ taken, done }: { taken: readonly string[]; done: () => void }) {
+function Import({ taken, done, where }: { taken: readonly string[]; done: () => void; where: string }) {
   const [outcome, setOutcome] = useState<Outcome | null>(null);
   const take = async (file: File | undefined): Promise<void> => {
     if (!file) return;
@@ -128,7 +237,7 @@ function Import({ taken, done }: { taken: readonly string[]; done: () => void })
       return;
     }
     const dashboard = { ...found.dashboard, id: freeId(found.dashboard.title, taken) };
-    const problem = keep(dashboard);
+    const problem = await keepNew(dashboard);
     setOutcome(problem === null ? { ...found, dashboard } : { problem, notes: [] });
     done();
   };
@@ -152,7 +261,7 @@ function Import({ taken, done }: { taken: readonly string[]; done: () => void })
       {outcome?.dashboard && (
         <div class="notice" role="status">
           <span>
-            {outcome.dashboard.title} is kept in this browser, with {outcome.dashboard.panels.length} panels.
+            {outcome.dashboard.title} is kept {where}, with {panels(outcome.dashboard.panels.length)}.
           </span>
           <a class="button" href={dashboardPath(outcome.dashboard.id)}>
             Open

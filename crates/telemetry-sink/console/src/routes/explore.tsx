@@ -5,18 +5,18 @@ import { useEffect, useState } from "preact/hooks";
 import { ask, askRange, exemplars, type Answer, type Exemplar } from "../api/prometheus";
 import { Empty, Failure, Loading, Page, Panel, TraceLink } from "../components/basics";
 import { Chart } from "../components/Chart";
+import { exemplarDots, largestFirst } from "../components/Exemplars";
 import { Icon } from "../components/Icon";
 import { PeriodPicker } from "../components/PeriodPicker";
 import { PromqlBox } from "../components/PromqlBox";
 import { ResultTable } from "../components/ResultTable";
 import { clockTime, count, figure, inUnit, latency, unitOf, type Unit } from "../format";
 import { useResource } from "../hooks";
-import type { Dot, Line } from "../lib/chart-data";
+import type { Line } from "../lib/chart-data";
 import { legendNames } from "../lib/promql";
 import { hintFor } from "../lib/promql-docs";
-import { tracePath } from "../lib/routes";
 import { parseDuration, periodQuery, rangeOf, rateWindow, readPeriod, stepFor, type Range } from "../lib/time-range";
-import { navigate, useQuery } from "../router";
+import { useQuery } from "../router";
 
 type SetQuery = (change: Readonly<Record<string, string>>) => void;
 
@@ -237,7 +237,7 @@ function Results({ query, expressions, setQuery, zoom }: ResultsProps) {
               height={340}
               legend="full"
               stacked={stacked}
-              dots={dotsOf(data.exemplars, unit)}
+              dots={exemplarDots(data.exemplars, unit)}
               range={data.range}
               onZoom={zoom}
             />
@@ -350,23 +350,10 @@ function Instants({ expressions, endMs }: { expressions: readonly string[]; endM
   );
 }
 
-const MOST_DOTS = 500;
-
-/** Exemplars are single measurements: they stand on the axis of a duration or a size, and not on that of a rate. */
-function dotsOf(found: readonly Exemplar[], unit: Unit): Dot[] {
-  if (unit === "rate") return [];
-  return found.slice(0, MOST_DOTS).map(({ traceId, atSeconds, value }) => ({
-    atSeconds,
-    value,
-    title: `${inUnit(value, unit)}, open its trace`,
-    open: () => navigate(tracePath(traceId)),
-  }));
-}
-
 const LISTED = 10;
 
 function Exemplars({ found, unit }: { found: readonly Exemplar[]; unit: Unit }) {
-  const largest = [...found].sort((left, right) => right.value - left.value).slice(0, LISTED);
+  const largest = largestFirst(found).slice(0, LISTED);
   return (
     <Panel title="Traces behind the samples" note={`${found.length} exemplars, the largest first`} flush>
       <div class="scroll-x" tabIndex={0} role="group" aria-label="Exemplars, the largest first">

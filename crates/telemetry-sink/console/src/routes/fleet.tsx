@@ -169,6 +169,7 @@ const PLOTS: readonly Plot[] = [
     title: "p99 latency by service",
     unit: "seconds",
     what: "Latencies appear once requests were answered.",
+    exemplars: true,
     lines: (window) =>
       ["quintet_gateway_request_duration_seconds", "http_server_request_duration_seconds"].map((metric) => ({
         query: `histogram_quantile(0.99, sum by (job, le) (rate(${metric}_bucket[${window}])))`,

@@ -316,7 +316,7 @@ function Tools({ found, tail, fixed, query, setQuery }: ToolsProps) {
         {found.complete || found.loading ? "" : " so far"}, newest first
         {length >= MOST_LINES ? "; narrow the range for older ones" : ""}
       </p>
-      {tail && <Badge tone="good">Live</Badge>}
+      {tail && <Live found={found} />}
       <span class="log-keys muted" aria-hidden="true">
         <kbd>j</kbd> <kbd>k</kbd> <kbd>Enter</kbd> <kbd>/</kbd>
       </span>
@@ -340,6 +340,19 @@ function Tools({ found, tail, fixed, query, setQuery }: ToolsProps) {
         <Icon name="save" size={14} /> JSON
       </button>
     </div>
+  );
+}
+
+function Live({ found }: { found: LogSearch }) {
+  const { paused, held, pause } = found;
+  return (
+    <span class="log-live" role="status">
+      <Badge tone={paused ? "warn" : "good"}>{paused ? "Paused" : "Live"}</Badge>
+      {paused && held > 0 && `${count(held)} new`}
+      <button type="button" class="button small" onClick={() => pause(!paused)}>
+        <Icon name={paused ? "play" : "pause"} size={14} /> {paused ? "Go on" : "Pause"}
+      </button>
+    </span>
   );
 }
 

@@ -5,7 +5,7 @@ import { useMemo, useState } from "preact/hooks";
 import { serviceGraph, type ServiceEdge, type ServiceGraph, type ServiceNode } from "../api/jaeger";
 import { Empty, Failure, Loading, Page, Panel, ServiceTag } from "../components/basics";
 import { PeriodPicker } from "../components/PeriodPicker";
-import { figure, inUnit, latency, percent } from "../format";
+import { figure, latency, percent, seldom } from "../format";
 import { useResource } from "../hooks";
 import { href } from "../lib/routes";
 import { layOutMap, NODE, type Drawn } from "../lib/service-map";
@@ -68,7 +68,7 @@ function MapView({ graph, range, period }: ViewProps) {
           than they were, and rare calls may be missing. A shorter range is counted whole.
         </p>
       )}
-      <Panel title="Calls" note="calls per second, failed calls, 95th percentile" flush>
+      <Panel title="Calls" note="calls, failed calls, 95th percentile" flush>
         <div class="map-scroll" tabIndex={0} role="group" aria-label="Service map; the table below has the same figures">
           <div class="map" style={{ width: `${layout.width}px`, height: `${layout.height}px` }}>
             <svg width={layout.width} height={layout.height} aria-hidden="true" focusable="false">
@@ -131,7 +131,7 @@ function EdgeLabel({ drawn, seconds, dim }: { drawn: Drawn; seconds: number; dim
   const { edge, labelX, labelY } = drawn;
   return (
     <p class={`map-label ${dim ? "dim" : ""}`} style={{ left: `${labelX}px`, top: `${labelY}px` }} aria-hidden="true">
-      <b>{inUnit(edge.calls / seconds, "rate")}</b>
+      <b>{seldom(edge.calls / seconds)}</b>
       {edge.errors > 0 && <span class="bad">{share(edge.errors, edge.calls)}</span>}
       <span>{millis(edge.p95Ms)}</span>
     </p>
@@ -160,7 +160,7 @@ function NodeCard({ node, service, seconds, period, choose }: CardProps) {
       <ServiceTag name={service} />
       {node && (
         <span class="map-figures">
-          <b>{inUnit(node.requests / seconds, "rate")}</b>
+          <b>{seldom(node.requests / seconds)}</b>
           <span class={bad ? "bad" : ""}>{share(node.errors, node.requests)} failed</span>
           <span title="95th percentile">{millis(node.p95Ms)}</span>
         </span>
@@ -207,7 +207,7 @@ function EdgeTable({ graph, seconds, period }: { graph: ServiceGraph; seconds: n
                   <ServiceTag name={edge.server} />
                 </td>
                 <td class="num">{figure(edge.calls)}</td>
-                <td class="num">{inUnit(edge.calls / seconds, "rate")}</td>
+                <td class="num">{seldom(edge.calls / seconds)}</td>
                 <td class={`num ${failing(edge) ? "bad" : ""}`}>{percent(edge.errors / Math.max(1, edge.calls))}</td>
                 <td class="num">{millis(edge.p50Ms)}</td>
                 <td class="num">{millis(edge.p95Ms)}</td>

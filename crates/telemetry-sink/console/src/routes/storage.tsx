@@ -2,7 +2,7 @@
 
 import { query, storeStatus, type Ranked, type Series } from "../api/prometheus";
 import { Empty, Failure, Loading, Page, Panel, Stat } from "../components/basics";
-import { bytes, count, inUnit } from "../format";
+import { bytes, count, inUnit, MISSING } from "../format";
 import { useResource } from "../hooks";
 import { quote } from "../lib/logql";
 import { href } from "../lib/routes";
@@ -146,7 +146,7 @@ function Signals() {
                 <td class="num">{bytes(data.disk.get(signal))}</td>
                 <td class="num">{bytes(data.head.get(signal))}</td>
                 <td class="num">
-                  {inUnit(data.rate.get(signal), "rate").replace("/s", "")} {ITEMS[signal]}/s
+                  {data.rate.has(signal) ? `${inUnit(data.rate.get(signal), "rate").replace("/s", "")} ${ITEMS[signal]}/s` : MISSING}
                 </td>
               </tr>
             ))}

@@ -5,11 +5,12 @@ import { queryLogs } from "../api/loki";
 import { Badge, Copy, Empty, Failure, Loading, Page, Panel, ServiceTag, Stat } from "../components/basics";
 import { LogTable } from "../components/LogTable";
 import { WaterfallView } from "../components/WaterfallView";
-import { dateTime, latency } from "../format";
+import { dateTime, latency, percent } from "../format";
 import { useResource } from "../hooks";
 import { logQuery } from "../lib/logql";
 import { LEVEL_LABEL, SERVICE_LABEL } from "../lib/log-labels";
 import { href } from "../lib/routes";
+import { serviceTone } from "../lib/tone";
 import { titleOf } from "../lib/trace-summary";
 import { layOut } from "../lib/waterfall";
 
@@ -110,15 +111,23 @@ function SelfTimes({ trace }: { trace: Trace }) {
     service,
     selfUs: rows.filter((row) => row.span.service === service).reduce((sum, row) => sum + row.selfUs, 0),
   }));
+  parts.sort((left, right) => right.selfUs - left.selfUs);
   return (
-    <ul class="self-times" aria-label="Time spent in each service">
-      {parts.map(({ service, selfUs }) => (
-        <li key={service} style={{ flexGrow: Math.max(0.02, selfUs / total) }}>
-          <ServiceTag name={service} />
-          <b>{latency(selfUs)}</b>
-        </li>
-      ))}
-    </ul>
+    <div class="self-times">
+      <div class="self-bar" aria-hidden="true">
+        {parts.map(({ service, selfUs }) => (
+          <i key={service} class={`tone-${serviceTone(service)}`} style={{ flexGrow: selfUs / total }} />
+        ))}
+      </div>
+      <ul aria-label="Time spent in each service itself">
+        {parts.map(({ service, selfUs }) => (
+          <li key={service}>
+            <ServiceTag name={service} /> <b>{latency(selfUs)}</b>{" "}
+            <span class="muted">{percent(Math.round((selfUs / total) * 1000) / 1000)}</span>
+          </li>
+        ))}
+      </ul>
+    </div>
   );
 }
 

@@ -71,3 +71,13 @@ describe("units of an expression", () => {
     ["up", "plain"],
   ])("%s is in %s", (expression, unit) => expect(format.unitOf(expression)).toBe(unit));
 });
+
+describe("calls that are seldom", () => {
+  it.each([
+    [12.5, "12.5/s"],
+    [0.05, "3/min"],
+    [2 / 3600, "2/h"],
+    [0, "0/s"],
+    [null, "–"],
+  ])("%s a second read %s", (value, expected) => expect(format.seldom(value)).toBe(expected));
+});
