@@ -169,6 +169,8 @@ impl Exchange {
         let status = self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
         // An event stream or a tunnel lasts as long as somebody looks at it: that is no latency.
         let latency = (!self.long_lived).then_some(elapsed);
+        // For the metrics too, whose exemplars name the current trace.
+        let _entered = self.span.enter();
         match self.route.and_then(|route| self.view.route_state(route)) {
             Some(route) => {
                 route.metrics.request(status, latency);
@@ -200,7 +202,6 @@ impl Exchange {
                 bytes: self.bytes.get(),
             });
         }
-        let _entered = self.span.enter();
         access_log.structured.log("request", self.request_id_text(), |fields| {
             fields.text("method", self.method.as_str());
             fields.text("path", self.uri.path());

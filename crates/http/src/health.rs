@@ -8,8 +8,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
 /// One condition of readiness.
@@ -28,10 +28,10 @@ struct Readiness {
 }
 
 /// Routes of the admin listener: `/healthz`, `/readyz` (200 or 503 with the checks as JSON) and
-/// `/metrics` (the Prometheus text that `metrics` gives).
+/// `/metrics` (what `metrics` gives in the form that the client prefers).
 pub fn router(
     checks: impl Fn() -> Vec<Check> + Send + Sync + 'static,
-    metrics: impl Fn() -> String + Send + Sync + 'static,
+    metrics: impl Fn(MetricsForm) -> String + Send + Sync + 'static,
 ) -> Router {
     let checks = Arc::new(checks);
     let metrics = Arc::new(metrics);
@@ -40,8 +40,57 @@ pub fn router(
         .route("/readyz", get(move || async move { readiness(checks()) }))
         .route(
             "/metrics",
-            get(move || async move { plain(metrics(), "text/plain; version=0.0.4; charset=utf-8") }),
+            get(move |headers: HeaderMap| async move {
+                let form = MetricsForm::wanted(&headers);
+                let mut response = plain(metrics(form), form.media_type());
+                response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+                response
+            }),
         )
+}
+
+/// A text form of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsForm {
+    /// Prometheus' own, version 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0, the only one with exemplars.
+    OpenMetrics,
+}
+
+impl MetricsForm {
+    /// The form that the `Accept` headers weigh most; Prometheus' own where they weigh both alike or name neither.
+    pub fn wanted(headers: &HeaderMap) -> Self {
+        let (mut openmetrics, mut prometheus) = (0.0, 0.0);
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        for range in values.flat_map(|value| value.split(',')) {
+            let mut parameters = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+            let media_type = parameters.next().unwrap_or_default();
+            let (mut weight, mut known) = (1.0, true);
+            for parameter in parameters {
+                match parameter.split_once('=') {
+                    Some(("q", text)) => weight = text.parse().unwrap_or(0.0),
+                    Some(("version", text)) if media_type == "application/openmetrics-text" => {
+                        known = text.trim_matches('"') == "1.0.0";
+                    }
+                    _ => {}
+                }
+            }
+            match media_type.as_str() {
+                "application/openmetrics-text" if known => openmetrics = f64::max(openmetrics, weight),
+                "text/plain" | "text/*" | "*/*" => prometheus = f64::max(prometheus, weight),
+                _ => {}
+            }
+        }
+        if openmetrics > prometheus { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
 }
 
 fn readiness(checks: Vec<Check>) -> Response {

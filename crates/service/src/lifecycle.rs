@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
-use quintet_http::{Limits, health, server};
+use quintet_http::health::{self, MetricsForm};
+use quintet_http::{Limits, server};
 use quintet_types::SystemClock;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -261,7 +262,11 @@ async fn serve_admin(cx: Context, listener: quintet_http::Listener, succeeded: C
     let checks = cx.clone();
     let telemetry = cx.telemetry().clone();
     let limits = Limits::default();
-    let router = health::router(move || checks.checks(), move || telemetry.render_metrics());
+    let metrics = move |form| match form {
+        MetricsForm::Prometheus => telemetry.render_metrics(),
+        MetricsForm::OpenMetrics => telemetry.render_openmetrics(),
+    };
+    let router = health::router(move || checks.checks(), metrics);
     let own = cx.clone();
     let router = router.fallback(move |request: Request| own.admin_routes().oneshot(request));
     let router = quintet_http::standard(router, &limits);

@@ -5,7 +5,7 @@
 //!   the same name and value in both. [`access`] is a shorter way there for a line per request.
 //! - Traces: `tracing` spans at `info` and above become OTLP spans. [`trace`] continues and hands
 //!   on W3C trace contexts; [`http::HttpLayer`] does it for a server.
-//! - Metrics: the `metrics` facade, kept in memory and rendered in Prometheus' text form on request.
+//! - Metrics: the `metrics` facade, kept in memory and rendered in Prometheus' or OpenMetrics' text form on request.
 //!
 //! It never stores or queries telemetry; that is the sink's part.
 //!
@@ -76,7 +76,7 @@ pub fn init_with(
     output: Box<dyn std::io::Write + Send>,
 ) -> Result<Telemetry, Error> {
     // First: queues take their counters from the recorder.
-    let metrics = metrics::Metrics::install(service, version)?;
+    let metrics = metrics::Metrics::install(service, version, clock.clone())?;
     let stdout = Stdout::start(output).map_err(Error::Writer)?;
     let exporter = match &settings.otlp {
         Some(origin) => {
@@ -127,6 +127,12 @@ impl Telemetry {
     /// All metrics of the process in Prometheus' text form.
     pub fn render_metrics(&self) -> String {
         self.0.metrics.render()
+    }
+
+    /// The same in OpenMetrics' text form, in which histograms carry exemplars: the newest value of each bucket that was
+    /// recorded in a sampled trace, with that trace's id.
+    pub fn render_openmetrics(&self) -> String {
+        self.0.metrics.render_openmetrics()
     }
 
     /// Changes which events are logged from now on.

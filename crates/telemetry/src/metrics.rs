@@ -2,10 +2,14 @@
 //!
 //! Histogram buckets are fixed, so that figures of different binaries and versions add up.
 
+mod exemplars;
+mod openmetrics;
 mod process;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use quintet_types::SharedClock;
 
+use self::exemplars::{Exemplars, Observing};
 use crate::Error;
 
 /// Bounds in seconds, 0.5 ms to 10 s. The bar for a request is 8 ms, so it is a bound.
@@ -25,28 +29,49 @@ const BYTES: [f64; 10] = [
     67_108_864.0,
 ];
 
+/// The end of names of histograms that count bytes.
+const OF_BYTES: &str = "_bytes";
+
+/// The bounds of a histogram's buckets.
+fn bounds(name: &str) -> &'static [f64] {
+    if name.ends_with(OF_BYTES) { &BYTES } else { &SECONDS }
+}
+
 pub(crate) struct Metrics {
     recorder: PrometheusHandle,
+    exemplars: Exemplars,
 }
 
 impl Metrics {
-    pub(crate) fn install(service: &'static str, version: &'static str) -> Result<Self, Error> {
+    pub(crate) fn install(
+        service: &'static str,
+        version: &'static str,
+        clock: SharedClock,
+    ) -> Result<Self, Error> {
         let builder = PrometheusBuilder::new()
             .set_buckets(&SECONDS)
-            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &BYTES));
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix(OF_BYTES.to_owned()), &BYTES));
         // The bounds are constants and not empty, which is all that can be refused.
         let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
         let handle = recorder.handle();
+        let recorder = Observing::new(recorder, bounds, clock);
+        let exemplars = recorder.exemplars();
         metrics::set_global_recorder(recorder).map_err(|_| Error::AlreadySetUp)?;
         describe();
         metrics::gauge!("quintet_build_info", "service" => service, "version" => version).set(1.0);
-        Ok(Self { recorder: handle })
+        Ok(Self { recorder: handle, exemplars })
     }
 
     pub(crate) fn render(&self) -> String {
         let mut text = self.recorder.render();
         process::write(&mut text);
         text
+    }
+
+    pub(crate) fn render_openmetrics(&self) -> String {
+        // The values first: an exemplar may then be newer than its bucket's count, and never of a bucket that is not there.
+        let text = self.render();
+        openmetrics::of_prometheus(&text, &self.exemplars.by_series())
     }
 
     pub(crate) fn upkeep(&self) {

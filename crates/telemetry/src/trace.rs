@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceId};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -22,6 +22,21 @@ pub fn current_traceparent() -> Option<String> {
 /// The current trace's id, 32 hexadecimal digits.
 pub fn current_trace_id() -> Option<String> {
     with_current(|span| span.trace_id().to_string())
+}
+
+/// The current span, as far as it can be pointed to.
+pub(crate) struct Current {
+    pub(crate) trace_id: TraceId,
+    pub(crate) span_id: SpanId,
+    pub(crate) sampled: bool,
+}
+
+pub(crate) fn current() -> Option<Current> {
+    with_current(|span| Current {
+        trace_id: span.trace_id(),
+        span_id: span.span_id(),
+        sampled: span.is_sampled(),
+    })
 }
 
 /// Makes `span` a child of the span that `traceparent` names. Call it before the span is entered;

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
-use quintet_http::health::{self, Check};
+use http::{HeaderMap, HeaderValue};
+use quintet_http::health::{self, Check, MetricsForm};
 use quintet_http::{Limits, Problem, RequestId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -118,21 +119,59 @@ async fn requests_over_the_concurrency_limit_are_turned_away_at_once() {
 #[tokio::test]
 async fn health_answers_alive_ready_and_metrics() {
     let checks = || vec![check("database", true), check("keys", false)];
-    let server = TestServer::start(health::router(checks, || "up 1\n".to_owned()), Limits::default());
+    let metrics = |form| match form {
+        MetricsForm::Prometheus => "up 1\n".to_owned(),
+        MetricsForm::OpenMetrics => "up 1\n# EOF\n".to_owned(),
+    };
+    let server = TestServer::start(health::router(checks, metrics), Limits::default());
     let client = server.client();
     assert_eq!(client.get("/healthz").await.unwrap().status(), 200);
     let metrics = client.get("/metrics").await.unwrap();
     assert_eq!(metrics.body(), "up 1\n");
     assert!(metrics.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    let mut asking = request("/metrics");
+    let accepted =
+        HeaderValue::from_static("application/openmetrics-text;version=1.0.0;q=0.8,text/plain;q=0.5");
+    asking.headers_mut().insert("accept", accepted);
+    let openmetrics = client.request(asking).await.unwrap();
+    assert_eq!(openmetrics.body(), "up 1\n# EOF\n");
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(openmetrics.headers()["content-type"], media_type);
+    assert_eq!(openmetrics.headers()["vary"], "accept");
     let ready = client.request(request("/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);
     let body = json(ready.body());
     assert_eq!(body["ready"], false);
     assert_eq!(body["checks"][1]["name"], "keys");
 
-    let server =
-        TestServer::start(health::router(|| vec![check("database", true)], String::new), Limits::default());
+    let server = TestServer::start(
+        health::router(|| vec![check("database", true)], |_| String::new()),
+        Limits::default(),
+    );
     assert_eq!(server.client().get("/readyz").await.unwrap().status(), 200);
+}
+
+#[test]
+fn the_form_of_metrics_is_the_one_that_weighs_most() {
+    let check = |accept: &[&'static str], expected: MetricsForm| {
+        let mut headers = HeaderMap::new();
+        for value in accept {
+            headers.append("accept", HeaderValue::from_static(value));
+        }
+        assert_eq!(MetricsForm::wanted(&headers), expected, "{accept:?}");
+    };
+    // What Prometheus 3 sends.
+    let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                      application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;q=0.3,\
+                      text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    check(&[prometheus], MetricsForm::OpenMetrics);
+    check(&["text/plain;q=0.1", "Application/OpenMetrics-Text; Version=\"1.0.0\""], MetricsForm::OpenMetrics);
+    check(&["application/openmetrics-text"], MetricsForm::OpenMetrics);
+    check(&["application/openmetrics-text;q=0"], MetricsForm::Prometheus);
+    check(&["application/openmetrics-text;version=2.0.0"], MetricsForm::Prometheus);
+    check(&["application/openmetrics-text;q=0.5,*/*;q=0.5"], MetricsForm::Prometheus);
+    check(&["text/html,*/*;q=0.8"], MetricsForm::Prometheus);
+    check(&[], MetricsForm::Prometheus);
 }
 
 fn check(name: &str, ready: bool) -> Check {
