@@ -9,6 +9,7 @@
 mod alertmanager;
 pub(crate) mod dashboards;
 pub(crate) mod events;
+mod exemplars;
 pub(crate) mod fleet;
 mod jaeger;
 mod loki;
@@ -133,7 +134,10 @@ pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
         .route("/telemetry/v1/traces/{id}", get(traces::show))
         .route("/telemetry/v1/service-graph", get(service_graph::show))
         .route("/telemetry/v1/logs/tail", get(tail::stream))
-        .nest("/telemetry/prometheus/api/v1", prometheus::router().merge(tsdb::router()))
+        .nest(
+            "/telemetry/prometheus/api/v1",
+            prometheus::router().merge(tsdb::router()).merge(exemplars::router()),
+        )
         .route("/telemetry/prometheus/-/healthy", get(server::healthy))
         .route("/telemetry/prometheus/-/ready", get(server::ready))
         .nest("/telemetry/alertmanager", alertmanager::router())

@@ -264,6 +264,7 @@ async fn next(ticks: &mut tokio::time::Interval, shutdown: &CancellationToken) -
 fn report(storage: &Storage) {
     let usage = storage.usage();
     metrics::gauge!("quintet_sink_series").set(usage.series as f64);
+    metrics::gauge!("quintet_sink_exemplars").set(usage.exemplars as f64);
     metrics::gauge!("quintet_sink_log_records").set(usage.log_records as f64);
     metrics::gauge!("quintet_sink_spans").set(usage.spans as f64);
     metrics::gauge!("quintet_sink_disk_full").set(if storage.is_full() { 1.0 } else { 0.0 });

@@ -14,6 +14,7 @@ use crate::model::matcher::all_accept;
 use crate::model::{Batch, LogRecord, Matcher, Resource, Span};
 use crate::promql::{self, Limits, Query, Source};
 use crate::storage::Signal;
+use crate::storage::exemplar_frame;
 use crate::storage::metrics_frame::MetricsDecoder;
 use crate::storage::segment;
 use crate::syslog::Frames;
@@ -129,12 +130,20 @@ pub fn wal_segment(data: &[u8]) {
     survives::<LogRecord>(data);
     survives::<Span>(data);
     let _ = MetricsDecoder::default().decode(data, |_, _, _| {});
+    let mut exemplars = Vec::new();
+    if exemplar_frame::decode(data, |exemplar| exemplars.push(exemplar.clone())).is_ok() {
+        let again = exemplar_frame::encode(&exemplars);
+        assert!(again.iter().all(|frame| exemplar_frame::decode(frame, |_| {}).is_ok()));
+    }
 }
 
 fn read(bytes: &[u8], signal: Signal) {
     let mut metrics = MetricsDecoder::default();
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let end = segment::read_from(&mut &*bytes, length, signal, |body| match signal {
+        Signal::Metrics if body.first() == Some(&exemplar_frame::VERSION) => {
+            exemplar_frame::decode(body, |_| {})
+        }
         Signal::Metrics => metrics.decode(body, |_, _, _| {}),
         Signal::Logs => decode_batch::<LogRecord>(body).map(drop),
         Signal::Spans => decode_batch::<Span>(body).map(drop),
@@ -227,9 +236,19 @@ fn storable<R: Record>(batch: &Batch<R>) {
 /// A scraped page is read, or refused with its line.
 pub fn exposition(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let outcome = text_format::read(text, |line| drop(text_format::series(line.series)), |_| {});
-    if let Err(bad) = outcome {
-        assert!((1..=text.lines().count()).contains(&bad.line));
+    for format in [text_format::Format::Prometheus, text_format::Format::OpenMetrics] {
+        let outcome = text_format::read(
+            text,
+            format,
+            |line| {
+                let _ = text_format::series(line.series);
+                let _ = line.exemplar.and_then(text_format::exemplar);
+            },
+            |_| {},
+        );
+        if let Err(bad) = outcome {
+            assert!((1..=text.lines().count().max(1)).contains(&bad.line));
+        }
     }
 }
 

@@ -65,6 +65,13 @@ impl<T> Decoded<T> {
     }
 }
 
+/// What of a batch of metrics the storage has now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Written {
+    samples: usize,
+    exemplars: usize,
+}
+
 /// The receiving side's state.
 pub(crate) struct Receiver {
     storage: Arc<Storage>,
@@ -151,7 +158,7 @@ impl Receiver {
     }
 
     /// Stores samples and counts as rejected what the storage left out; returns how many it has now.
-    fn append(&self, decoded: &mut Decoded<MetricBatch>) -> Result<usize, AppendError> {
+    fn append(&self, decoded: &mut Decoded<MetricBatch>) -> Result<Written, AppendError> {
         let stored = self.storage.append_metrics(&decoded.batch)?;
         count(Signal::Metrics, stored.kept);
         if stored.ahead > 0 {
@@ -163,7 +170,7 @@ impl Receiver {
         if stored.refused > 0 {
             decoded.reject(stored.refused, "new series beyond the cardinality limit");
         }
-        Ok(stored.kept + stored.repeated)
+        Ok(Written { samples: stored.kept + stored.repeated, exemplars: stored.exemplars })
     }
 
     fn now_nanos(&self) -> i64 {

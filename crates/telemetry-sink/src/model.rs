@@ -1,4 +1,4 @@
-//! The sink's own words for what it is sent: labels, samples, log records and spans.
+//! The sink's own words for what it is sent: labels, samples, exemplars, log records and spans.
 //!
 //! Every protocol is normalised to these types before anything is stored, so the log on disk, the
 //! memory heads and the query languages know nothing of OTLP or of the Prometheus text format.
@@ -8,10 +8,12 @@
 //! logs and spans nanoseconds, both since the Unix epoch.
 
 pub(crate) mod codec;
+mod exemplar;
 mod labels;
 pub(crate) mod matcher;
 mod records;
 
+pub(crate) use exemplar::{Exemplar, MAX_BATCH_EXEMPLARS, MAX_EXEMPLAR_CHARS};
 pub(crate) use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub(crate) use matcher::{MatchOp, Matcher};
 pub(crate) use records::{

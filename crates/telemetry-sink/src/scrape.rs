@@ -20,8 +20,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Scrape;
-use crate::ingest::exposition;
-use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricBatch, Sample, stale};
+use crate::ingest::exposition::{self, Format};
+use crate::model::{Exemplar, Labels, LabelsBuilder, METRIC_NAME, MetricBatch, Sample, stale};
 use crate::storage::Storage;
 
 const MAX_BODY: usize = 8 * 1024 * 1024;
@@ -121,7 +121,7 @@ impl Scraper {
         let took = started.elapsed().as_secs_f64();
         self.round += 1;
         let mut batch = MetricBatch::default();
-        let read = metrics.and_then(|body| self.samples(&body, time, &mut batch));
+        let read = metrics.and_then(|(body, format)| self.samples(&body, format, time, &mut batch));
         let count = batch.samples.len();
         if read.is_err() {
             batch = MetricBatch::default();
@@ -137,16 +137,28 @@ impl Scraper {
         self.target.set_health(Health { up, ready, reason: failed.unwrap_or_default() });
     }
 
-    fn samples(&mut self, body: &[u8], time: i64, batch: &mut MetricBatch) -> Result<(), String> {
+    fn samples<'a>(
+        &mut self,
+        body: &'a [u8],
+        format: Format,
+        time: i64,
+        batch: &mut MetricBatch,
+    ) -> Result<(), String> {
         let text = std::str::from_utf8(body).map_err(|_| "the metrics are not UTF-8".to_owned())?;
         let (round, settings) = (self.round, &self.target.settings);
         let known = &mut self.known;
         let mut wrong = None;
-        let MetricBatch { samples, metadata } = batch;
-        let sample = |line: exposition::Line<'_>| {
+        let mut observations = Vec::new();
+        let MetricBatch { samples, metadata, .. } = batch;
+        let sample = |line: exposition::Line<'a>| {
+            let mut observe = |series: &Labels| {
+                observations
+                    .extend(line.exemplar.map(|text| (series.clone(), text, line.time.unwrap_or(time))));
+            };
             if let Some(entry) = known.get_mut(line.series) {
                 entry.round = round;
                 let labels = entry.labels.clone();
+                observe(&labels);
                 samples.push(Sample { labels, time: line.time.unwrap_or(time), value: line.value });
                 return;
             }
@@ -159,6 +171,7 @@ impl Scraper {
                 return;
             };
             let labels = target_labels(settings, name, &labels);
+            observe(&labels);
             samples.push(Sample {
                 labels: labels.clone(),
                 time: line.time.unwrap_or(time),
@@ -166,7 +179,18 @@ impl Scraper {
             });
             known.insert(line.series.into(), Known { labels, round });
         };
-        exposition::read(text, sample, |meta| metadata.push(meta)).map_err(|error| error.to_string())?;
+        exposition::read(text, format, sample, |meta| metadata.push(meta))
+            .map_err(|error| error.to_string())?;
+        for (series, text, time) in observations {
+            match exemplar(series, text, time) {
+                Some(exemplar) => batch.note(exemplar),
+                // In the older format anything may stand there.
+                None if format == Format::OpenMetrics => {
+                    wrong.get_or_insert("an exemplar is not in the OpenMetrics format");
+                }
+                None => {}
+            }
+        }
         wrong.map_or(Ok(()), |wrong| Err(wrong.to_owned()))
     }
 
@@ -196,6 +220,13 @@ impl Scraper {
             batch.samples.push(Sample { labels, time, value });
         }
     }
+}
+
+fn exemplar(series: Labels, text: &str, sampled: i64) -> Option<Exemplar> {
+    let seen = exposition::exemplar(text)?;
+    let labels = seen.labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (value, timed) = (seen.value, seen.time.is_some());
+    Some(Exemplar { series, labels, value, time: seen.time.unwrap_or(sampled), timed })
 }
 
 /// The configured labels win, and what they displace is kept under `exported_`; the other way around where the
@@ -240,6 +271,16 @@ fn reason(error: &ClientError) -> String {
     }
 }
 
+/// Scrapes a target once.
+#[cfg(test)]
+pub(crate) async fn once(settings: Scrape, storage: &Storage) -> Health {
+    let client = request::client(&settings, MAX_TIMEOUT).unwrap();
+    let target = Arc::new(Target::new(settings));
+    let mut scraper = Scraper { target: Arc::clone(&target), known: HashMap::new(), round: 0 };
+    scraper.scrape(&client, storage).await;
+    target.health()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,7 +306,7 @@ mod tests {
         let mut scraper = scraper();
         let mut batch = MetricBatch::default();
         scraper.round = 1;
-        scraper.samples(b"a{job=\"x\"} 1\nb 2\n", 10, &mut batch).unwrap();
+        scraper.samples(b"a{job=\"x\"} 1\nb 2\n", Format::Prometheus, 10, &mut batch).unwrap();
         scraper.end_missing(10, true, &mut batch);
         assert_eq!(
             values(&batch),
@@ -276,7 +317,7 @@ mod tests {
         );
         let mut batch = MetricBatch::default();
         scraper.round = 2;
-        scraper.samples(b"b 3\n", 20, &mut batch).unwrap();
+        scraper.samples(b"b 3\n", Format::Prometheus, 20, &mut batch).unwrap();
         scraper.end_missing(20, true, &mut batch);
         assert_eq!(
             values(&batch),
@@ -295,10 +336,10 @@ mod tests {
         settings.sample_limit = 2;
         scraper.target = Arc::new(Target::new(settings.clone()));
         let mut batch = MetricBatch::default();
-        scraper.samples(b"a{env=\"dev\",job=\"x\"} 1\n", 10, &mut batch).unwrap();
+        scraper.samples(b"a{env=\"dev\",job=\"x\"} 1\n", Format::Prometheus, 10, &mut batch).unwrap();
         settings.honor_labels = true;
         scraper.target = Arc::new(Target::new(settings));
-        scraper.samples(b"b{env=\"dev\",job=\"\"} 1\n", 10, &mut batch).unwrap();
+        scraper.samples(b"b{env=\"dev\",job=\"\"} 1\n", Format::Prometheus, 10, &mut batch).unwrap();
         assert_eq!(
             values(&batch),
             [
@@ -306,7 +347,42 @@ mod tests {
                 r#"{__name__="b", env="dev", instance="a:1", job="core-api"} 1"#,
             ]
         );
-        assert!(scraper.samples(b"c 1\n", 10, &mut batch).unwrap_err().contains("too many series"));
+        assert!(
+            scraper
+                .samples(b"c 1\n", Format::Prometheus, 10, &mut batch)
+                .unwrap_err()
+                .contains("too many series")
+        );
+    }
+
+    #[test]
+    fn exemplars_belong_to_their_lines_and_broken_ones_fail_the_scrape() {
+        let mut scraper = scraper();
+        let mut batch = MetricBatch::default();
+        let page = b"# TYPE a counter\na_total 1 # {trace_id=\"ab\"} 0.5 7.5\na_total{b=\"c\"} 1 5 # {trace_id=\"cd\"} 1\n# EOF\n";
+        for round in 1..=2 {
+            batch = MetricBatch::default();
+            scraper.samples(page, Format::OpenMetrics, round, &mut batch).unwrap();
+        }
+        let shown: Vec<_> = batch
+            .exemplars
+            .iter()
+            .map(|seen| {
+                format!("{:?} {:?} {} {} {}", seen.series, seen.labels, seen.value, seen.time, seen.timed)
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                r#"{__name__="a_total", instance="a:1", job="core-api"} {trace_id="ab"} 0.5 7500 true"#,
+                r#"{__name__="a_total", b="c", instance="a:1", job="core-api"} {trace_id="cd"} 1 5000 false"#,
+            ]
+        );
+        for broken in ["a_total 1 # {trace_id=ab} 1\n# EOF\n", "a_total 1\n"] {
+            let failed = scraper.samples(broken.as_bytes(), Format::OpenMetrics, 3, &mut batch);
+            assert!(failed.unwrap_err().contains("format"), "{broken}");
+        }
+        scraper.samples(b"a_total 1 # any remark\n", Format::Prometheus, 3, &mut batch).unwrap();
     }
 
     #[tokio::test]
@@ -315,7 +391,9 @@ mod tests {
         let storage = crate::tests::storage(directory.path(), Arc::new(RealDisk));
         let mut scraper = scraper();
         let mut batch = MetricBatch::default();
-        scraper.samples(b"b 2\n", storage.clock().now().as_millisecond() - 1, &mut batch).unwrap();
+        scraper
+            .samples(b"b 2\n", Format::Prometheus, storage.clock().now().as_millisecond() - 1, &mut batch)
+            .unwrap();
         storage.append_metrics(&batch).unwrap();
         let client = Client::new(scraper.target.settings.target.clone());
         scraper.scrape(&client, &storage).await;

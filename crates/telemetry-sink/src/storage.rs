@@ -21,7 +21,7 @@
 //!
 //! # Memory
 //!
-//! One budget: metrics may use a quarter of it, logs and spans 3/16 each, requests being decoded an
+//! One budget: metrics may use a quarter of it (a sixteenth of that for exemplars), logs and spans 3/16 each, requests being decoded an
 //! eighth; the last quarter is for reading parts. A head is written out at half its share (that of metrics
 //! at half of what labels leave, which may take half of it); one that
 //! cannot be, and reaches its share, refuses writes until it can.
@@ -38,6 +38,8 @@
 //! space is looked at again every second, and writing resumes by itself.
 
 pub(crate) mod disk;
+pub(crate) mod exemplar_frame;
+mod exemplars;
 mod flush;
 pub(crate) mod metrics_frame;
 pub(crate) mod segment;
@@ -56,13 +58,14 @@ use thiserror::Error;
 use tokio::sync::broadcast;
 
 use self::disk::Disk;
+pub(crate) use self::exemplars::{FoundExemplars, TookTooLong, Wanted};
 use self::metrics_frame::{MetricsDecoder, MetricsEncoder};
 use self::upkeep::replay;
 pub(crate) use self::view::View;
 use self::wal::Wal;
 use crate::head::cardinality::Cardinality;
 use crate::head::metrics::Admission;
-use crate::head::{BlockHead, MetricsHead, SeriesLimits};
+use crate::head::{BlockHead, Exemplars, MetricsHead, SeriesLimits};
 use crate::model::codec::{self, Damaged, Record};
 use crate::model::{Batch, LogRecord, MetricBatch, MetricMeta, Span};
 use crate::parts::{Columnar, Part, Shelf};
@@ -131,7 +134,11 @@ pub(crate) struct StorageLimits {
 
 impl StorageLimits {
     fn metrics_share(&self) -> usize {
-        self.memory_budget_bytes / 4
+        self.memory_budget_bytes / 4 - self.exemplars_share()
+    }
+
+    fn exemplars_share(&self) -> usize {
+        self.memory_budget_bytes / 64
     }
 
     fn block_share(&self) -> usize {
@@ -179,12 +186,15 @@ pub(crate) struct Stored {
     pub(crate) ahead: usize,
     /// Refused because their series would exceed a cardinality limit.
     pub(crate) refused: usize,
+    /// Exemplars that memory has now.
+    pub(crate) exemplars: usize,
 }
 
 /// How much is kept, for the sink's own metrics.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) series: usize,
+    pub(crate) exemplars: usize,
     pub(crate) parts: [usize; 3],
     pub(crate) part_bytes: [u64; 3],
     pub(crate) part_rows: [u64; 3],
@@ -252,6 +262,8 @@ pub(crate) struct Storage {
     disk: Arc<dyn Disk>,
     metrics: Mutex<MetricsLog>,
     metrics_state: RwLock<MetricsState>,
+    /// Changed under the lock of the metrics' log only.
+    exemplars: RwLock<Exemplars>,
     metrics_shelf: Shelf,
     logs: Lane,
     spans: Lane,
@@ -300,6 +312,7 @@ impl Storage {
         Ok(Self {
             metrics: Mutex::new(MetricsLog { wal, encoder: MetricsEncoder::default() }),
             metrics_state: RwLock::new(MetricsState { head, parts }),
+            exemplars: RwLock::new(Exemplars::new(limits.exemplars_share())),
             metrics_shelf,
             logs: lane(Signal::Logs)?,
             spans: lane(Signal::Spans)?,
@@ -335,6 +348,11 @@ impl Storage {
     fn replay_metrics(&self) {
         let mut log = lock(&self.metrics);
         let segment = |decoder: &mut MetricsDecoder, body: &[u8]| {
+            if body.first() == Some(&exemplar_frame::VERSION) {
+                return exemplar_frame::decode(body, |exemplar| {
+                    write(&self.exemplars).push(exemplar);
+                });
+            }
             let head = &mut write(&self.metrics_state).head;
             decoder.decode(body, |labels, time, value| {
                 // What was acknowledged is kept, also under limits that were lowered since.
@@ -342,13 +360,18 @@ impl Storage {
                 head.append(number, time, value);
             })
         };
+        let mut wrote_out = false;
         replay(&mut log.wal, Signal::Metrics, segment, |through| {
             if read(&self.metrics_state).head.is_large() {
                 let frozen = write(&self.metrics_state).head.freeze();
                 self.write_out_metrics(frozen, through)?;
+                wrote_out = true;
             }
             Ok(())
         });
+        if wrote_out {
+            self.carry_exemplars(&mut log.wal);
+        }
     }
 
     fn replay_lane<R: Columnar>(&self, lane: &Lane) {
@@ -399,16 +422,24 @@ impl Storage {
         if read(&self.metrics_state).head.is_over_share() {
             return Err(AppendError::Overloaded);
         }
-        let (stored, admitted) = self.admit(batch, now / 1000);
+        let (mut stored, admitted) = self.admit(batch, now / 1000);
+        let exemplars = self.admit_exemplars(batch, now / 1000, &mut stored);
+        let MetricsLog { wal, encoder } = &mut *log;
         if !admitted.is_empty() {
-            let MetricsLog { wal, encoder } = &mut *log;
             let written = wal.begin(now).and_then(|segment| {
                 let body = encoder.encode(segment, &admitted);
                 wal.write(body)
             });
             written.map_err(|error| self.failed(Signal::Metrics, error))?;
+        }
+        if !exemplars.is_empty() {
+            let frames = exemplar_frame::encode(exemplars.iter().copied());
+            exemplars::log(wal, now, &frames).map_err(|error| self.failed(Signal::Metrics, error))?;
+        }
+        if !(admitted.is_empty() && exemplars.is_empty()) {
             self.sync_if_due(Signal::Metrics, wal)?;
         }
+        self.keep_exemplars(&exemplars);
         let head = &mut write(&self.metrics_state).head;
         for (number, labels, time, value) in &admitted {
             debug_assert!(
@@ -564,12 +595,14 @@ impl Storage {
         let (metrics, logs, spans) =
             (read(&self.metrics_state), read(&self.logs.state), read(&self.spans.state));
         let parts = [&metrics.parts, &logs.parts, &spans.parts];
+        let (exemplars, exemplar_bytes) = self.exemplar_usage();
         Usage {
             series: metrics.head.series_count(),
+            exemplars,
             parts: parts.map(Vec::len),
             part_bytes: parts.map(|parts| parts.iter().map(|part| part.bytes).sum()),
             part_rows: parts.map(|parts| parts.iter().map(|part| part.rows).sum()),
-            head_bytes: [metrics.head.bytes(), logs.head.bytes(), spans.head.bytes()],
+            head_bytes: [metrics.head.bytes() + exemplar_bytes, logs.head.bytes(), spans.head.bytes()],
             log_bytes,
             log_records: logs.head.records(),
             spans: spans.head.records(),

@@ -45,6 +45,7 @@ pub(crate) fn storage(directory: &Path, disk: Arc<dyn Disk>) -> Arc<Storage> {
 }
 
 mod dashboards;
+mod exemplars;
 mod grafana_loki;
 mod grafana_tempo;
 mod traces;
@@ -163,14 +164,14 @@ impl Sink {
     fn sample(&self, text: &[(&str, &str)], seconds_ago: i64, value: f64) {
         let labels: Labels = text.iter().copied().collect();
         let time = self.clock.now().as_millisecond() - seconds_ago * 1000;
-        let batch = MetricBatch { samples: vec![Sample { labels, time, value }], metadata: Vec::new() };
+        let batch = MetricBatch { samples: vec![Sample { labels, time, value }], ..MetricBatch::default() };
         self.storage.append_metrics(&batch).unwrap();
     }
 }
 
 const TRACE: &str = "05050505050505050505050505050505";
 
-const ROUTES: [&str; 56] = [
+const ROUTES: [&str; 57] = [
     "/telemetry/v1/fleet",
     "/telemetry/v1/events",
     "/telemetry/v1/traces/req-42",
@@ -180,6 +181,7 @@ const ROUTES: [&str; 56] = [
     "/telemetry/prometheus/api/v1/labels",
     "/telemetry/prometheus/api/v1/label/job/values",
     "/telemetry/prometheus/api/v1/metadata",
+    "/telemetry/prometheus/api/v1/query_exemplars?query=up",
     "/telemetry/prometheus/api/v1/status/buildinfo",
     "/telemetry/prometheus/api/v1/rules",
     "/telemetry/prometheus/api/v1/alerts",

@@ -120,7 +120,7 @@ impl Source for Storage {
     }
 }
 
-fn expression(params: &Params) -> Result<promql::Expr, Failure> {
+pub(super) fn expression(params: &Params) -> Result<promql::Expr, Failure> {
     let text = params.get("query").unwrap_or("");
     promql::parse(text).map_err(|error| match error {
         Error::Parse { position, message } => {
@@ -181,7 +181,7 @@ async fn query_range(State(api): State<Arc<Api>>, params: Params) -> Answer {
     Ok(annotated(&answer.annotations, text, range_result(answer.value, range, limit)))
 }
 
-fn limit(params: &Params) -> Result<usize, Failure> {
+pub(super) fn limit(params: &Params) -> Result<usize, Failure> {
     let limit = params.parsed("limit", |text| text.parse::<usize>().ok()).map_err(Failure::bad_data)?;
     // Zero means "no limit" in Prometheus.
     Ok(limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX))
@@ -193,7 +193,7 @@ pub(super) fn label_map(labels: &Labels) -> BTreeMap<&str, &str> {
 
 /// Seconds with the milliseconds as a fraction.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch are far below 2^53")]
-fn seconds(millis: i64) -> f64 {
+pub(super) fn seconds(millis: i64) -> f64 {
     millis as f64 / 1000.0
 }
 

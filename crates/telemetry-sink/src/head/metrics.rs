@@ -489,6 +489,11 @@ impl MetricsHead {
         Some((first, last))
     }
 
+    /// Whether there is a series with these labels.
+    pub(crate) fn knows(&self, labels: &Labels) -> bool {
+        self.by_key.contains_key(&self.key(labels))
+    }
+
     /// The labels of a series, for the log's dictionary.
     pub(crate) fn labels(&self, number: u32) -> Option<&Labels> {
         self.series.get(&number).map(|series| &series.labels)

@@ -1,7 +1,9 @@
-//! Prometheus' text format (version 0.0.4), and as much of OpenMetrics as differs in harmless ways.
+//! Prometheus' text format (version 0.0.4) and OpenMetrics (version 1.0).
 //!
 //! A line that cannot be read is an error of the whole scrape, as in Prometheus: half a scrape would
-//! look like series that ended.
+//! look like series that ended. Of OpenMetrics this holds for exemplars and for a missing `# EOF` too. What
+//! OpenMetrics forbids beside (blank lines, families in pieces) is read over, and a counter is described under the
+//! name of its series, with `_total`, in either format.
 
 use crate::model::{MetricKind, MetricMeta};
 
@@ -13,11 +15,42 @@ pub(crate) struct Line<'a> {
     pub(crate) value: f64,
     /// Milliseconds, where the target gives its own time.
     pub(crate) time: Option<i64>,
+    /// What stands behind the `#`, for [`exemplar`].
+    pub(crate) exemplar: Option<&'a str>,
+}
+
+/// How a target writes its metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Format {
+    #[default]
+    Prometheus,
+    OpenMetrics,
+}
+
+impl Format {
+    /// By the answer's content type.
+    pub(crate) fn of(content_type: &str) -> Self {
+        let media_type = content_type.split(';').next().unwrap_or("").trim();
+        if media_type.eq_ignore_ascii_case("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
+        }
+    }
+}
+
+/// An observation of the line's series.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Observation<'a> {
+    pub(crate) labels: Vec<(&'a str, String)>,
+    pub(crate) value: f64,
+    /// Milliseconds.
+    pub(crate) time: Option<i64>,
 }
 
 /// The text is not in the format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} is not in the Prometheus text format")]
+#[error("line {line} is not in the format")]
 pub(crate) struct BadLine {
     pub(crate) line: usize,
 }
@@ -25,25 +58,36 @@ pub(crate) struct BadLine {
 /// Visits every sample, and every family's description as it comes by.
 pub(crate) fn read<'a>(
     text: &'a str,
+    format: Format,
     mut sample: impl FnMut(Line<'a>),
     mut describe: impl FnMut(MetricMeta),
 ) -> Result<(), BadLine> {
-    let mut meta = MetricMeta::default();
+    let mut describe = |mut meta: MetricMeta| {
+        if format == Format::OpenMetrics && meta.kind == MetricKind::Counter && !meta.name.ends_with("_total")
+        {
+            meta.name.push_str("_total");
+        }
+        describe(meta);
+    };
+    let (mut meta, mut ended, mut count) = (MetricMeta::default(), false, 0);
     for (index, line) in text.lines().enumerate() {
+        count = index + 1;
         let line = line.trim();
         if line.is_empty() {
             continue;
         }
         if let Some(comment) = line.strip_prefix('#') {
+            ended = comment == " EOF";
             comment_line(comment.trim_start(), &mut meta, &mut describe);
             continue;
         }
-        sample(sample_line(line).ok_or(BadLine { line: index + 1 })?);
+        ended = false;
+        sample(sample_line(line, format).ok_or(BadLine { line: count })?);
     }
     if !meta.name.is_empty() {
         describe(meta);
     }
-    Ok(())
+    if format == Format::OpenMetrics && !ended { Err(BadLine { line: count.max(1) }) } else { Ok(()) }
 }
 
 fn comment_line(comment: &str, meta: &mut MetricMeta, describe: &mut impl FnMut(MetricMeta)) {
@@ -59,31 +103,49 @@ fn comment_line(comment: &str, meta: &mut MetricMeta, describe: &mut impl FnMut(
         }
     }
     match keyword {
-        "HELP" => meta.help = rest.replace("\\n", "\n").replace("\\\\", "\\"),
+        "HELP" => meta.help = rest.replace("\\n", "\n").replace("\\\"", "\"").replace("\\\\", "\\"),
         "TYPE" => meta.kind = MetricKind::from_text(rest.trim()),
         _ => rest.trim().clone_into(&mut meta.unit),
     }
 }
 
-fn sample_line(line: &str) -> Option<Line<'_>> {
+fn sample_line(line: &str, format: Format) -> Option<Line<'_>> {
     let end = series_end(line)?;
     let (series, rest) = line.split_at_checked(end)?;
+    let (rest, exemplar) = match rest.split_once('#') {
+        Some((rest, exemplar)) => (rest, Some(exemplar)),
+        None => (rest, None),
+    };
     let mut words = rest.split_ascii_whitespace();
     let value = parse_value(words.next()?)?;
-    // What follows a `#` is an exemplar.
     let time = match words.next() {
-        None | Some("#") => None,
-        Some(word) => Some(time(word)?),
+        None => None,
+        Some(word) => Some(time(word, format)?),
     };
-    Some(Line { series: series.trim_end(), value, time })
+    Some(Line { series: series.trim_end(), value, time, exemplar })
 }
 
-/// Milliseconds; OpenMetrics has seconds with a fraction.
+/// Reads what stands behind a sample's `#`: `{trace_id="…"} value time`.
+pub(crate) fn exemplar(text: &str) -> Option<Observation<'_>> {
+    let text = text.trim_start();
+    let (labels_text, rest) = text.split_at_checked(series_end(text)?)?;
+    let labels = labels(labels_text.strip_prefix('{')?.strip_suffix('}')?)?;
+    let mut words = rest.split_ascii_whitespace();
+    let value = parse_value(words.next()?)?;
+    let time = match words.next() {
+        None => None,
+        Some(word) => Some(seconds(word)?),
+    };
+    words.next().is_none().then_some(Observation { labels, value, time })
+}
+
+/// Milliseconds; OpenMetrics has seconds.
+fn time(word: &str, format: Format) -> Option<i64> {
+    if format == Format::OpenMetrics || word.contains('.') { seconds(word) } else { word.parse().ok() }
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "casts of floats end at the largest number")]
-fn time(word: &str) -> Option<i64> {
-    if !word.contains('.') {
-        return word.parse().ok();
-    }
+fn seconds(word: &str) -> Option<i64> {
     word.parse::<f64>()
         .ok()
         .filter(|seconds| seconds.is_finite())
@@ -177,8 +239,12 @@ mod tests {
     use super::*;
 
     fn all(text: &str) -> Result<(Vec<Line<'_>>, Vec<MetricMeta>), BadLine> {
+        all_of(text, Format::Prometheus)
+    }
+
+    fn all_of(text: &str, format: Format) -> Result<(Vec<Line<'_>>, Vec<MetricMeta>), BadLine> {
         let (mut lines, mut metas) = (Vec::new(), Vec::new());
-        read(text, |line| lines.push(line), |meta| metas.push(meta))?;
+        read(text, format, |line| lines.push(line), |meta| metas.push(meta))?;
         Ok((lines, metas))
     }
 
@@ -207,12 +273,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn openmetrics_has_seconds_exemplars_and_an_end() {
+        let text = "# TYPE requests counter\n# UNIT requests seconds\n# HELP requests All \\\"of\\\" them.\n\
+                    requests_total{a=\"#\"} 3 1520879607.789 # {trace_id=\"ab\",span_id=\"c}\\\"\"} 0.5 1520879607\n\
+                    requests_created{a=\"#\"} 5 1520879607\n# EOF\n";
+        let (lines, metas) = all_of(text, Format::OpenMetrics).unwrap();
+        assert_eq!(lines[0].time, Some(1_520_879_607_789));
+        assert_eq!(lines[1].time, Some(1_520_879_607_000), "whole seconds are seconds");
+        assert_eq!((metas[0].name.as_str(), metas[0].unit.as_str()), ("requests_total", "seconds"));
+        assert_eq!(metas[0].help, "All \"of\" them.");
+        let found = exemplar(lines[0].exemplar.unwrap()).unwrap();
+        assert_eq!(found.labels, [("trace_id", "ab".to_owned()), ("span_id", "c}\"".to_owned())]);
+        assert_eq!((found.value, found.time), (0.5, Some(1_520_879_607_000)));
+        assert_eq!(exemplar(" {} 1").unwrap(), Observation { labels: Vec::new(), value: 1.0, time: None });
+        for broken in
+            ["", " ", "{a=\"b\"}", "{a=\"b\"} x", "{a=\"b\"} 1 x", "{a=\"b\"} 1 2 3", "a 1", "{a=\"b\" 1"]
+        {
+            assert_eq!(exemplar(broken), None, "{broken}");
+        }
+        assert_eq!(all_of("a 1\n# EOF\nb 1\n", Format::OpenMetrics), Err(BadLine { line: 3 }), "cut off");
+        assert_eq!(
+            Format::of("Application/OpenMetrics-text; version=1.0.0; charset=utf-8"),
+            Format::OpenMetrics
+        );
+        assert_eq!(Format::of("text/plain; version=0.0.4"), Format::Prometheus);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in "[a-z{}\"=,\\\\#\n 0-9.é]{0,80}") {
             if let Ok((lines, _)) = all(&text) {
                 for line in lines {
                     let _ = series(line.series);
+                    let _ = line.exemplar.and_then(exemplar);
                 }
             }
         }

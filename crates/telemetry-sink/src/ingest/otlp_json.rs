@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::Decoded;
 use super::naming;
-use super::otlp_metrics::{Data, Metric, Point, Shape, Sums, to_samples};
+use super::otlp_metrics::{Data, Metric, Observation, Point, Shape, Sums, to_samples};
 use crate::model::{
     Batch, LogRecord, MetricBatch, Resource, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, Value,
     parse_hex,
@@ -103,7 +103,11 @@ fn double(value: &Json) -> Option<f64> {
 }
 
 fn attributes(from: &Json) -> Vec<(String, Value)> {
-    list(from, "attributes")
+    pairs(from, "attributes")
+}
+
+fn pairs(from: &Json, name: &str) -> Vec<(String, Value)> {
+    list(from, name)
         .map(|attribute| {
             let value = attribute.get("value").map_or(Value::Text(String::new()), any_value);
             (text(attribute, "key"), value)
@@ -219,15 +223,28 @@ fn metric(from: &Json) -> Metric {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus' values are floats")]
-fn point(from: &Json) -> Point {
-    let value = match from.get("asDouble") {
+fn value(from: &Json) -> f64 {
+    match from.get("asDouble") {
         Some(value) => double(value).unwrap_or(f64::NAN),
         None => integer(from, "asInt") as f64,
-    };
+    }
+}
+
+fn observation(from: &Json) -> Observation {
+    Observation {
+        time: integer(from, "timeUnixNano"),
+        value: value(from),
+        trace_id: id(from, "traceId"),
+        span_id: id(from, "spanId"),
+        attributes: pairs(from, "filteredAttributes"),
+    }
+}
+
+fn point(from: &Json) -> Point {
     Point {
         time: integer(from, "timeUnixNano"),
         attributes: attributes(from),
-        value,
+        value: value(from),
         flags: number(from, "flags"),
         counts: list(from, "bucketCounts").map(unsigned).collect(),
         bounds: list(from, "explicitBounds").filter_map(double).collect(),
@@ -235,5 +252,6 @@ fn point(from: &Json) -> Point {
         quantiles: list(from, "quantileValues")
             .filter_map(|pair| Some((double(pair.get("quantile")?)?, double(pair.get("value")?)?)))
             .collect(),
+        exemplars: list(from, "exemplars").map(observation).filter(Observation::leads_somewhere).collect(),
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Cumulative sums and histograms, gauges and summaries become series; delta temporality and
 //! exponential histograms are rejected by name, since storing them as something else would give
-//! wrong rates.
+//! wrong rates. An exemplar belongs to its point's series, that of a histogram to the bucket its value falls into.
 
 use super::Decoded;
 use super::naming::{label_name, metric_name};
 use crate::model::{
-    Labels, LabelsBuilder, METRIC_NAME, MetricBatch, MetricKind, MetricMeta, Resource, Sample, Value,
-    attribute, stale,
+    Exemplar, Labels, LabelsBuilder, MAX_EXEMPLAR_CHARS, METRIC_NAME, MetricBatch, MetricKind, MetricMeta,
+    Resource, Sample, Value, attribute, hex, stale,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,45 @@ pub(super) struct Point {
     pub(super) bounds: Vec<f64>,
     pub(super) sums: Sums,
     pub(super) quantiles: Vec<(f64, f64)>,
+    pub(super) exemplars: Vec<Observation>,
+}
+
+/// OTLP's exemplar.
+#[derive(Debug, Default)]
+pub(super) struct Observation {
+    /// Nanoseconds since the Unix epoch, 0 where it is not said.
+    pub(super) time: i64,
+    pub(super) value: f64,
+    pub(super) trace_id: Option<[u8; 16]>,
+    pub(super) span_id: Option<[u8; 8]>,
+    pub(super) attributes: Vec<(String, Value)>,
+}
+
+impl Observation {
+    /// Whether there is anything that it could be found by.
+    pub(super) fn leads_somewhere(&self) -> bool {
+        self.trace_id.is_some() || self.span_id.is_some() || !self.attributes.is_empty()
+    }
+
+    /// The ids first: attributes are left out where they would make the labels too long.
+    fn labels(&self) -> Labels {
+        let mut labels = LabelsBuilder::new();
+        let mut left = MAX_EXEMPLAR_CHARS;
+        let ids = [
+            ("trace_id".to_owned(), self.trace_id.map(|id| hex(&id))),
+            ("span_id".to_owned(), self.span_id.map(|id| hex(&id))),
+        ];
+        let ids = ids.into_iter().filter_map(|(name, id)| Some((name, id?)));
+        let attributes = self.attributes.iter().map(|(name, value)| (label_name(name), value.to_text()));
+        let attributes = attributes.filter(|(name, _)| name != "trace_id" && name != "span_id");
+        for (name, value) in ids.chain(attributes) {
+            if let Some(now) = left.checked_sub(name.chars().count() + value.chars().count()) {
+                left = now;
+                labels.set(&name, &value);
+            }
+        }
+        labels.build()
+    }
 }
 
 /// The flag that says "no value was recorded", which is Prometheus' staleness marker.
@@ -87,7 +126,10 @@ pub(super) fn to_samples(resource: &Resource, metric: &Metric, into: &mut Decode
     for point in &data.points {
         let mut writer = Writer { base: base_labels(resource, point), point, batch: &mut into.batch };
         match data.shape {
-            Shape::Gauge | Shape::Sum => writer.sample(&name, None, point.value),
+            Shape::Gauge | Shape::Sum => {
+                let series = writer.sample(&name, None, point.value);
+                writer.exemplars(&series, |_| true);
+            }
             Shape::Histogram => writer.histogram(&name),
             Shape::Summary => writer.summary(&name),
             Shape::ExponentialHistogram => {}
@@ -118,25 +160,40 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn sample(&mut self, name: &str, extra: Option<(&str, &str)>, value: f64) {
+    fn sample(&mut self, name: &str, extra: Option<(&str, &str)>, value: f64) -> Labels {
         let mut labels = self.base.clone();
         if let Some((name, value)) = extra {
             labels.set(name, value);
         }
         let labels: Labels = labels.set(METRIC_NAME, name).build();
         let value = if self.point.flags & NO_RECORDED_VALUE == 0 { value } else { stale() };
-        self.batch.samples.push(Sample { labels, time: self.point.time / 1_000_000, value });
+        let time = self.point.time / 1_000_000;
+        self.batch.samples.push(Sample { labels: labels.clone(), time, value });
+        labels
+    }
+
+    /// Gives a series the point's exemplars whose values belong to it.
+    fn exemplars(&mut self, series: &Labels, belongs: impl Fn(f64) -> bool) {
+        for seen in self.point.exemplars.iter().filter(|seen| belongs(seen.value)) {
+            let timed = seen.time != 0;
+            let time = if timed { seen.time } else { self.point.time } / 1_000_000;
+            let (series, labels) = (series.clone(), seen.labels());
+            self.batch.note(Exemplar { series, labels, value: seen.value, time, timed });
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus' values are floats")]
     fn histogram(&mut self, name: &str) {
         let bucket = format!("{name}_bucket");
-        let mut cumulative = 0u64;
+        let (mut cumulative, mut below) = (0u64, None);
         for (bound, count) in self.point.bounds.iter().zip(&self.point.counts) {
             cumulative = cumulative.saturating_add(*count);
-            self.sample(&bucket, Some(("le", &bound.to_string())), cumulative as f64);
+            let series = self.sample(&bucket, Some(("le", &bound.to_string())), cumulative as f64);
+            self.exemplars(&series, |value| value <= *bound && below.is_none_or(|below| value > below));
+            below = Some(*bound);
         }
-        self.sample(&bucket, Some(("le", "+Inf")), self.point.sums.count as f64);
+        let series = self.sample(&bucket, Some(("le", "+Inf")), self.point.sums.count as f64);
+        self.exemplars(&series, |value| below.is_none_or(|below| value > below));
         self.totals(name);
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Decoded;
-use super::otlp_metrics::{Data, Metric, Point, Shape, Sums, to_samples};
+use super::otlp_metrics::{Data, Metric, Observation, Point, Shape, Sums, to_samples};
 use super::wire::{Field, Fields, Malformed};
 use crate::model::{
     Batch, LogRecord, MetricBatch, Resource, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, Value, hex,
@@ -312,6 +312,8 @@ fn point(shape: Shape, field: Field<'_>) -> Read<Point> {
             (3, field) => point.time = field.nanos()?,
             (7, field) if shape != Shape::Histogram => point.attributes.push(key_value(field, 0)?),
             (9, field) if shape == Shape::Histogram => point.attributes.push(key_value(field, 0)?),
+            (5, field) if is_number => note(field, &mut point.exemplars)?,
+            (8, field) if shape == Shape::Histogram => note(field, &mut point.exemplars)?,
             (4, field) if is_number => point.value = field.double()?,
             (6, field) if is_number => point.value = field.number()?.cast_signed() as f64,
             (8, field) if is_number => point.flags = field.number()?,
@@ -329,6 +331,27 @@ fn point(shape: Shape, field: Field<'_>) -> Read<Point> {
     point.counts = counts;
     point.sums = sums;
     Ok(point)
+}
+
+/// Reads an exemplar; one that leads nowhere is not worth its memory.
+#[expect(clippy::cast_precision_loss, reason = "Prometheus' values are floats")]
+fn note(field: Field<'_>, into: &mut Vec<Observation>) -> Read<()> {
+    let mut seen = Observation::default();
+    for field in Fields::new(field.bytes()?) {
+        match field? {
+            (2, field) => seen.time = field.nanos()?,
+            (3, field) => seen.value = field.double()?,
+            (4, field) => seen.span_id = id(field)?,
+            (5, field) => seen.trace_id = id(field)?,
+            (6, field) => seen.value = field.number()?.cast_signed() as f64,
+            (7, field) => seen.attributes.push(key_value(field, 0)?),
+            _ => {}
+        }
+    }
+    if seen.leads_somewhere() {
+        into.push(seen);
+    }
+    Ok(())
 }
 
 fn quantile(field: Field<'_>) -> Read<(f64, f64)> {

@@ -4,8 +4,8 @@
 //! part of the request can never be stored, with the rest stored and counted in the headers
 //! `X-Prometheus-Remote-Write-*-Written`; samples that are there already count as written.
 //!
-//! Staleness markers are kept bit by bit. Native histograms cannot be stored and are rejected; exemplars are read
-//! over.
+//! Staleness markers are kept bit by bit. Native histograms cannot be stored and are rejected. Exemplars that cannot be
+//! kept fail no request, as with Prometheus; how many are there is said in the header.
 
 mod v1;
 mod v2;
@@ -23,8 +23,11 @@ pub(crate) use self::v2::decode as decode_v2;
 use super::body::{Packing, media_type, unpack};
 use super::response::{Accepted, Refusal};
 use super::wire::{Field, Fields, Malformed};
-use super::{Decoded, MAX_PLAIN, PROTOBUF_COST, Receiver};
-use crate::model::{LabelsBuilder, METRIC_NAME, MetricBatch, MetricKind, Sample};
+use super::{Decoded, MAX_PLAIN, PROTOBUF_COST, Receiver, Written};
+use crate::model::{
+    Exemplar, Labels, LabelsBuilder, MAX_BATCH_EXEMPLARS, MAX_EXEMPLAR_CHARS, METRIC_NAME, MetricBatch,
+    MetricKind, Sample,
+};
 use crate::storage::Signal;
 
 const SAMPLES: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
@@ -78,7 +81,7 @@ pub(super) async fn receive(
         Ok((accepted, written)) => answer(accepted, written),
         Err(refusal) => {
             refusal.report(Signal::Metrics);
-            with_written(refusal.to_text(), 0)
+            with_written(refusal.to_text(), Written::default())
         }
     }
 }
@@ -97,7 +100,7 @@ fn store(
     version: Version,
     packing: Packing,
     body: &[u8],
-) -> Result<(Accepted, usize), Refusal> {
+) -> Result<(Accepted, Written), Refusal> {
     let mut charge = receiver.budget.charge(PROTOBUF_COST);
     let plain = unpack(packing, body, MAX_PLAIN, &mut charge)?;
     let decoded = match version {
@@ -109,7 +112,7 @@ fn store(
     Ok((decoded.accepted(), written))
 }
 
-fn answer(accepted: Accepted, written: usize) -> Response {
+fn answer(accepted: Accepted, written: Written) -> Response {
     accepted.report(Signal::Metrics);
     if accepted.rejected == 0 {
         let mut response = Response::new(Body::empty());
@@ -121,11 +124,11 @@ fn answer(accepted: Accepted, written: usize) -> Response {
     with_written(Refusal::new(StatusCode::BAD_REQUEST, message).to_text(), written)
 }
 
-fn with_written(mut response: Response, samples: usize) -> Response {
+fn with_written(mut response: Response, written: Written) -> Response {
     let headers = response.headers_mut();
-    headers.insert(SAMPLES, HeaderValue::from(samples));
+    headers.insert(SAMPLES, HeaderValue::from(written.samples));
     headers.insert(HISTOGRAMS, HeaderValue::from(0));
-    headers.insert(EXEMPLARS, HeaderValue::from(0));
+    headers.insert(EXEMPLARS, HeaderValue::from(written.exemplars));
     response
 }
 
@@ -139,6 +142,7 @@ struct Series {
     labels: LabelsBuilder,
     names: Vec<String>,
     samples: Vec<(i64, f64)>,
+    exemplars: Vec<(Labels, i64, f64)>,
     histograms: usize,
     /// It has more labels, or longer ones, than are taken.
     oversized: bool,
@@ -153,6 +157,17 @@ impl Series {
         }
         self.names.push(name.to_owned());
         self.labels.set(name, value);
+    }
+
+    /// Adds an exemplar that leads somewhere. One that is too long is not even copied: a request may name a long
+    /// text once and use it in each of its exemplars.
+    fn exemplar(&mut self, labels: &[(&str, &str)], (time, value): (i64, f64)) {
+        let chars = |text: &str| text.chars().count();
+        if labels.iter().map(|(name, value)| chars(name) + chars(value)).sum::<usize>() > MAX_EXEMPLAR_CHARS {
+            metrics::counter!("quintet_sink_exemplars_refused_total", "reason" => "too_long").increment(1);
+        } else if !labels.is_empty() && self.exemplars.len() < MAX_BATCH_EXEMPLARS {
+            self.exemplars.push((labels.iter().copied().collect(), time, value));
+        }
     }
 
     /// Moves the samples into the batch, or counts why not.
@@ -171,6 +186,9 @@ impl Series {
             into.reject(self.samples.len(), BAD_LABELS);
             return;
         }
+        for (own, time, value) in self.exemplars {
+            into.batch.note(Exemplar { series: labels.clone(), labels: own, value, time, timed: true });
+        }
         let sample = |(time, value)| Sample { labels: labels.clone(), time, value };
         into.batch.samples.extend(self.samples.into_iter().map(sample));
     }
@@ -183,6 +201,19 @@ fn sample(field: Field<'_>) -> Result<(i64, f64), Malformed> {
         match field? {
             (1, field) => value = field.double()?,
             (2, field) => time = field.number()?.cast_signed(),
+            _ => {}
+        }
+    }
+    Ok((time, value))
+}
+
+/// An exemplar's value and time stand in the same places in both versions.
+fn observation(field: Field<'_>) -> Result<(i64, f64), Malformed> {
+    let (mut time, mut value) = (0, 0.0);
+    for field in Fields::new(field.bytes()?) {
+        match field? {
+            (2, field) => value = field.double()?,
+            (3, field) => time = field.number()?.cast_signed(),
             _ => {}
         }
     }

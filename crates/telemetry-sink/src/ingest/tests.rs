@@ -250,6 +250,110 @@ fn otlp_metrics_become_prometheus_series() {
     );
 }
 
+#[test]
+fn exemplars_belong_to_the_bucket_that_their_value_falls_into() {
+    let exemplar = |value: f64, trace: u8, attributes: Vec<common::KeyValue>| otel::Exemplar {
+        time_unix_nano: if trace == 3 { 0 } else { 1_500_000_000 },
+        trace_id: vec![trace; 16],
+        span_id: vec![trace; 8],
+        filtered_attributes: attributes,
+        value: Some(otel::exemplar::Value::AsDouble(value)),
+    };
+    let long = pair("long", text(&"x".repeat(64)));
+    let histogram = otel::HistogramDataPoint {
+        time_unix_nano: 2_000_000_000,
+        count: 3,
+        bucket_counts: vec![1, 1, 1],
+        explicit_bounds: vec![0.1, 1.0],
+        exemplars: vec![
+            exemplar(0.1, 1, vec![long, pair("user.id", Any::IntValue(7))]),
+            exemplar(5.0, 2, Vec::new()),
+            exemplar(0.5, 3, Vec::new()),
+            otel::Exemplar { value: Some(otel::exemplar::Value::AsDouble(0.5)), ..Default::default() },
+        ],
+        ..Default::default()
+    };
+    let number = otel::NumberDataPoint {
+        time_unix_nano: 2_000_000_000,
+        value: Some(otel::number_data_point::Value::AsInt(1)),
+        exemplars: vec![otel::Exemplar {
+            value: Some(otel::exemplar::Value::AsInt(-4)),
+            ..exemplar(0.0, 4, Vec::new())
+        }],
+        ..Default::default()
+    };
+    let metric = |name: &str, data: otel::metric::Data| otel::Metric {
+        name: name.into(),
+        data: Some(data),
+        ..Default::default()
+    };
+    let request = ExportMetricsServiceRequest {
+        resource_metrics: vec![otel::ResourceMetrics {
+            scope_metrics: vec![otel::ScopeMetrics {
+                metrics: vec![
+                    metric(
+                        "t",
+                        otel::metric::Data::Histogram(otel::Histogram {
+                            data_points: vec![histogram],
+                            aggregation_temporality: 2,
+                        }),
+                    ),
+                    metric("g", otel::metric::Data::Gauge(otel::Gauge { data_points: vec![number] })),
+                ],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+    };
+    let decoded = otlp_proto::metrics(&request.encode_to_vec()).unwrap();
+    let shown: Vec<_> = decoded
+        .batch
+        .exemplars
+        .iter()
+        .map(|seen| {
+            let trace = &seen.labels.get("trace_id").unwrap()[..2];
+            let user = seen.labels.get("user_id").unwrap_or("-");
+            let (name, le) = (seen.series.name(), seen.series.get("le").unwrap_or("-"));
+            format!("{name} {le} {trace} {user} {} {} {}", seen.value, seen.time, seen.timed)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "t_bucket 0.1 01 7 0.1 1500 true",
+            "t_bucket 1 03 - 0.5 2000 false",
+            "t_bucket +Inf 02 - 5 1500 true",
+            "g - 04 - -4 1500 true",
+        ]
+    );
+    assert_eq!(
+        decoded.batch.exemplars[0].labels.get("long"),
+        None,
+        "longer than 128 characters with the ids"
+    );
+    let id = |byte: &str, count| byte.repeat(count);
+    let json = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"t","histogram":{{"aggregationTemporality":2,"dataPoints":[
+          {{"timeUnixNano":"2000000000","count":"3","bucketCounts":["1","1",1],"explicitBounds":[0.1,1],"exemplars":[
+           {{"timeUnixNano":"1500000000","asDouble":0.1,"traceId":"{}","spanId":"{}","filteredAttributes":[
+             {{"key":"long","value":{{"stringValue":"{}"}}}},{{"key":"user.id","value":{{"intValue":"7"}}}}]}},
+           {{"timeUnixNano":"1500000000","asDouble":5,"traceId":"{}","spanId":"{}"}},
+           {{"asDouble":0.5,"traceId":"{}","spanId":"{}"}},{{"asDouble":0.5}}]}}]}}}},
+          {{"name":"g","gauge":{{"dataPoints":[{{"timeUnixNano":"2000000000","asInt":"1","exemplars":[
+           {{"timeUnixNano":"1500000000","asInt":"-4","traceId":"{}","spanId":"{}"}}]}}]}}}}]}}]}}]}}"#,
+        id("01", 16),
+        id("01", 8),
+        "x".repeat(64),
+        id("02", 16),
+        id("02", 8),
+        id("03", 16),
+        id("03", 8),
+        id("04", 16),
+        id("04", 8),
+    );
+    assert_eq!(otlp_json::metrics(json.as_bytes()).unwrap(), decoded);
+}
+
 fn receiver(directory: &Path, disk: Arc<dyn Disk>, share: usize) -> (Arc<Storage>, Router) {
     let storage = crate::tests::storage(directory, disk);
     let router = Receiver::new(Arc::clone(&storage), share).router();

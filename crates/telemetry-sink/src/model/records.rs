@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Labels;
+use super::{Exemplar, Labels, MAX_BATCH_EXEMPLARS};
 
 pub(crate) type TraceId = [u8; 16];
 pub(crate) type SpanId = [u8; 8];
@@ -301,6 +301,16 @@ pub(crate) struct MetricMeta {
 pub(crate) struct MetricBatch {
     pub(crate) samples: Vec<Sample>,
     pub(crate) metadata: Vec<MetricMeta>,
+    pub(crate) exemplars: Vec<Exemplar>,
+}
+
+impl MetricBatch {
+    /// Adds an exemplar, as long as there are not too many and it leads somewhere.
+    pub(crate) fn note(&mut self, exemplar: Exemplar) {
+        if self.exemplars.len() < MAX_BATCH_EXEMPLARS && exemplar.labels.len() > 0 {
+            self.exemplars.push(exemplar);
+        }
+    }
 }
 
 /// Lower-case base 16.

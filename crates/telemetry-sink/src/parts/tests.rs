@@ -447,7 +447,7 @@ fn a_sample_from_the_future_does_not_end_its_series() {
     let (storage, _) = open(limits(directory.path()), Arc::new(RealDisk));
     let at = |millis: i64| MetricBatch {
         samples: vec![Sample { labels: series(1), time: START / 1000 + millis, value: 1.0 }],
-        metadata: Vec::new(),
+        ..MetricBatch::default()
     };
     let ahead = storage.append_metrics(&at(11 * 60 * 1000)).unwrap();
     assert_eq!((ahead.kept, ahead.ahead), (0, 1));

@@ -99,6 +99,25 @@ impl Type {
 }
 
 impl Expr {
+    /// Visits every selector in the expression.
+    pub(crate) fn each_selector(&self, visit: &mut impl FnMut(&Selector)) {
+        match &self.node {
+            Node::Number(_) | Node::Text(_) => {}
+            Node::Selector(selector) => visit(selector),
+            Node::Subquery(subquery) => subquery.expr.each_selector(visit),
+            Node::Call { args, .. } => args.iter().for_each(|arg| arg.each_selector(visit)),
+            Node::Aggregate(aggregate) => {
+                aggregate.param.iter().for_each(|param| param.each_selector(visit));
+                aggregate.expr.each_selector(visit);
+            }
+            Node::Binary(binary) => {
+                binary.left.each_selector(visit);
+                binary.right.each_selector(visit);
+            }
+            Node::Negate(expr) => expr.each_selector(visit),
+        }
+    }
+
     pub(crate) fn kind(&self) -> Type {
         match &self.node {
             Node::Number(_) => Type::Scalar,

@@ -196,7 +196,7 @@ pub(crate) fn end<'a>(series: impl Iterator<Item = &'a Labels>, time: i64, datab
     let samples: Vec<_> =
         series.map(|labels| Sample { labels: labels.clone(), time, value: stale() }).collect();
     if !samples.is_empty()
-        && let Err(error) = database.append(&MetricBatch { samples, metadata: Vec::new() })
+        && let Err(error) = database.append(&MetricBatch { samples, ..MetricBatch::default() })
     {
         tracing::debug!(%error, "the series of a rule could not be ended");
     }
@@ -348,7 +348,7 @@ impl Rule {
             return Ok(());
         }
         let stored = database
-            .append(&MetricBatch { samples, metadata: Vec::new() })
+            .append(&MetricBatch { samples, ..MetricBatch::default() })
             .map_err(|error| format!("cannot store the results: {error}"))?;
         self.stored = now;
         match stored.refused {

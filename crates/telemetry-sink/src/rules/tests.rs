@@ -47,7 +47,7 @@ fn evaluate_within(group: &mut Group, storage: &Storage, time: i64, max_samples:
 
 fn put(storage: &Storage, name: &str, instance: &str, time: i64, value: f64) {
     let labels: Labels = [(METRIC_NAME, name), ("instance", instance)].into_iter().collect();
-    let batch = MetricBatch { samples: vec![Sample { labels, time, value }], metadata: Vec::new() };
+    let batch = MetricBatch { samples: vec![Sample { labels, time, value }], ..MetricBatch::default() };
     assert_eq!(storage.append_metrics(&batch).unwrap().kept, 1);
 }
 

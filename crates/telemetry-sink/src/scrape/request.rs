@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response};
 use quintet_http::Client;
 use rustls::crypto::aws_lc_rs;
@@ -17,10 +17,14 @@ use rustls_pki_types::pem::PemObject;
 
 use super::{MAX_BODY, reason};
 use crate::config::Scrape;
+use crate::ingest::exposition::Format;
 
 /// Secrets are short; a file that is not is the wrong one.
 const MAX_SECRET: u64 = 16 * 1024;
-const FORMATS: HeaderValue = HeaderValue::from_static("text/plain;version=0.0.4;q=1,*/*;q=0.1");
+/// OpenMetrics first: exemplars are in no other text.
+const FORMATS: HeaderValue = HeaderValue::from_static(
+    "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+);
 
 /// A client for a target, with its own certificate authority where one is configured.
 pub(super) fn client(settings: &Scrape, timeout: Duration) -> Result<Client, String> {
@@ -47,7 +51,7 @@ fn trusting(path: &Path) -> Result<rustls::ClientConfig, String> {
 }
 
 /// Asks for the metrics. Secrets are read for each scrape, so that a new one counts at once.
-pub(super) async fn metrics(client: &Client, settings: &Scrape) -> Result<Bytes, String> {
+pub(super) async fn metrics(client: &Client, settings: &Scrape) -> Result<(Bytes, Format), String> {
     let mut request = Request::get(settings.path.as_str())
         .header(ACCEPT, FORMATS)
         .header(ACCEPT_ENCODING, "gzip")
@@ -60,7 +64,9 @@ pub(super) async fn metrics(client: &Client, settings: &Scrape) -> Result<Bytes,
     if !response.status().is_success() {
         return Err(format!("answered with status {}", response.status()));
     }
-    unpacked(response)
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let format = content_type.map(Format::of).unwrap_or_default();
+    Ok((unpacked(response)?, format))
 }
 
 fn authorization(settings: &Scrape) -> Result<Option<HeaderValue>, String> {

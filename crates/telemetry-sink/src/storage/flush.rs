@@ -78,6 +78,7 @@ impl Storage {
         let (through, frozen) = {
             let mut log = lock(&self.metrics);
             let Some(through) = log.wal.rotate()? else { return Ok(()) };
+            self.carry_exemplars(&mut log.wal);
             // Under the log's lock: what comes later belongs to the next segment and to the next part.
             (through, write(&self.metrics_state).head.freeze())
         };
@@ -183,6 +184,7 @@ impl Storage {
     fn retain(&self) -> io::Result<()> {
         let retention = i64::try_from(self.limits.retention.as_micros()).unwrap_or(i64::MAX);
         let cutoff = self.now_micros().saturating_sub(retention);
+        self.retain_exemplars(cutoff);
         loop {
             let usage = self.usage();
             let total: u64 = usage.part_bytes.iter().chain(&usage.log_bytes).sum();

@@ -43,7 +43,7 @@ pub(crate) fn open(limits: StorageLimits, disk: Arc<dyn Disk>) -> (Storage, Arc<
 fn samples(instance: &str, times: std::ops::Range<i64>) -> MetricBatch {
     let labels: Labels = [("__name__", "up"), ("instance", instance)].into_iter().collect();
     let sample = |step: i64| Sample { labels: labels.clone(), time: START / 1000 + step * 1000, value: 1.5 };
-    MetricBatch { samples: times.map(sample).collect(), metadata: Vec::new() }
+    MetricBatch { samples: times.map(sample).collect(), ..MetricBatch::default() }
 }
 
 fn span(trace: u8) -> Batch<Span> {

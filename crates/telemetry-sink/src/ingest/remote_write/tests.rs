@@ -32,13 +32,33 @@ struct Other {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct ExemplarOne {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(double, tag = "2")]
+    value: f64,
+    #[prost(int64, tag = "3")]
+    timestamp: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ExemplarTwo {
+    #[prost(uint32, repeated, tag = "1")]
+    labels: Vec<u32>,
+    #[prost(double, tag = "2")]
+    value: f64,
+    #[prost(int64, tag = "3")]
+    timestamp: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct SeriesOne {
     #[prost(message, repeated, tag = "1")]
     labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<Point>,
     #[prost(message, repeated, tag = "3")]
-    exemplars: Vec<Other>,
+    exemplars: Vec<ExemplarOne>,
     #[prost(message, repeated, tag = "4")]
     histograms: Vec<Other>,
 }
@@ -77,6 +97,8 @@ struct SeriesTwo {
     samples: Vec<Point>,
     #[prost(message, repeated, tag = "3")]
     histograms: Vec<Other>,
+    #[prost(message, repeated, tag = "4")]
+    exemplars: Vec<ExemplarTwo>,
     #[prost(message, optional, tag = "5")]
     metadata: Option<MetadataTwo>,
 }
@@ -104,6 +126,11 @@ fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> SeriesOne {
             .collect(),
         ..Default::default()
     }
+}
+
+fn exemplar(trace: &str, timestamp: i64) -> ExemplarOne {
+    let labels = vec![Label { name: "trace_id".into(), value: trace.into() }];
+    ExemplarOne { labels, value: 0.5, timestamp }
 }
 
 struct Sink {
@@ -194,12 +221,67 @@ async fn version_two_refers_to_its_symbols() {
 }
 
 #[tokio::test]
+async fn exemplars_of_both_versions_are_kept_and_counted() {
+    let sink = sink();
+    let mut one = series(&[("__name__", "a"), ("le", "1")], &[(1000, 1.0)]);
+    one.exemplars = vec![exemplar("ab", 900), ExemplarOne { value: 1.0, timestamp: 950, labels: Vec::new() }];
+    let one = RequestOne { series: vec![one], ..Default::default() };
+    let two = RequestTwo {
+        symbols: ["", "__name__", "a", "le", "1", "trace_id", "cd", &"x".repeat(121)]
+            .map(String::from)
+            .to_vec(),
+        series: vec![SeriesTwo {
+            labels: vec![1, 2, 3, 4],
+            exemplars: vec![
+                ExemplarTwo { labels: vec![5, 6], value: 0.25, timestamp: 1900 },
+                ExemplarTwo { labels: vec![5, 7], value: 0.25, timestamp: 1901 },
+            ],
+            ..Default::default()
+        }],
+    };
+    for (content_type, body, samples) in [(ONE, one.encode_to_vec(), 1), (TWO, two.encode_to_vec(), 0)] {
+        let packed = snap::raw::Encoder::new().compress_vec(&body).unwrap();
+        let request = Request::post("/api/v1/write").header("content-type", content_type);
+        let request = request.header("content-encoding", "snappy").body(Body::from(packed)).unwrap();
+        let response = sink.router.clone().oneshot(request).await.unwrap();
+        let written = |name: HeaderName| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!((written(SAMPLES), written(EXEMPLARS)), (samples.to_string(), "1".to_owned()));
+    }
+    let wanted = crate::storage::Wanted {
+        selectors: vec![vec![Matcher::equal(METRIC_NAME, "a")]],
+        from: 0,
+        to: i64::MAX,
+        most: 10,
+        deadline: std::time::Instant::now() + std::time::Duration::from_mins(1),
+    };
+    let found = sink.storage.select_exemplars(&wanted).unwrap();
+    let found: Vec<_> = found
+        .series
+        .values()
+        .flatten()
+        .map(|seen| format!("{:?} {:?} {} {}", seen.series, seen.labels, seen.value, seen.time))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            r#"{__name__="a", le="1"} {trace_id="ab"} 0.5 900"#,
+            r#"{__name__="a", le="1"} {trace_id="cd"} 0.25 1900"#,
+        ]
+    );
+    for labels in [vec![5], vec![5, 99]] {
+        let mut wrong = two.clone();
+        wrong.series[0].exemplars[0].labels = labels;
+        assert_eq!(sink.write(TWO, wrong.encode_to_vec()).await.0, 400);
+    }
+}
+
+#[tokio::test]
 async fn what_can_never_be_stored_is_400_and_the_rest_is_stored() {
     let sink = sink();
     let mut with_histogram = series(&[("__name__", "h")], &[]);
     with_histogram.histograms = vec![Other { count: 1 }, Other { count: 2 }];
     let mut with_exemplar = series(&[("__name__", "good")], &[(1000, 1.0)]);
-    with_exemplar.exemplars = vec![Other { count: 1 }];
+    with_exemplar.exemplars = vec![exemplar(&"x".repeat(121), 1000)];
     let request = RequestOne {
         series: vec![
             with_exemplar,

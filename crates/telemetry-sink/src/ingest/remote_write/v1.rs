@@ -1,6 +1,6 @@
 //! `prometheus.WriteRequest`: every series with its labels as text.
 
-use super::{Decoded, Field, Fields, Malformed, MetricBatch, Series, kind, sample};
+use super::{Decoded, Field, Fields, Malformed, MetricBatch, Series, kind, observation, sample};
 use crate::model::MetricMeta;
 
 pub(crate) fn decode(body: &[u8]) -> Result<Decoded<MetricBatch>, Malformed> {
@@ -24,11 +24,24 @@ fn series(field: Field<'_>) -> Result<Series, Malformed> {
                 series.label(&name, &value);
             }
             (2, field) => series.samples.push(sample(field)?),
+            (3, field) => exemplar(field, &mut series)?,
             (4, _) => series.histograms += 1,
             _ => {}
         }
     }
     Ok(series)
+}
+
+fn exemplar(field: Field<'_>, series: &mut Series) -> Result<(), Malformed> {
+    let mut labels = Vec::new();
+    for part in Fields::new(field.bytes()?) {
+        if let (1, part) = part? {
+            labels.push(label(part)?);
+        }
+    }
+    let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    series.exemplar(&labels, observation(field)?);
+    Ok(())
 }
 
 fn label(field: Field<'_>) -> Result<(String, String), Malformed> {

@@ -1,6 +1,6 @@
 //! `io.prometheus.write.v2.Request`: a table of symbols, and series that refer to it.
 
-use super::{Decoded, Field, Fields, Malformed, MetricBatch, Series, kind, sample};
+use super::{Decoded, Field, Fields, Malformed, MetricBatch, Series, kind, observation, sample};
 use crate::model::{METRIC_NAME, MetricMeta};
 
 pub(crate) fn decode(body: &[u8]) -> Result<Decoded<MetricBatch>, Malformed> {
@@ -43,18 +43,35 @@ fn series(field: Field<'_>, symbols: &[&str]) -> Result<(Series, MetricMeta), Ma
             (1, field) => field.append_varints(&mut references)?,
             (2, field) => series.samples.push(sample(field)?),
             (3, _) => series.histograms += 1,
+            (4, field) => exemplar(field, symbols, &mut series)?,
             (5, field) => meta = metadata(field, symbols)?,
             _ => {}
         }
     }
-    let (pairs, rest) = references.as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(Malformed);
-    }
-    for [name, value] in pairs {
+    for [name, value] in pairs(&references)? {
         series.label(symbol(symbols, *name)?, symbol(symbols, *value)?);
     }
     Ok((series, meta))
+}
+
+fn pairs(references: &[u64]) -> Result<&[[u64; 2]], Malformed> {
+    let (pairs, rest) = references.as_chunks::<2>();
+    if rest.is_empty() { Ok(pairs) } else { Err(Malformed) }
+}
+
+fn exemplar(field: Field<'_>, symbols: &[&str], series: &mut Series) -> Result<(), Malformed> {
+    let mut references = Vec::new();
+    for part in Fields::new(field.bytes()?) {
+        if let (1, part) = part? {
+            part.append_varints(&mut references)?;
+        }
+    }
+    let labels = pairs(&references)?
+        .iter()
+        .map(|[name, value]| Ok((symbol(symbols, *name)?, symbol(symbols, *value)?)))
+        .collect::<Result<Vec<_>, Malformed>>()?;
+    series.exemplar(&labels, observation(field)?);
+    Ok(())
 }
 
 fn metadata(field: Field<'_>, symbols: &[&str]) -> Result<MetricMeta, Malformed> {
