@@ -61,6 +61,17 @@ describe("a shop of seven services", { skip: DIRECTORY ? false : "it needs QUINT
     });
   }
 
+  it("leads from a chart to the trace behind a sample", async () => {
+    const asked = "histogram_quantile(0.99, sum by (le) (rate(shop_request_duration_seconds_bucket[1m])))";
+    await page.goto(`${url}/explore?q=${encodeURIComponent(asked)}&range=1h`);
+    await page.locator(".legend-table tbody tr").first().waitFor();
+    const panel = page.getByRole("region", { name: "Traces behind the samples" });
+    await panel.getByRole("link").first().focus();
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/\/traces\/[0-9a-f]{32}/);
+    await page.locator(".wf-open").first().waitFor();
+  });
+
   it("tells the keys at a key, and gives the focus back", async () => {
     await page.goto(`${url}/logs`);
     await page.locator(".log-open").first().waitFor();

@@ -17,6 +17,8 @@ export interface Drawn {
   readonly path: string;
   readonly labelX: number;
   readonly labelY: number;
+  /** The label ends at that place, rather than lying around it. */
+  readonly before: boolean;
 }
 
 export interface MapLayout {
@@ -36,6 +38,8 @@ const LANE = 26;
 const BACK = 34;
 const LABEL_HEIGHT = 22;
 const LABEL_WIDTH = 112;
+/** Between a label and the box that its edge leads to: room for the arrow. */
+const LABEL_MARGIN = 18;
 const MARGIN = 16;
 const SWEEPS = 4;
 
@@ -195,7 +199,7 @@ function draw(edge: ServiceEdge, from: Placed, via: readonly Placed[], to: Place
     x = lane.x + half;
   }
   // Beside the box it leads to: edges part there, while near the caller they lie upon each other.
-  const label = { labelX: to.x - half - LABEL_WIDTH / 2 - 4, labelY: to.y };
+  const label = { labelX: to.x - half - LABEL_MARGIN, labelY: to.y, before: true };
   curve(to.x - half - 7, to.y);
   return { edge, path, ...label };
 }
@@ -205,5 +209,5 @@ function drawBack(edge: ServiceEdge, from: Placed, to: Placed, down: number): Dr
   const [x1, x2] = [from.x - NODE_WIDTH / 4, to.x + NODE_WIDTH / 4];
   const [y1, y2] = [from.y + NODE_HEIGHT / 2, to.y + NODE_HEIGHT / 2 + 7];
   const path = `M${x1},${y1} C${x1},${down + 12} ${x1},${down} ${x1 - 30},${down} L${x2 + 30},${down} C${x2},${down} ${x2},${down + 12} ${x2},${y2}`;
-  return { edge, path, labelX: (x1 + x2) / 2, labelY: down };
+  return { edge, path, labelX: (x1 + x2) / 2, labelY: down, before: false };
 }

@@ -130,7 +130,7 @@ function millis(ms: number | null): string {
 function EdgeLabel({ drawn, seconds, dim }: { drawn: Drawn; seconds: number; dim: boolean }) {
   const { edge, labelX, labelY } = drawn;
   return (
-    <p class={`map-label ${dim ? "dim" : ""}`} style={{ left: `${labelX}px`, top: `${labelY}px` }} aria-hidden="true">
+    <p class={`map-label ${drawn.before ? "before" : ""} ${dim ? "dim" : ""}`} style={{ left: `${labelX}px`, top: `${labelY}px` }} aria-hidden="true">
       <b>{seldom(edge.calls / seconds)}</b>
       {edge.errors > 0 && <span class="bad">{share(edge.errors, edge.calls)}</span>}
       <span>{millis(edge.p95Ms)}</span>

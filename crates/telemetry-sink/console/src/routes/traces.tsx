@@ -243,6 +243,9 @@ function TraceTable({ traces }: { traces: readonly Trace[] }) {
   );
 }
 
+/** More would take a second line of the row. */
+const MOST_SERVICES = 4;
+
 function TraceRow({ row, longest, now }: { row: TraceSummary; longest: number; now: number }) {
   return (
     <tr>
@@ -252,9 +255,14 @@ function TraceRow({ row, longest, now }: { row: TraceSummary; longest: number; n
       </th>
       <td>
         <span class="service-list">
-          {row.services.map((service) => (
+          {row.services.slice(0, MOST_SERVICES).map((service) => (
             <ServiceTag key={service} name={service} />
           ))}
+          {row.services.length > MOST_SERVICES && (
+            <span class="muted" title={row.services.slice(MOST_SERVICES).join(", ")}>
+              and {row.services.length - MOST_SERVICES} more
+            </span>
+          )}
         </span>
       </td>
       <td class="num">{row.spans}</td>
