@@ -40,7 +40,7 @@ use crate::config::QuerySection;
 use crate::notify::engine::Notifier;
 use crate::promql;
 use crate::rules::engine::Views;
-use crate::scrape::Target;
+use crate::scrape::Targets;
 use crate::storage::Storage;
 
 /// The scope without which no telemetry is shown.
@@ -51,7 +51,7 @@ const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What every handler needs.
 pub(crate) struct Api {
     pub(crate) storage: Arc<Storage>,
-    pub(crate) targets: Vec<Arc<Target>>,
+    pub(crate) targets: Arc<Targets>,
     pub(crate) events: events::Hub,
     pub(crate) rules: Arc<Views>,
     pub(crate) notifier: Arc<Notifier>,
@@ -71,7 +71,7 @@ pub(crate) enum NotRun {
 impl Api {
     pub(crate) fn new(
         storage: Arc<Storage>,
-        targets: Vec<Arc<Target>>,
+        targets: Arc<Targets>,
         rules: Arc<Views>,
         notifier: Arc<Notifier>,
         settings: QuerySection,

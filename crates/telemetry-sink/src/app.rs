@@ -24,7 +24,7 @@ use crate::journal;
 use crate::notify::engine::Notifier;
 use crate::rules;
 use crate::rules::engine::{Engine, Ground, Views};
-use crate::scrape::{self, Target};
+use crate::scrape::{self, Target, Targets};
 use crate::statsd;
 use crate::storage::disk::RealDisk;
 use crate::storage::{SYNC_INTERVAL, Signal, Storage};
@@ -78,7 +78,7 @@ impl Binary for TelemetrySink {
         statsd::listen(cx, &config.statsd, &storage)?;
         watch_host(cx, &config, &storage);
         read_journal(cx, &config, &storage);
-        let targets = scrapers(cx, &config, &storage);
+        let targets = scrapers(cx, &config, &storage)?;
         let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
         let notifier = notify(cx, &config)?;
         let views = evaluate_rules(cx, &config, &storage, &notifier)?;
@@ -139,16 +139,31 @@ fn receive(cx: &Context, config: &Config, storage: &Arc<Storage>, share: usize) 
     Ok(())
 }
 
-fn scrapers(cx: &Context, config: &Config, storage: &Arc<Storage>) -> Vec<Arc<Target>> {
-    let targets: Vec<_> = config.targets().into_iter().map(|target| Arc::new(Target::new(target))).collect();
+fn scrapers(cx: &Context, config: &Config, storage: &Arc<Storage>) -> anyhow::Result<Arc<Targets>> {
+    let (followed, fixed): (Vec<_>, Vec<_>) =
+        config.targets().into_iter().partition(|job| job.target.is_none());
+    let mut targets = Vec::new();
+    for job in fixed {
+        let target = Target::fixed(job).map_err(anyhow::Error::msg).or_exit(Code::Config)?;
+        targets.extend(target.map(Arc::new));
+    }
     for target in &targets {
         let (target, storage, shutdown) = (Arc::clone(target), Arc::clone(storage), cx.shutdown());
         cx.spawn("scrape", async move {
-            scrape::run(target, storage, shutdown).await;
+            scrape::run(target, storage, shutdown.clone(), shutdown).await;
             Ok(())
         });
     }
-    targets
+    let targets = Arc::new(Targets::new(targets));
+    for job in followed {
+        let (targets, storage) = (Arc::clone(&targets), Arc::clone(storage));
+        let following = scrape::follow(Arc::new(job), targets, storage, cx.shutdown());
+        cx.spawn("discovery", async move {
+            following.await;
+            Ok(())
+        });
+    }
+    Ok(targets)
 }
 
 fn read_journal(cx: &Context, config: &Config, storage: &Arc<Storage>) {

@@ -12,6 +12,8 @@ use crate::head::SeriesLimits;
 use crate::host::HostSection;
 use crate::ingest::naming::label_name;
 use crate::journal::JournalSection;
+use crate::relabel::{Step, Steps};
+use crate::scrape::Target;
 use crate::statsd::StatsdSection;
 use crate::storage::{StorageLimits, SyncMode};
 use crate::syslog::SyslogSection;
@@ -163,9 +165,21 @@ impl StorageSection {
 pub(crate) struct Scrape {
     /// The label `job`.
     pub(crate) name: String,
-    pub(crate) target: Origin,
-    #[serde(default = "metrics_path")]
+    /// One target, unless `files` name them.
+    #[serde(default)]
+    pub(crate) target: Option<Origin>,
+    /// Files with targets as Prometheus' `file_sd_configs` have them, JSON or YAML, read every five seconds; the last
+    /// part of a path may have `*` and `?`.
+    #[serde(default)]
+    pub(crate) files: Vec<PathBuf>,
+    /// For targets of `files`: `http` or `https`.
+    #[serde(default = "scheme")]
+    pub(crate) scheme: String,
+    #[serde(default = "metrics_path", alias = "metrics_path")]
     pub(crate) path: String,
+    /// What is asked for after the path, such as `{ module = ["http_2xx"] }`.
+    #[serde(default)]
+    pub(crate) params: BTreeMap<String, Vec<String>>,
     /// The label `instance`, the name unless set.
     #[serde(default)]
     pub(crate) instance: Option<String>,
@@ -177,6 +191,15 @@ pub(crate) struct Scrape {
     /// Whether the target's own `job`, `instance` and `labels` stand; otherwise they become `exported_…`.
     #[serde(default)]
     pub(crate) honor_labels: bool,
+    /// Whether times that the target gives stand; otherwise samples get the time of the scrape.
+    #[serde(default = "yes")]
+    pub(crate) honor_timestamps: bool,
+    /// What becomes of the target's labels before it is scraped, in Prometheus' `relabel_configs`.
+    #[serde(default, alias = "relabel_configs")]
+    pub(crate) relabel: Vec<Step>,
+    /// What becomes of the labels of its series before they are stored.
+    #[serde(default, alias = "metric_relabel_configs")]
+    pub(crate) metric_relabel: Vec<Step>,
     /// A scrape with more samples fails.
     #[serde(default = "sample_limit")]
     pub(crate) sample_limit: usize,
@@ -198,6 +221,14 @@ fn sample_limit() -> usize {
     20_000
 }
 
+fn yes() -> bool {
+    true
+}
+
+fn scheme() -> String {
+    "http".to_owned()
+}
+
 fn metrics_path() -> String {
     "/metrics".to_owned()
 }
@@ -210,12 +241,18 @@ impl Scrape {
     pub(crate) fn new(name: &str, target: Origin) -> Self {
         Self {
             name: name.to_owned(),
-            target,
+            target: Some(target),
+            files: Vec::new(),
+            scheme: scheme(),
             path: metrics_path(),
+            params: BTreeMap::new(),
             instance: None,
             interval_ms: interval_ms(),
             labels: BTreeMap::new(),
             honor_labels: false,
+            honor_timestamps: true,
+            relabel: Vec::new(),
+            metric_relabel: Vec::new(),
             sample_limit: sample_limit(),
             bearer_token_file: None,
             username: None,
@@ -231,6 +268,15 @@ impl Scrape {
         if self.name.is_empty() || !self.path.starts_with('/') {
             return Err(Invalid::new("scrape", "needs a name, and a path that starts with a slash"));
         }
+        if self.target.is_some() != self.files.is_empty() {
+            return Err(Invalid::new("scrape.target", "needs a `target` or `files`, and not both"));
+        }
+        if !matches!(self.scheme.as_str(), "http" | "https") {
+            return Err(Invalid::new("scrape.scheme", "must be http or https"));
+        }
+        Steps::new(&self.relabel).map_err(|error| Invalid::new("scrape.relabel", error))?;
+        Steps::new(&self.metric_relabel).map_err(|error| Invalid::new("scrape.metric_relabel", error))?;
+        Target::fixed(self.clone()).map_err(|error| Invalid::new("scrape.relabel", error))?;
         if self.username.is_some() != self.password_file.is_some() {
             return Err(Invalid::new("scrape.password_file", "goes with scrape.username, and that with it"));
         }
@@ -327,7 +373,7 @@ mod tests {
         let config = parse("[storage]\ndirectory = \"/var/lib/quintet/telemetry\"\n");
         let targets = config.targets();
         assert_eq!(targets.len(), 5);
-        assert_eq!(targets[1].target, Origin::Unix("/run/quintet/core-api.admin.sock".into()));
+        assert_eq!(targets[1].target, Some(Origin::Unix("/run/quintet/core-api.admin.sock".into())));
         assert!(config.validate().is_ok());
     }
 
@@ -340,6 +386,11 @@ mod tests {
             (
                 "[storage]\ndirectory = \"/d\"\n[[scrape]]\nname = \"a\"\ntarget = \"http://h:1\"\ninterval_ms = 10\n",
                 "scrape.interval_ms",
+            ),
+            ("[storage]\ndirectory = \"/d\"\n[[scrape]]\nname = \"a\"\n", "scrape.target"),
+            (
+                "[storage]\ndirectory = \"/d\"\n[[scrape]]\nname = \"a\"\nfiles = [\"/t.json\"]\n[[scrape.relabel]]\nregex = \"(\"\n",
+                "scrape.relabel",
             ),
         ] {
             assert_eq!(parse(extra).validate().unwrap_err().key, key);

@@ -1,6 +1,6 @@
 //! The telemetry sink: takes in logs, metrics and traces, answers queries, serves the console.
 //!
-//! `ingest`, `syslog`, `journal`, `statsd`, `scrape` and `host` turn what arrives into the records of `model`; `storage` writes them
+//! `ingest`, `syslog`, `journal`, `statsd`, `scrape` (with `relabel`) and `host` turn what arrives into the records of `model`; `storage` writes them
 //! to its logs, keeps them in the memory of `head` and writes that out as `parts`; `promql` and `api` answer from there; `rules`
 //! evaluates recording and alerting rules, `notify` tells of their alerts; `console` serves the embedded pages, `dashboards` keeps what
 //! people draw with them. Nothing here sends telemetry anywhere else.
@@ -24,6 +24,7 @@ mod model;
 mod notify;
 mod parts;
 mod promql;
+mod relabel;
 mod rules;
 mod scrape;
 mod statsd;

@@ -107,7 +107,7 @@ impl Settings {
 }
 
 /// The files that a path with `*` and `?` in its last part names. A path without must be there.
-fn matching(pattern: &Path) -> Result<Vec<PathBuf>, RuleError> {
+pub(crate) fn matching(pattern: &Path) -> Result<Vec<PathBuf>, RuleError> {
     let shown = pattern.display().to_string();
     let name = pattern.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !name.contains(['*', '?']) {

@@ -2,16 +2,18 @@
 //!
 //! Each target has its own task, client and memory of the series it showed last. A series that is
 //! missing from a scrape, and every series of a target that cannot be read, ends with a staleness
-//! marker. Besides the target's own series it writes `up`, `probe_ready`,
-//! `scrape_duration_seconds` and `scrape_samples_scraped`.
+//! marker. Besides the target's own series it writes `up`, `probe_ready` (of targets that have `/readyz`),
+//! `scrape_duration_seconds`, `scrape_samples_scraped` and `scrape_samples_post_metric_relabeling`.
 //!
 //! Invariants: a scrape never outlives its interval by more than the client's deadline; a target's
 //! answer and its number of series are bounded; a failing target costs the others nothing.
 
+mod discovery;
 mod request;
+mod target;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quintet_http::{Client, ClientError};
@@ -19,70 +21,41 @@ use serde::Deserialize;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Scrape;
+pub(crate) use self::discovery::follow;
+pub(crate) use self::target::{Health, Target, Targets};
 use crate::ingest::exposition::{self, Format};
 use crate::model::{Exemplar, Labels, LabelsBuilder, METRIC_NAME, MetricBatch, Sample, stale};
+use crate::relabel::{LabelMap, Steps};
 use crate::storage::Storage;
 
 const MAX_BODY: usize = 8 * 1024 * 1024;
 const MAX_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the last scrape of a target saw, for the fleet overview.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Health {
-    pub(crate) up: bool,
-    pub(crate) ready: bool,
-    /// Why it is not ready.
-    pub(crate) reason: String,
-}
-
-/// One target and its health.
-pub(crate) struct Target {
-    pub(crate) settings: Scrape,
-    health: Mutex<Health>,
-}
-
-impl Target {
-    pub(crate) fn new(settings: Scrape) -> Self {
-        let health = Health { reason: "not scraped yet".to_owned(), ..Health::default() };
-        Self { settings, health: Mutex::new(health) }
-    }
-
-    pub(crate) fn health(&self) -> Health {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_health(&self, health: Health) {
-        let mut known = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.up != health.up {
-            tracing::info!(
-                target_name = self.settings.name,
-                up = health.up,
-                reason = health.reason,
-                "scrape target changed"
-            );
-        }
-        *known = health;
-    }
-}
-
-/// Scrapes `target` until `shutdown`.
-pub(crate) async fn run(target: Arc<Target>, storage: Arc<Storage>, shutdown: CancellationToken) {
-    let interval = Duration::from_millis(target.settings.interval_ms);
-    let client = match request::client(&target.settings, interval.min(MAX_TIMEOUT)) {
-        Ok(client) => client,
+/// Scrapes `target` until `shutdown`, or until it is `gone`: then its series end.
+pub(crate) async fn run(
+    target: Arc<Target>,
+    storage: Arc<Storage>,
+    shutdown: CancellationToken,
+    gone: CancellationToken,
+) {
+    let client = request::client(&target, target.interval.min(MAX_TIMEOUT));
+    let ready = client.and_then(|client| Ok((client, Steps::new(&target.settings.metric_relabel)?)));
+    let (client, steps) = match ready {
+        Ok(ready) => ready,
         Err(reason) => {
             tracing::error!(target_name = target.settings.name, reason, "the target cannot be scraped");
             target.set_health(Health { reason, ..Health::default() });
             return;
         }
     };
-    let mut ticks = tokio::time::interval(interval);
+    let mut ticks = tokio::time::interval(target.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut scraper = Scraper { target, known: HashMap::new(), round: 0 };
+    let mut scraper = Scraper { target, steps, known: HashMap::new(), round: 0 };
     loop {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
+            () = gone.cancelled() => return scraper.end(&storage),
             _ = ticks.tick() => scraper.scrape(&client, &storage).await,
         }
     }
@@ -90,12 +63,14 @@ pub(crate) async fn run(target: Arc<Target>, storage: Arc<Storage>, shutdown: Ca
 
 /// A series as the target writes it, parsed once.
 struct Known {
-    labels: Labels,
+    /// None where relabelling drops it.
+    labels: Option<Labels>,
     round: u64,
 }
 
 struct Scraper {
     target: Arc<Target>,
+    steps: Steps,
     known: HashMap<Box<str>, Known>,
     round: u64,
 }
@@ -116,50 +91,57 @@ impl Scraper {
     async fn scrape(&mut self, client: &Client, storage: &Storage) {
         let started = Instant::now();
         let time = storage.clock().now().as_millisecond();
-        let (metrics, ready) =
-            tokio::join!(request::metrics(client, &self.target.settings), readiness(client));
+        let (metrics, ready) = tokio::join!(request::metrics(client, &self.target), readiness(client));
         let took = started.elapsed().as_secs_f64();
         self.round += 1;
         let mut batch = MetricBatch::default();
         let read = metrics.and_then(|(body, format)| self.samples(&body, format, time, &mut batch));
-        let count = batch.samples.len();
-        if read.is_err() {
+        let kept = batch.samples.len();
+        let failed = read.as_ref().err().cloned();
+        let count = read.unwrap_or(0);
+        let up = failed.is_none();
+        if !up {
             batch = MetricBatch::default();
         }
-        self.end_missing(time, read.is_ok(), &mut batch);
-        self.report(time, took, count, read.is_ok(), ready.is_ok(), &mut batch);
+        self.end_missing(time, up, &mut batch);
+        let probed = ready.as_ref().map_or(Some(false), |ready| ready.then_some(true));
+        self.report(time, took, (count, kept), (up, probed), &mut batch);
         if let Err(error) = storage.append_metrics(&batch) {
             metrics::counter!("quintet_sink_scrapes_lost_total").increment(1);
             tracing::debug!(%error, "a scrape was not stored");
         }
-        let failed = read.err().or_else(|| ready.err());
-        let (up, ready) = (count > 0, failed.is_none());
+        let failed = failed.or_else(|| ready.err());
+        let ready = failed.is_none();
         self.target.set_health(Health { up, ready, reason: failed.unwrap_or_default() });
     }
 
+    /// Reads an answer; how many samples it has, those that relabelling drops included.
     fn samples<'a>(
         &mut self,
         body: &'a [u8],
         format: Format,
         time: i64,
         batch: &mut MetricBatch,
-    ) -> Result<(), String> {
+    ) -> Result<usize, String> {
         let text = std::str::from_utf8(body).map_err(|_| "the metrics are not UTF-8".to_owned())?;
-        let (round, settings) = (self.round, &self.target.settings);
+        let (round, target, steps) = (self.round, &self.target, &self.steps);
+        let settings = &target.settings;
+        let mut count = 0;
         let known = &mut self.known;
         let mut wrong = None;
         let mut observations = Vec::new();
         let MetricBatch { samples, metadata, .. } = batch;
         let sample = |line: exposition::Line<'a>| {
-            let mut observe = |series: &Labels| {
-                observations
-                    .extend(line.exemplar.map(|text| (series.clone(), text, line.time.unwrap_or(time))));
+            count += 1;
+            let given = line.time.filter(|_| settings.honor_timestamps).unwrap_or(time);
+            let mut store = |series: Option<Labels>| {
+                let Some(labels) = series else { return };
+                observations.extend(line.exemplar.map(|text| (labels.clone(), text, given)));
+                samples.push(Sample { labels, time: given, value: line.value });
             };
             if let Some(entry) = known.get_mut(line.series) {
                 entry.round = round;
-                let labels = entry.labels.clone();
-                observe(&labels);
-                samples.push(Sample { labels, time: line.time.unwrap_or(time), value: line.value });
+                store(entry.labels.clone());
                 return;
             }
             if known.len() >= settings.sample_limit {
@@ -170,13 +152,12 @@ impl Scraper {
                 wrong.get_or_insert("a series is not in the Prometheus text format");
                 return;
             };
-            let labels = target_labels(settings, name, &labels);
-            observe(&labels);
-            samples.push(Sample {
-                labels: labels.clone(),
-                time: line.time.unwrap_or(time),
-                value: line.value,
-            });
+            let labels = relabelled(steps, target_labels(target, name, &labels));
+            if labels.as_ref().is_some_and(|labels| labels.name().is_empty()) {
+                wrong.get_or_insert("metric_relabel leaves a series without a name");
+                return;
+            }
+            store(labels.clone());
             known.insert(line.series.into(), Known { labels, round });
         };
         exposition::read(text, format, sample, |meta| metadata.push(meta))
@@ -191,7 +172,7 @@ impl Scraper {
                 None => {}
             }
         }
-        wrong.map_or(Ok(()), |wrong| Err(wrong.to_owned()))
+        wrong.map_or(Ok(count), |wrong| Err(wrong.to_owned()))
     }
 
     /// Marks as ended what this round did not show; after a failed scrape that is everything.
@@ -200,23 +181,45 @@ impl Scraper {
         self.known.retain(|_, series| {
             let shown = succeeded && series.round == round;
             if !shown {
-                batch.samples.push(Sample { labels: series.labels.clone(), time, value: stale() });
+                let ended = series.labels.clone();
+                batch.samples.extend(ended.map(|labels| Sample { labels, time, value: stale() }));
             }
             shown
         });
     }
 
+    /// Ends everything that the target showed and that was said of it: nobody asks it again.
+    fn end(&mut self, storage: &Storage) {
+        let time = storage.clock().now().as_millisecond();
+        let mut batch = MetricBatch::default();
+        self.report(time, 0.0, (0, 0), (true, Some(true)), &mut batch);
+        batch.samples.iter_mut().for_each(|sample| sample.value = stale());
+        self.end_missing(time, false, &mut batch);
+        if let Err(error) = storage.append_metrics(&batch) {
+            tracing::debug!(%error, "the end of a target's series was not stored");
+        }
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a scrape has far fewer than 2^53 samples")]
-    fn report(&self, time: i64, took: f64, count: usize, up: bool, ready: bool, batch: &mut MetricBatch) {
+    fn report(
+        &self,
+        time: i64,
+        took: f64,
+        (count, kept): (usize, usize),
+        (up, ready): (bool, Option<bool>),
+        batch: &mut MetricBatch,
+    ) {
         let truth = |holds: bool| if holds { 1.0 } else { 0.0 };
         let own = [
-            ("up", truth(up)),
-            ("probe_ready", truth(up && ready)),
-            ("scrape_duration_seconds", took),
-            ("scrape_samples_scraped", count as f64),
+            ("up", Some(truth(up))),
+            ("probe_ready", ready.map(|ready| truth(up && ready))),
+            ("scrape_duration_seconds", Some(took)),
+            ("scrape_samples_scraped", Some(count as f64)),
+            ("scrape_samples_post_metric_relabeling", Some(kept as f64)),
         ];
         for (name, value) in own {
-            let labels = target_labels(&self.target.settings, name, &[]);
+            let Some(value) = value else { continue };
+            let labels = target_labels(&self.target, name, &[]);
             batch.samples.push(Sample { labels, time, value });
         }
     }
@@ -229,18 +232,25 @@ fn exemplar(series: Labels, text: &str, sampled: i64) -> Option<Exemplar> {
     Some(Exemplar { series, labels, value, time: seen.time.unwrap_or(sampled), timed })
 }
 
+/// What relabelling makes of a series' labels; none where it drops them.
+fn relabelled(steps: &Steps, labels: Labels) -> Option<Labels> {
+    if steps.is_empty() {
+        return Some(labels);
+    }
+    let mut map: LabelMap = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let kept = steps.apply(&mut map);
+    kept.then(|| map.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
+}
+
 /// The configured labels win, and what they displace is kept under `exported_`; the other way around where the
 /// target is to be believed.
-fn target_labels(settings: &Scrape, name: &str, labels: &[(&str, String)]) -> Labels {
+fn target_labels(target: &Target, name: &str, labels: &[(&str, String)]) -> Labels {
     let mut builder = LabelsBuilder::new();
-    let instance = settings.instance.as_deref().unwrap_or(&settings.name);
-    let own = settings.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let own: Vec<_> = own.chain([("job", settings.name.as_str()), ("instance", instance)]).collect();
-    for (label, value) in &own {
+    for (label, value) in &target.labels {
         builder.set(label, value);
     }
     for (label, value) in labels {
-        if !own.iter().any(|(name, _)| name == label) || (settings.honor_labels && !value.is_empty()) {
+        if !target.labels.contains_key(*label) || (target.settings.honor_labels && !value.is_empty()) {
             builder.set(label, value);
         } else {
             builder.set(&format!("exported_{label}"), value);
@@ -250,9 +260,11 @@ fn target_labels(settings: &Scrape, name: &str, labels: &[(&str, String)]) -> La
     builder.build()
 }
 
-async fn readiness(client: &Client) -> Result<(), String> {
+/// Whether a target says that it is ready; an error says why not. What has no `/readyz` is ready when it can be scraped.
+async fn readiness(client: &Client) -> Result<bool, String> {
     match client.get("/readyz").await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(ClientError::Status { status, .. }) if status == http::StatusCode::NOT_FOUND => Ok(false),
         Err(ClientError::Status { body, .. }) => Err(failing_checks(&body)),
         Err(error) => Err(reason(&error)),
     }
@@ -273,10 +285,11 @@ fn reason(error: &ClientError) -> String {
 
 /// Scrapes a target once.
 #[cfg(test)]
-pub(crate) async fn once(settings: Scrape, storage: &Storage) -> Health {
-    let client = request::client(&settings, MAX_TIMEOUT).unwrap();
-    let target = Arc::new(Target::new(settings));
-    let mut scraper = Scraper { target: Arc::clone(&target), known: HashMap::new(), round: 0 };
+pub(crate) async fn once(settings: crate::config::Scrape, storage: &Storage) -> Health {
+    let steps = Steps::new(&settings.metric_relabel).unwrap();
+    let target = Arc::new(Target::fixed(settings).unwrap().unwrap());
+    let client = request::client(&target, MAX_TIMEOUT).unwrap();
+    let mut scraper = Scraper { target: Arc::clone(&target), steps, known: HashMap::new(), round: 0 };
     scraper.scrape(&client, storage).await;
     target.health()
 }
@@ -284,12 +297,19 @@ pub(crate) async fn once(settings: Scrape, storage: &Storage) -> Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Scrape;
     use crate::storage::disk::RealDisk;
 
     fn scraper() -> Scraper {
         let mut settings = Scrape::new("core-api", "http://127.0.0.1:1".parse().unwrap());
         settings.instance = Some("a:1".into());
-        Scraper { target: Arc::new(Target::new(settings)), known: HashMap::new(), round: 0 }
+        of(settings)
+    }
+
+    fn of(settings: Scrape) -> Scraper {
+        let steps = Steps::new(&settings.metric_relabel).unwrap();
+        let target = Arc::new(Target::fixed(settings).unwrap().unwrap());
+        Scraper { target, steps, known: HashMap::new(), round: 0 }
     }
 
     fn values(batch: &MetricBatch) -> Vec<String> {
@@ -331,14 +351,14 @@ mod tests {
     #[test]
     fn configured_labels_win_unless_the_target_is_believed() {
         let mut scraper = scraper();
-        let mut settings = scraper.target.settings.clone();
+        let mut settings = Scrape::clone(&scraper.target.settings);
         settings.labels.insert("env".into(), "prod".into());
         settings.sample_limit = 2;
-        scraper.target = Arc::new(Target::new(settings.clone()));
+        scraper.target = of(settings.clone()).target;
         let mut batch = MetricBatch::default();
         scraper.samples(b"a{env=\"dev\",job=\"x\"} 1\n", Format::Prometheus, 10, &mut batch).unwrap();
         settings.honor_labels = true;
-        scraper.target = Arc::new(Target::new(settings));
+        scraper.target = of(settings).target;
         scraper.samples(b"b{env=\"dev\",job=\"\"} 1\n", Format::Prometheus, 10, &mut batch).unwrap();
         assert_eq!(
             values(&batch),
@@ -385,6 +405,56 @@ mod tests {
         scraper.samples(b"a_total 1 # any remark\n", Format::Prometheus, 3, &mut batch).unwrap();
     }
 
+    #[test]
+    fn series_are_relabelled_and_dropped_ones_stay_dropped_and_end_nothing() {
+        let settings: Scrape = toml::from_str(
+            r#"
+            name = "a"
+            target = "http://h:1"
+            honor_timestamps = false
+            [[metric_relabel]]
+            source_labels = ["__name__"]
+            regex = "go_.*"
+            action = "drop"
+            [[metric_relabel]]
+            regex = "pod"
+            action = "labeldrop"
+            "#,
+        )
+        .unwrap();
+        let mut scraper = of(settings);
+        for round in 1..3 {
+            scraper.round = round;
+            let mut batch = MetricBatch::default();
+            let count =
+                scraper.samples(b"go_x 1\nb{pod=\"p\"} 2 99\n", Format::Prometheus, 10, &mut batch).unwrap();
+            assert_eq!((count, batch.samples[0].time), (2, 10));
+            assert_eq!(values(&batch), [r#"{__name__="b", instance="a", job="a"} 2"#]);
+        }
+        let mut batch = MetricBatch::default();
+        scraper.round = 3;
+        scraper.end_missing(20, true, &mut batch);
+        assert_eq!(values(&batch), [r#"{__name__="b", instance="a", job="a"} stale"#]);
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_gone_ends_all_its_series() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = crate::tests::storage(directory.path(), Arc::new(RealDisk));
+        let mut scraper = scraper();
+        let mut batch = MetricBatch::default();
+        let time = storage.clock().now().as_millisecond() - 1;
+        scraper.samples(b"b 2\n", Format::Prometheus, time, &mut batch).unwrap();
+        scraper.report(time, 0.1, (1, 1), (true, None), &mut batch);
+        storage.append_metrics(&batch).unwrap();
+        scraper.end(&storage);
+        for name in ["b", "up", "scrape_samples_scraped"] {
+            let matcher = crate::model::Matcher::equal(METRIC_NAME, name);
+            let found = storage.select_samples(&[matcher], 0, i64::MAX, 10).unwrap();
+            assert!(crate::model::is_stale(found[0].samples.last().unwrap().1), "{name}");
+        }
+    }
+
     #[tokio::test]
     async fn a_target_that_is_away_is_down_and_its_series_end() {
         let directory = tempfile::tempdir().unwrap();
@@ -395,7 +465,7 @@ mod tests {
             .samples(b"b 2\n", Format::Prometheus, storage.clock().now().as_millisecond() - 1, &mut batch)
             .unwrap();
         storage.append_metrics(&batch).unwrap();
-        let client = Client::new(scraper.target.settings.target.clone());
+        let client = Client::new(scraper.target.origin.clone());
         scraper.scrape(&client, &storage).await;
         let health = scraper.target.health();
         assert!(!health.up && !health.ready && !health.reason.is_empty(), "{health:?}");

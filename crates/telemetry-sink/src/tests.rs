@@ -24,7 +24,7 @@ use crate::model::{
 };
 use crate::notify::engine::Notifier;
 use crate::notify::settings::Settings as NotifySettings;
-use crate::scrape::Target;
+use crate::scrape::{Target, Targets};
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::{Storage, StorageLimits, SyncMode};
 
@@ -66,7 +66,7 @@ fn sink() -> Sink {
     let issuer = TestIssuer::new();
     let target = Scrape::new("core-api", "http://127.0.0.1:1".parse().unwrap());
     let shutdown = CancellationToken::new();
-    let targets = vec![Arc::new(Target::new(target))];
+    let targets = Arc::new(Targets::new(vec![Arc::new(Target::fixed(target).unwrap().unwrap())]));
     let api = Arc::new(Api::new(
         Arc::clone(&storage),
         targets,

@@ -102,6 +102,7 @@ fn fleet(api: &Api) -> Fleet {
     let versions = versions(api, now);
     let services: Vec<Service> = api
         .targets
+        .fixed()
         .iter()
         .map(|target| {
             let name = target.settings.name.clone();

@@ -10,7 +10,7 @@ use super::params::Params;
 use super::prometheus::{Answer, Failure, success};
 use super::rules::time;
 
-/// The scraped targets. Those that discovery drops are none: there is no relabelling.
+/// The scraped targets. Those that relabelling drops are not remembered.
 pub(super) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let active = match params.get("state") {
         None | Some("" | "any" | "active") => true,
@@ -22,23 +22,22 @@ pub(super) async fn targets(State(api): State<Arc<Api>>, params: Params) -> Answ
         }
     };
     let pool = params.get("scrapePool").filter(|pool| !pool.is_empty());
-    let shown =
-        api.targets.iter().filter(|target| active && pool.is_none_or(|pool| pool == target.settings.name));
+    let all = api.targets.all();
+    let shown = all.iter().filter(|target| active && pool.is_none_or(|pool| pool == target.settings.name));
     let shown: Vec<_> = shown
         .map(|target| {
             let (settings, health) = (&target.settings, target.health());
-            let url = format!("{}{}", settings.target, settings.path);
-            let instance = settings.instance.as_deref().unwrap_or(&settings.name);
+            let url = target.url();
             json!({
-                "discoveredLabels": { "__address__": settings.target.to_string(), "job": settings.name },
-                "labels": { "instance": instance, "job": settings.name },
+                "discoveredLabels": target.discovered,
+                "labels": target.labels,
                 "scrapePool": settings.name,
                 "scrapeUrl": url,
                 "globalUrl": url,
                 "health": if health.up { "up" } else { "down" },
                 "lastError": health.reason,
-                "scrapeInterval": format!("{}ms", settings.interval_ms),
-                "scrapeTimeout": format!("{}ms", settings.interval_ms.min(10_000)),
+                "scrapeInterval": format!("{}ms", target.interval.as_millis()),
+                "scrapeTimeout": format!("{}ms", target.interval.as_millis().min(10_000)),
             })
         })
         .collect();

@@ -15,7 +15,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::{MAX_BODY, reason};
+use super::{MAX_BODY, Target, reason};
 use crate::config::Scrape;
 use crate::ingest::exposition::Format;
 
@@ -27,10 +27,10 @@ const FORMATS: HeaderValue = HeaderValue::from_static(
 );
 
 /// A client for a target, with its own certificate authority where one is configured.
-pub(super) fn client(settings: &Scrape, timeout: Duration) -> Result<Client, String> {
-    let client = match &settings.ca_file {
-        None => Client::new(settings.target.clone()),
-        Some(path) => Client::with_tls(settings.target.clone(), trusting(path)?),
+pub(super) fn client(target: &Target, timeout: Duration) -> Result<Client, String> {
+    let client = match &target.settings.ca_file {
+        None => Client::new(target.origin.clone()),
+        Some(path) => Client::with_tls(target.origin.clone(), trusting(path)?),
     };
     Ok(client.timeout(timeout).max_body(MAX_BODY))
 }
@@ -51,13 +51,13 @@ fn trusting(path: &Path) -> Result<rustls::ClientConfig, String> {
 }
 
 /// Asks for the metrics. Secrets are read for each scrape, so that a new one counts at once.
-pub(super) async fn metrics(client: &Client, settings: &Scrape) -> Result<(Bytes, Format), String> {
-    let mut request = Request::get(settings.path.as_str())
+pub(super) async fn metrics(client: &Client, target: &Target) -> Result<(Bytes, Format), String> {
+    let mut request = Request::get(target.path.as_str())
         .header(ACCEPT, FORMATS)
         .header(ACCEPT_ENCODING, "gzip")
         .body(Bytes::new())
         .map_err(|error| error.to_string())?;
-    if let Some(value) = authorization(settings)? {
+    if let Some(value) = authorization(&target.settings)? {
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     let response = client.request(request).await.map_err(|error| reason(&error))?;
@@ -145,7 +145,8 @@ mod tests {
     #[test]
     fn an_authority_that_is_none_is_said() {
         let directory = tempfile::tempdir().unwrap();
-        let failed = client(&settings(directory.path()), Duration::from_secs(1)).unwrap_err();
+        let target = Target::fixed(settings(directory.path())).unwrap().unwrap();
+        let failed = client(&target, Duration::from_secs(1)).unwrap_err();
         assert!(failed.contains("ca_file") && failed.contains("no certificate"), "{failed}");
     }
 
