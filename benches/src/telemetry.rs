@@ -156,10 +156,10 @@ async fn one(peer: Peer, batches: &[Batch]) -> anyhow::Result<Figures> {
     Ok(Figures { cpu, elapsed, peak_bytes, disk_bytes: server.disk_bytes()? })
 }
 
-/// Every second batch of all, in their order.
+/// The batches of a sender's shards, in their order.
 async fn send(server: &Server, batches: &[Batch], sender: usize) -> anyhow::Result<()> {
     let client: Client = server.intake()?;
-    for batch in batches.iter().skip(sender).step_by(SENDERS) {
+    for batch in batches.iter().filter(|batch| batch.shard % SENDERS == sender) {
         let mut request = Request::builder().method(Method::POST).uri(batch.signal.path());
         for (name, value) in batch.signal.headers() {
             request = request.header(*name, *value);

@@ -40,6 +40,8 @@ impl Signal {
 
 pub(super) struct Batch {
     pub(super) signal: Signal,
+    /// A series is always sent by the same sender, in its order, as Prometheus shards its queue.
+    pub(super) shard: usize,
     pub(super) body: Bytes,
 }
 
@@ -107,7 +109,11 @@ pub(super) fn samples(shape: Shape) -> anyhow::Result<Vec<Batch>> {
             request.bytes(1, &one.0);
             if (series + 1) % SAMPLES_PER_REQUEST == 0 || series + 1 == shape.series {
                 let body = snappy.compress_vec(&std::mem::take(&mut request.0))?;
-                batches.push(Batch { signal: Signal::Samples, body: body.into() });
+                batches.push(Batch {
+                    signal: Signal::Samples,
+                    shard: series / SAMPLES_PER_REQUEST,
+                    body: body.into(),
+                });
             }
         }
     }
@@ -201,7 +207,8 @@ fn requests(count: usize, signal: Signal, mut record: impl FnMut(&mut Message, u
                 }
             });
         });
-        batches.push(Batch { signal, body: request.0.into() });
+        let shard = from / RECORDS_PER_REQUEST;
+        batches.push(Batch { signal, shard, body: request.0.into() });
     }
     batches
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::api::params;
 use crate::head::Found;
 use crate::head::metrics::{Selected, TooManySamples};
+use crate::ingest::known_labels::KnownLabels;
 use crate::ingest::{exposition as text_format, loki_push, otlp_json, otlp_proto, remote_write};
 use crate::logql::{self, Context, Line, LogQl};
 use crate::model::codec::{Record, decode_batch, encode_batch};
@@ -186,7 +187,10 @@ pub fn otlp(data: &[u8]) {
 
 /// A remote write or a push to Loki is decoded, or refused, in each of its forms.
 pub fn pushes(data: &[u8]) {
-    for decoded in [remote_write::decode_v1(data), remote_write::decode_v2(data)].into_iter().flatten() {
+    let known = KnownLabels::new();
+    let one = remote_write::decode_v1(data, &mut known.reading());
+    let two = remote_write::decode_v2(data, &mut known.reading());
+    for decoded in [one, two].into_iter().flatten() {
         let named = |sample: &crate::model::Sample| !sample.labels.name().is_empty();
         assert!(decoded.batch.samples.iter().all(named), "a series without a name");
     }

@@ -12,6 +12,7 @@ mod body;
 mod budget;
 pub(crate) mod exposition;
 mod grpc;
+pub(crate) mod known_labels;
 pub(crate) mod loki_push;
 pub(crate) mod naming;
 pub(crate) mod otlp_json;
@@ -33,6 +34,7 @@ use http::{HeaderMap, StatusCode};
 
 use self::body::{Encoding, Packing, unpack};
 use self::budget::Budget;
+use self::known_labels::KnownLabels;
 use self::response::{Accepted, Refusal, accepted, refused};
 use crate::model::MetricBatch;
 use crate::storage::{AppendError, Signal, Storage};
@@ -76,12 +78,13 @@ pub(crate) struct Written {
 pub(crate) struct Receiver {
     storage: Arc<Storage>,
     budget: Budget,
+    known_labels: KnownLabels,
 }
 
 impl Receiver {
     /// A receiver that lets at most `share` bytes be decoded at once.
     pub(crate) fn new(storage: Arc<Storage>, share: usize) -> Self {
-        Self { storage, budget: Budget::new(share) }
+        Self { storage, budget: Budget::new(share), known_labels: KnownLabels::new() }
     }
 
     /// The routes of an intake listener.

@@ -67,7 +67,7 @@ use crate::head::cardinality::Cardinality;
 use crate::head::metrics::Admission;
 use crate::head::{BlockHead, Exemplars, MetricsHead, SeriesLimits};
 use crate::model::codec::{self, Damaged, Record};
-use crate::model::{Batch, LogRecord, MetricBatch, MetricMeta, Span};
+use crate::model::{Batch, Labels, LogRecord, MetricBatch, MetricMeta, Span};
 use crate::parts::{Columnar, Part, Shelf};
 
 /// How often dirty logs are synced.
@@ -450,6 +450,11 @@ impl Storage {
         }
         batch.metadata.iter().for_each(|meta| head.describe(meta));
         Ok(stored)
+    }
+
+    /// These labels as the head holds them, where it has a series with them.
+    pub(crate) fn shared_labels(&self, labels: &Labels) -> Option<Labels> {
+        read(&self.metrics_state).head.shared_labels(labels).cloned()
     }
 
     fn admit<'a>(

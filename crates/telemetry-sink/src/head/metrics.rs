@@ -11,9 +11,11 @@
 //! refuse new series and never a sample of an existing one; `series_bytes` and `sample_bytes` follow every
 //! allocation of labels, index entries and samples closely.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::chunk::{Chunk, OpenChunk};
 use crate::model::matcher::all_accept;
@@ -120,7 +122,7 @@ impl Series {
 
     fn fixed_bytes(&self) -> usize {
         // The series, its map entries, and per label two shared pointers and a postings entry.
-        size_of::<Self>() + 64 + self.labels.len() * (size_of::<(Arc<str>, Arc<str>)>() + 8)
+        size_of::<Self>() + 96 + self.labels.len() * (size_of::<(Arc<str>, Arc<str>)>() + 8)
     }
 }
 
@@ -144,8 +146,11 @@ pub(crate) struct MetricsHead {
     limits: SeriesLimits,
     share: usize,
     hashers: [RandomState; 2],
-    by_key: HashMap<u128, u32>,
-    series: HashMap<u32, Series>,
+    // Keys are random already, numbers and addresses are the sink's own: nobody can aim at a slow map.
+    by_key: FxHashMap<u128, u32>,
+    /// By the address of the labels that the series itself holds, which no others can have meanwhile.
+    by_address: FxHashMap<usize, u32>,
+    series: FxHashMap<u32, Series>,
     next: u32,
     index: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
     metadata: BTreeMap<String, MetricMeta>,
@@ -161,8 +166,9 @@ impl MetricsHead {
             limits,
             share,
             hashers: [RandomState::new(), RandomState::new()],
-            by_key: HashMap::new(),
-            series: HashMap::new(),
+            by_key: FxHashMap::default(),
+            by_address: FxHashMap::default(),
+            series: FxHashMap::default(),
             next: 0,
             index: BTreeMap::new(),
             metadata: BTreeMap::new(),
@@ -187,6 +193,9 @@ impl MetricsHead {
 
     /// The series' number, made if it is new and the limits allow one more.
     pub(crate) fn resolve(&mut self, labels: &Labels, now: i64) -> Result<u32, Refusal> {
+        if let Some(number) = self.by_address.get(&labels.address()) {
+            return Ok(*number);
+        }
         let key = self.key(labels);
         if let Some(number) = self.by_key.get(&key) {
             return Ok(*number);
@@ -246,8 +255,14 @@ impl MetricsHead {
         let series = Series::new(labels, key);
         self.series_bytes += series.fixed_bytes();
         self.by_key.insert(key, number);
+        self.by_address.insert(series.labels.address(), number);
         self.series.insert(number, series);
         number
+    }
+
+    /// The labels that a series with equal ones shares with whoever asks; [`MetricsHead::resolve`] knows them at once.
+    pub(crate) fn shared_labels(&self, labels: &Labels) -> Option<&Labels> {
+        self.by_key.get(&self.key(labels)).and_then(|number| self.labels(*number))
     }
 
     /// Whether a sample of a series would be stored.
@@ -370,6 +385,7 @@ impl MetricsHead {
         for number in numbers {
             if let Some(series) = self.series.remove(number) {
                 self.by_key.remove(&series.key);
+                self.by_address.remove(&series.labels.address());
                 freed += series.fixed_bytes();
                 samples += series.open.bytes() + series.late_bytes();
                 samples += series.chunks.iter().map(Chunk::bytes).sum::<usize>();

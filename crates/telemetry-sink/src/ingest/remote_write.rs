@@ -21,6 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 pub(crate) use self::v1::decode as decode_v1;
 pub(crate) use self::v2::decode as decode_v2;
 use super::body::{Packing, media_type, unpack};
+use super::known_labels::Reading;
 use super::response::{Accepted, Refusal};
 use super::wire::{Field, Fields, Malformed};
 use super::{Decoded, MAX_PLAIN, PROTOBUF_COST, Receiver, Written};
@@ -103,12 +104,15 @@ fn store(
 ) -> Result<(Accepted, Written), Refusal> {
     let mut charge = receiver.budget.charge(PROTOBUF_COST);
     let plain = unpack(packing, body, MAX_PLAIN, &mut charge)?;
+    let mut reading = receiver.known_labels.reading();
     let decoded = match version {
-        Version::One => decode_v1(&plain),
-        Version::Two => decode_v2(&plain),
+        Version::One => decode_v1(&plain, &mut reading),
+        Version::Two => decode_v2(&plain, &mut reading),
     };
     let mut decoded = decoded.map_err(Refusal::malformed)?;
+    let new = reading.end();
     let written = receiver.append(&mut decoded)?;
+    receiver.known_labels.learn(new, &receiver.storage);
     Ok((decoded.accepted(), written))
 }
 
@@ -138,9 +142,8 @@ const LONG_LABELS: &str = "a series has more than 128 labels, or one longer than
 
 /// One series as it is read, in either version.
 #[derive(Default)]
-struct Series {
-    labels: LabelsBuilder,
-    names: Vec<String>,
+struct Series<'a> {
+    pairs: Vec<(&'a [u8], &'a [u8])>,
     samples: Vec<(i64, f64)>,
     exemplars: Vec<(Labels, i64, f64)>,
     histograms: usize,
@@ -148,15 +151,22 @@ struct Series {
     oversized: bool,
 }
 
-impl Series {
-    fn label(&mut self, name: &str, value: &str) {
+impl<'a> Series<'a> {
+    fn clear(&mut self) {
+        self.pairs.clear();
+        self.samples.clear();
+        self.exemplars.clear();
+        self.histograms = 0;
+        self.oversized = false;
+    }
+
+    fn label(&mut self, name: &'a [u8], value: &'a [u8]) {
         // A request names a label once and may use it in a hundred thousand series.
-        if self.names.len() >= MAX_LABELS || name.len().max(value.len()) > MAX_LABEL_BYTES {
+        if self.pairs.len() >= MAX_LABELS || name.len().max(value.len()) > MAX_LABEL_BYTES {
             self.oversized = true;
             return;
         }
-        self.names.push(name.to_owned());
-        self.labels.set(name, value);
+        self.pairs.push((name, value));
     }
 
     /// Adds an exemplar that leads somewhere. One that is too long is not even copied: a request may name a long
@@ -171,27 +181,41 @@ impl Series {
     }
 
     /// Moves the samples into the batch, or counts why not.
-    fn finish(mut self, into: &mut Decoded<MetricBatch>) {
+    fn finish(&mut self, reading: &mut Reading<'_>, into: &mut Decoded<MetricBatch>) {
         if self.histograms > 0 {
             into.reject(self.histograms, NO_HISTOGRAMS);
         }
-        self.names.sort_unstable();
-        let repeated = self.names.windows(2).any(|pair| pair.first() == pair.last());
-        let labels = self.labels.build();
         if self.oversized {
             into.reject(self.samples.len(), LONG_LABELS);
             return;
         }
-        if repeated || labels.get(METRIC_NAME).is_none() || self.names.iter().any(String::is_empty) {
+        let Some(labels) = reading.labels(&self.pairs, |pairs| labels(pairs)) else {
             into.reject(self.samples.len(), BAD_LABELS);
             return;
-        }
-        for (own, time, value) in self.exemplars {
+        };
+        for (own, time, value) in self.exemplars.drain(..) {
             into.batch.note(Exemplar { series: labels.clone(), labels: own, value, time, timed: true });
         }
         let sample = |(time, value)| Sample { labels: labels.clone(), time, value };
-        into.batch.samples.extend(self.samples.into_iter().map(sample));
+        into.batch.samples.extend(self.samples.drain(..).map(sample));
     }
+}
+
+/// The label set, unless it has no metric's name or a label has no name of its own.
+fn labels(pairs: &[(&[u8], &[u8])]) -> Option<Labels> {
+    // Senders in languages with byte strings do send broken UTF-8; the rest of the batch is worth more than the
+    // broken letter.
+    let text = |bytes| String::from_utf8_lossy(bytes);
+    let mut names: Vec<_> = pairs.iter().map(|(name, _)| text(name)).collect();
+    names.sort_unstable();
+    let repeated = names.windows(2).any(|pair| pair.first() == pair.last());
+    let mut builder = LabelsBuilder::new();
+    for (name, value) in pairs {
+        builder.set(&text(name), &text(value));
+    }
+    let labels = builder.build();
+    let sound = !repeated && labels.get(METRIC_NAME).is_some() && names.iter().all(|name| !name.is_empty());
+    sound.then_some(labels)
 }
 
 /// A sample has the same form in both versions: its value and its time in milliseconds.

@@ -47,6 +47,16 @@ impl Labels {
         self.0.len()
     }
 
+    /// Where the set lies: of sets that exist at the same time, clones of one have the same.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).cast::<()>().addr()
+    }
+
+    /// Whether nobody else holds the set.
+    pub(crate) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// A copy with only the labels for which `keep` holds.
     pub(crate) fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
         Self(self.0.iter().filter(|(name, _)| keep(name)).cloned().collect())

@@ -10,8 +10,9 @@
 //! meets another segment number, the decoder with each file; so any segment can be read, lost or
 //! deleted without the others.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+
+use rustc_hash::FxHashMap;
 
 use crate::model::Labels;
 use crate::model::codec::{Damaged, Reader, put_f64, put_i64, put_len, put_text, put_u64};
@@ -27,7 +28,7 @@ const RAW: u8 = 2;
 #[derive(Default)]
 pub(crate) struct MetricsEncoder {
     segment: u64,
-    previous: HashMap<u32, u64>,
+    previous: FxHashMap<u32, u64>,
     body: Vec<u8>,
 }
 
@@ -107,7 +108,7 @@ fn float(integer: i64) -> f64 {
 
 #[derive(Default)]
 pub(crate) struct MetricsDecoder {
-    series: HashMap<u32, (Labels, u64)>,
+    series: FxHashMap<u32, (Labels, u64)>,
 }
 
 impl MetricsDecoder {
@@ -162,6 +163,8 @@ fn value(reader: &mut Reader<'_>, previous: u64) -> Result<u64, Damaged> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -4,6 +4,7 @@ use http::Request;
 use prost::Message;
 use tower::ServiceExt as _;
 
+use super::super::known_labels::KnownLabels;
 use super::*;
 use crate::model::{Matcher, is_stale, stale};
 use crate::storage::Storage;
@@ -207,7 +208,7 @@ async fn version_two_refers_to_its_symbols() {
             ..Default::default()
         }],
     };
-    let decoded = decode_v2(&request.encode_to_vec()).unwrap();
+    let decoded = decode_v2(&request.encode_to_vec(), &mut KnownLabels::new().reading()).unwrap();
     assert_eq!(decoded.batch.metadata[0].kind, MetricKind::Counter);
     assert_eq!(decoded.batch.metadata[0].help, "All of them.");
     let (status, written, _) = sink.write(TWO, request.encode_to_vec()).await;

@@ -1,13 +1,17 @@
 //! `prometheus.WriteRequest`: every series with its labels as text.
 
-use super::{Decoded, Field, Fields, Malformed, MetricBatch, Series, kind, observation, sample};
+use super::{Decoded, Field, Fields, Malformed, MetricBatch, Reading, Series, kind, observation, sample};
 use crate::model::MetricMeta;
 
-pub(crate) fn decode(body: &[u8]) -> Result<Decoded<MetricBatch>, Malformed> {
+pub(crate) fn decode(body: &[u8], reading: &mut Reading<'_>) -> Result<Decoded<MetricBatch>, Malformed> {
     let mut decoded = Decoded::<MetricBatch>::default();
+    let mut one = Series::default();
     for field in Fields::new(body) {
         match field? {
-            (1, field) => series(field)?.finish(&mut decoded),
+            (1, field) => {
+                series(field, &mut one)?;
+                one.finish(reading, &mut decoded);
+            }
             (3, field) => decoded.batch.metadata.push(metadata(field)?),
             _ => {}
         }
@@ -15,41 +19,42 @@ pub(crate) fn decode(body: &[u8]) -> Result<Decoded<MetricBatch>, Malformed> {
     Ok(decoded)
 }
 
-fn series(field: Field<'_>) -> Result<Series, Malformed> {
-    let mut series = Series::default();
+fn series<'a>(field: Field<'a>, series: &mut Series<'a>) -> Result<(), Malformed> {
+    series.clear();
     for field in Fields::new(field.bytes()?) {
         match field? {
             (1, field) => {
                 let (name, value) = label(field)?;
-                series.label(&name, &value);
+                series.label(name, value);
             }
             (2, field) => series.samples.push(sample(field)?),
-            (3, field) => exemplar(field, &mut series)?,
+            (3, field) => exemplar(field, series)?,
             (4, _) => series.histograms += 1,
             _ => {}
         }
     }
-    Ok(series)
+    Ok(())
 }
 
-fn exemplar(field: Field<'_>, series: &mut Series) -> Result<(), Malformed> {
+fn exemplar(field: Field<'_>, series: &mut Series<'_>) -> Result<(), Malformed> {
     let mut labels = Vec::new();
     for part in Fields::new(field.bytes()?) {
         if let (1, part) = part? {
-            labels.push(label(part)?);
+            let (name, value) = label(part)?;
+            labels.push((String::from_utf8_lossy(name), String::from_utf8_lossy(value)));
         }
     }
-    let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let labels: Vec<_> = labels.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
     series.exemplar(&labels, observation(field)?);
     Ok(())
 }
 
-fn label(field: Field<'_>) -> Result<(String, String), Malformed> {
-    let (mut name, mut value) = (String::new(), String::new());
+fn label(field: Field<'_>) -> Result<(&[u8], &[u8]), Malformed> {
+    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
     for field in Fields::new(field.bytes()?) {
         match field? {
-            (1, field) => name = field.text()?,
-            (2, field) => value = field.text()?,
+            (1, field) => name = field.bytes()?,
+            (2, field) => value = field.bytes()?,
             _ => {}
         }
     }
