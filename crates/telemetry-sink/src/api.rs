@@ -18,6 +18,7 @@ mod prometheus;
 mod rules;
 mod server;
 mod service_graph;
+mod storage;
 mod tail;
 mod tempo;
 mod traces;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::QuerySection;
 use crate::notify::engine::Notifier;
+use crate::offload::missed;
 use crate::promql;
 use crate::rules::engine::Views;
 use crate::scrape::Targets;
@@ -104,10 +106,15 @@ impl Api {
         let turn = tokio::time::timeout(QUEUE_TIMEOUT, self.turns.acquire());
         let _turn = turn.await.map_err(|_| NotRun::Busy)?.map_err(|_| NotRun::Failed)?;
         let api = Arc::clone(self);
-        tokio::task::spawn_blocking(move || query(&api)).await.map_err(|error| {
+        let run = tokio::task::spawn_blocking(move || missed::watch(|| query(&api)));
+        let (answer, missed) = run.await.map_err(|error| {
             tracing::error!(%error, "a query stopped");
             NotRun::Failed
-        })
+        })?;
+        if missed {
+            missed::tell();
+        }
+        Ok(answer)
     }
 
     pub(crate) fn now_millis(&self) -> i64 {
@@ -132,6 +139,7 @@ pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
         .route("/telemetry/v1/fleet", get(fleet::show))
         .route("/telemetry/v1/events", get(events::stream))
         .route("/telemetry/v1/traces/{id}", get(traces::show))
+        .route("/telemetry/v1/storage", get(storage::show))
         .route("/telemetry/v1/service-graph", get(service_graph::show))
         .route("/telemetry/v1/logs/tail", get(tail::stream))
         .nest(
@@ -146,6 +154,7 @@ pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
         .nest("/telemetry/tempo/api", tempo::router())
         .route("/telemetry", get(unknown))
         .route("/telemetry/{*rest}", get(unknown).post(unknown).delete(unknown))
+        .layer(from_fn(missed::layer))
         .layer(from_fn(scoped))
         .layer(quintet_auth::layer(verifier))
         .with_state(api)

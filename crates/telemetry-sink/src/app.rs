@@ -22,6 +22,8 @@ use crate::host;
 use crate::ingest::{self, Receiver};
 use crate::journal;
 use crate::notify::engine::Notifier;
+use crate::offload;
+use crate::offload::reader::Reader;
 use crate::rules;
 use crate::rules::engine::{Engine, Ground, Views};
 use crate::scrape::{self, Target, Targets};
@@ -55,17 +57,27 @@ impl Binary for TelemetrySink {
     }
 
     fn commands(command: clap::Command) -> clap::Command {
-        rules::command::add(diagnostics::command(command))
+        offload::command::add(rules::command::add(diagnostics::command(command)))
     }
 
     fn run_alone(matches: &clap::ArgMatches, output: &mut dyn Write) -> Option<anyhow::Result<Code>> {
         diagnostics::run_alone(matches, output).or_else(|| rules::command::run_alone(matches, output))
     }
 
+    fn run_command(
+        config: Config,
+        matches: &clap::ArgMatches,
+        output: &mut dyn Write,
+    ) -> anyhow::Result<Code> {
+        offload::command::run(&config, matches, output)
+    }
+
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
         let limits = config.storage.limits();
         let share = limits.in_flight_share();
-        let storage = Storage::open(limits, cx.clock(), Arc::new(RealDisk))
+        let bucket = offload::connect(cx, &config.storage)?;
+        let reader = bucket.as_ref().map_or_else(Reader::absent, |(_, reader)| Arc::clone(reader));
+        let storage = Storage::open_with(limits, cx.clock(), Arc::new(RealDisk), reader)
             .with_context(|| {
                 format!("cannot open the storage directory {}", config.storage.directory.display())
             })
@@ -73,6 +85,7 @@ impl Binary for TelemetrySink {
         let storage = Arc::new(storage);
         replay(cx, &storage);
         upkeep(cx, &storage);
+        offload::start(cx, &config.storage, bucket.map(|(bucket, _)| bucket), &storage);
         receive(cx, &config, &storage, share)?;
         syslog::listen(cx, &config.syslog, &storage)?;
         statsd::listen(cx, &config.statsd, &storage)?;
@@ -283,6 +296,8 @@ fn report(storage: &Storage) {
     metrics::gauge!("quintet_sink_log_records").set(usage.log_records as f64);
     metrics::gauge!("quintet_sink_spans").set(usage.spans as f64);
     metrics::gauge!("quintet_sink_disk_full").set(if storage.is_full() { 1.0 } else { 0.0 });
+    metrics::gauge!("quintet_sink_offload_cache_bytes").set(storage.reader().cached_bytes() as f64);
+    metrics::gauge!("quintet_sink_bucket_away").set(if storage.reader().is_away() { 1.0 } else { 0.0 });
     let signals = [Signal::Metrics, Signal::Logs, Signal::Spans];
     for ((signal, head), log) in signals.into_iter().zip(usage.head_bytes).zip(usage.log_bytes) {
         metrics::gauge!("quintet_sink_head_bytes", "signal" => signal.as_str()).set(head as f64);
@@ -292,6 +307,10 @@ fn report(storage: &Storage) {
         let of = |values: [u64; 3]| values.get(index).copied().unwrap_or(0) as f64;
         let parts = usage.parts.get(index).copied().unwrap_or(0) as f64;
         metrics::gauge!("quintet_sink_parts", "signal" => signal.as_str()).set(parts);
+        let remote = usage.remote_parts.get(index).copied().unwrap_or(0) as f64;
+        metrics::gauge!("quintet_sink_remote_parts", "signal" => signal.as_str()).set(remote);
+        metrics::gauge!("quintet_sink_part_local_bytes", "signal" => signal.as_str())
+            .set(of(usage.local_bytes));
         metrics::gauge!("quintet_sink_part_bytes", "signal" => signal.as_str()).set(of(usage.part_bytes));
         metrics::gauge!("quintet_sink_part_rows", "signal" => signal.as_str()).set(of(usage.part_rows));
     }

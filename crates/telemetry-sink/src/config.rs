@@ -14,6 +14,7 @@ use crate::ingest::naming::label_name;
 use crate::journal::JournalSection;
 use crate::relabel::{Step, Steps};
 use crate::scrape::Target;
+use crate::offload::OffloadSection;
 use crate::statsd::StatsdSection;
 use crate::storage::{StorageLimits, SyncMode};
 use crate::syslog::SyslogSection;
@@ -111,6 +112,12 @@ pub(crate) struct StorageSection {
     /// How much older than the newest sample of its series a sample may be.
     #[serde(default = "out_of_order_minutes")]
     pub(crate) out_of_order_minutes: u32,
+    /// A bucket of S3-compatible object storage that parts are copied to.
+    #[serde(default)]
+    pub(crate) s3: Option<quintet_s3::Settings>,
+    /// What is copied there, and when it is dropped here.
+    #[serde(default)]
+    pub(crate) offload: OffloadSection,
 }
 
 fn out_of_order_minutes() -> u32 {
@@ -337,6 +344,7 @@ impl Config {
         if storage.retention_hours == 0 {
             return Err(Invalid::new("storage.retention_hours", "must be at least 1"));
         }
+        storage.offload.validate()?;
         if self.listen.otlp.as_slice().is_empty() {
             return Err(Invalid::new("listen.otlp", "needs at least one address"));
         }

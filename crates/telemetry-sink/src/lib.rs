@@ -22,6 +22,7 @@ mod limited;
 mod logql;
 mod model;
 mod notify;
+mod offload;
 mod parts;
 mod promql;
 mod relabel;

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! DIR/parts/signal={metrics,logs,spans}/date=2026-11-23/0000000000000012-1a2b-00c0ffee.parquet
+//! DIR/parts/signal=…/date=…/0000000000000012-1a2b-00c0ffee.remote    the tail of a part whose data is in object storage
 //! DIR/parts/signal=…/quarantine/                         parts that could not be opened
 //! ```
 //!
@@ -31,10 +32,11 @@ pub(crate) mod records;
 pub(crate) mod rows;
 pub(crate) mod samples;
 mod shelf;
+pub(crate) mod stub;
 
 pub(crate) use part::Part;
 pub(crate) use records::Columnar;
 pub(crate) use shelf::Shelf;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

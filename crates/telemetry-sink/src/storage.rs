@@ -38,6 +38,7 @@
 //! space is looked at again every second, and writing resumes by itself.
 
 pub(crate) mod disk;
+mod elsewhere;
 pub(crate) mod exemplar_frame;
 mod exemplars;
 mod flush;
@@ -59,6 +60,7 @@ use tokio::sync::broadcast;
 
 use self::disk::Disk;
 pub(crate) use self::exemplars::{FoundExemplars, TookTooLong, Wanted};
+pub(crate) use self::flush::aged_micros;
 use self::metrics_frame::{MetricsDecoder, MetricsEncoder};
 use self::upkeep::replay;
 pub(crate) use self::view::View;
@@ -68,6 +70,9 @@ use crate::head::metrics::Admission;
 use crate::head::{BlockHead, Exemplars, MetricsHead, SeriesLimits};
 use crate::model::codec::{self, Damaged, Record};
 use crate::model::{Batch, Labels, LogRecord, MetricBatch, MetricMeta, Span};
+use crate::offload::Copies;
+use crate::offload::manifest::Manifest;
+use crate::offload::reader::Reader;
 use crate::parts::{Columnar, Part, Shelf};
 
 /// How often dirty logs are synced.
@@ -197,6 +202,9 @@ pub(crate) struct Usage {
     pub(crate) exemplars: usize,
     pub(crate) parts: [usize; 3],
     pub(crate) part_bytes: [u64; 3],
+    /// What of the parts is on this disk.
+    pub(crate) local_bytes: [u64; 3],
+    pub(crate) remote_parts: [usize; 3],
     pub(crate) part_rows: [u64; 3],
     pub(crate) head_bytes: [usize; 3],
     pub(crate) log_bytes: [u64; 3],
@@ -260,6 +268,9 @@ pub(crate) struct Storage {
     limits: StorageLimits,
     clock: SharedClock,
     disk: Arc<dyn Disk>,
+    reader: Arc<Reader>,
+    /// What the bucket is known to hold; nothing where none is configured.
+    copies: Mutex<Option<Copies>>,
     metrics: Mutex<MetricsLog>,
     metrics_state: RwLock<MetricsState>,
     /// Changed under the lock of the metrics' log only.
@@ -291,11 +302,28 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl Storage {
-    /// Creates what is missing below the directory and lists the logs; [`Storage::replay`] reads them.
+    /// As [`Storage::open_with`], without a bucket.
+    #[cfg(any(test, feature = "conformance"))]
     pub(crate) fn open(limits: StorageLimits, clock: SharedClock, disk: Arc<dyn Disk>) -> io::Result<Self> {
+        Self::open_with(limits, clock, disk, Reader::absent())
+    }
+
+    /// Creates what is missing below the directory and lists the logs; [`Storage::replay`] reads them. `reader` reads the
+    /// parts that are in object storage.
+    pub(crate) fn open_with(
+        limits: StorageLimits,
+        clock: SharedClock,
+        disk: Arc<dyn Disk>,
+        reader: Arc<Reader>,
+    ) -> io::Result<Self> {
+        let used = Manifest::load(&limits.directory).map_err(io::Error::other)?;
+        let used = used.map(|manifest| manifest.used()).unwrap_or_default();
         let segment_bytes = limits.segment_bytes();
         let open = |signal: Signal| -> io::Result<(Wal, Shelf, Vec<Arc<Part>>)> {
-            let (shelf, parts) = Shelf::open(signal, &limits.directory, Arc::clone(&disk))?;
+            let (shelf, parts) = {
+                let used = used.get(signal.as_str()).copied().unwrap_or(0);
+                Shelf::open(signal, &limits.directory, Arc::clone(&disk), &reader, used)?
+            };
             let through = parts.iter().map(|part| part.facts.through).max().unwrap_or(0);
             let directory = limits.directory.join("wal").join(signal.as_str());
             let mut wal = Wal::open(signal, directory, Arc::clone(&disk), segment_bytes)?;
@@ -319,6 +347,8 @@ impl Storage {
             limits,
             clock,
             disk,
+            reader,
+            copies: Mutex::new(None),
             started: AtomicBool::new(false),
             full: AtomicBool::new(false),
             flushing: Mutex::new(flush::Pace::default()),
@@ -390,7 +420,7 @@ impl Storage {
         });
     }
 
-    fn now_micros(&self) -> i64 {
+    pub(crate) fn now_micros(&self) -> i64 {
         micros(self.clock.now())
     }
 
@@ -606,6 +636,8 @@ impl Storage {
             exemplars,
             parts: parts.map(Vec::len),
             part_bytes: parts.map(|parts| parts.iter().map(|part| part.bytes).sum()),
+            local_bytes: parts.map(|parts| parts.iter().map(|part| part.local_bytes).sum()),
+            remote_parts: parts.map(|parts| parts.iter().filter(|part| part.is_remote()).count()),
             part_rows: parts.map(|parts| parts.iter().map(|part| part.rows).sum()),
             head_bytes: [metrics.head.bytes() + exemplar_bytes, logs.head.bytes(), spans.head.bytes()],
             log_bytes,

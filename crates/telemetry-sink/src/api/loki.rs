@@ -24,6 +24,7 @@ use super::{Api, NotRun};
 use crate::logql::search::{Passed, Read};
 use crate::logql::{self, Direction, LogQl, LogQuery, MetricQuery, Range, Search};
 use crate::model::Labels;
+use crate::offload::missed;
 use crate::promql::{Query, Series, Value, format_float};
 
 const DEFAULT_LIMIT: usize = 100;
@@ -92,7 +93,13 @@ impl IntoResponse for Failure {
 type Answer = Result<Json<JsonValue>, Failure>;
 
 fn success(data: impl serde::Serialize) -> Json<JsonValue> {
-    Json(json!({ "status": "success", "data": data }))
+    let mut body = json!({ "status": "success", "data": data });
+    if let Some(warning) = missed::warning()
+        && let Some(body) = body.as_object_mut()
+    {
+        body.insert("warnings".to_owned(), json!([warning]));
+    }
+    Json(body)
 }
 
 /// The range that the parameters name.

@@ -14,6 +14,7 @@ use super::params::{Params, duration_millis, time_millis};
 use super::{Api, NotRun, rules, server};
 use crate::head::metrics::{Selected, TooManySamples};
 use crate::model::{Labels, Matcher};
+use crate::offload::missed;
 use crate::promql::{self, Error, Query, Series, Source, Value, format_float as number};
 use crate::storage::Storage;
 
@@ -85,15 +86,21 @@ pub(super) type Answer = Result<Json<JsonValue>, Failure>;
 const MOST_MESSAGES: usize = 10;
 
 pub(super) fn success(data: impl serde::Serialize) -> Json<JsonValue> {
-    Json(json!({ "status": "success", "data": data }))
+    let mut body = json!({ "status": "success", "data": data });
+    if let Some(warning) = missed::warning()
+        && let Some(body) = body.as_object_mut()
+    {
+        body.insert("warnings".to_owned(), json!([warning]));
+    }
+    Json(body)
 }
 
 /// A successful answer with the warnings and hints that the query caused.
 fn annotated(annotations: &promql::Annotations, query: &str, data: JsonValue) -> Json<JsonValue> {
     let mut body = json!({ "status": "success", "data": data });
-    for (kind, mut messages) in
-        [("warnings", annotations.warnings(query)), ("infos", annotations.infos(query))]
-    {
+    let mut warnings: Vec<String> = missed::warning().into_iter().map(str::to_owned).collect();
+    warnings.extend(annotations.warnings(query));
+    for (kind, mut messages) in [("warnings", warnings), ("infos", annotations.infos(query))] {
         let more = messages.len().saturating_sub(MOST_MESSAGES);
         if more > 0 {
             messages.truncate(MOST_MESSAGES);

@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,14 +20,16 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::part::of_the_system;
 use crate::model::hex;
+use crate::offload::reader::Object;
 use crate::storage::disk::SegmentFile;
 
 const BLOCK: usize = 32 * 1024;
 /// The footer's key under which the checksums of the data stand.
 pub(super) const CHECKSUMS: &str = "quintet.checksums";
 /// The largest tail that is read; a longer one is damage. Bounds what a wrong name can cost.
-const MAX_TAIL: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_TAIL: u64 = 64 * 1024 * 1024;
 
 fn damaged(what: &str) -> ParquetError {
     ParquetError::General(what.to_owned())
@@ -37,6 +40,17 @@ fn damaged(what: &str) -> ParquetError {
 pub(super) struct Tail {
     pub(super) length: u64,
     pub(super) checksum: u32,
+}
+
+impl Tail {
+    pub(super) fn holds(self, bytes: &[u8]) -> bool {
+        u64::try_from(bytes.len()) == Ok(self.length) && crc32c::crc32c(bytes) == self.checksum
+    }
+}
+
+fn wide(range: &Range<usize>) -> Range<u64> {
+    let wide = |at: usize| u64::try_from(at).unwrap_or(u64::MAX);
+    wide(range.start)..wide(range.end)
 }
 
 /// Writes through to a new file and sums on the way.
@@ -129,10 +143,18 @@ impl ChunkReader for TailReader {
     }
 }
 
+/// Where the data of a part is.
+#[derive(Clone)]
+enum Source {
+    File(Arc<File>),
+    /// In object storage; a read may take a round trip, or fail while the bucket is out of reach.
+    Object(Arc<Object>),
+}
+
 /// An open part whose data blocks are compared with their checksums on each read.
 #[derive(Clone)]
 pub(super) struct CheckedFile {
-    file: Arc<File>,
+    source: Source,
     data: u64,
     sums: Arc<[u32]>,
 }
@@ -146,10 +168,33 @@ impl CheckedFile {
         let data = data.ok_or_else(|| damaged("the file is shorter than its footer"))?;
         let mut bytes = vec![0; usize::try_from(tail.length).unwrap_or(0)];
         file.read_exact_at(&mut bytes, data)?;
-        if crc32c::crc32c(&bytes) != tail.checksum {
+        Self::with_tail(Source::File(Arc::new(file)), data, bytes.into(), tail)
+    }
+
+    /// A part whose tail is here and whose data is in object storage.
+    pub(super) fn of_object(
+        object: Object,
+        data: u64,
+        bytes: Bytes,
+        tail: Tail,
+    ) -> Result<(Self, ParquetMetaData), ParquetError> {
+        Self::with_tail(Source::Object(Arc::new(object)), data, bytes, tail)
+    }
+
+    pub(super) fn is_remote(&self) -> bool {
+        matches!(self.source, Source::Object(_))
+    }
+
+    fn with_tail(
+        source: Source,
+        data: u64,
+        bytes: Bytes,
+        tail: Tail,
+    ) -> Result<(Self, ParquetMetaData), ParquetError> {
+        if !tail.holds(&bytes) {
             return Err(damaged("the footer's checksum does not hold"));
         }
-        let reader = TailReader { start: data, bytes: bytes.into() };
+        let reader = TailReader { start: data, bytes };
         let metadata = ParquetMetaDataReader::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Optional)
@@ -159,7 +204,7 @@ impl CheckedFile {
         if sums.len() != blocks {
             return Err(damaged("the checksums do not fit the file"));
         }
-        Ok((Self { file: Arc::new(file), data, sums }, metadata))
+        Ok((Self { source, data, sums }, metadata))
     }
 
     fn read_checked(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -169,13 +214,35 @@ impl CheckedFile {
         let end = end.ok_or_else(|| damaged("the footer points past the data"))?;
         let first = start / BLOCK;
         let aligned = first * BLOCK;
-        let mut bytes = vec![0; end.next_multiple_of(BLOCK).min(data) - aligned];
-        self.file.read_exact_at(&mut bytes, u64::try_from(aligned).unwrap_or(u64::MAX))?;
-        let expected = self.sums.iter().skip(first);
-        if !bytes.chunks(BLOCK).map(crc32c::crc32c).eq(expected.take(bytes.len().div_ceil(BLOCK)).copied()) {
+        let whole = aligned..end.next_multiple_of(BLOCK).min(data);
+        let mut bytes = self.read_blocks(whole.clone())?;
+        if let Source::Object(object) = &self.source
+            && !self.holds(first, &bytes)
+        {
+            // It may be the copy of the cache that is wrong.
+            object.forget(wide(&whole));
+            bytes = self.read_blocks(whole)?;
+        }
+        if !self.holds(first, &bytes) {
             return Err(damaged("a block's checksum does not hold"));
         }
-        Ok(Bytes::from(bytes).slice(start - aligned..end - aligned))
+        Ok(bytes.slice(start - aligned..end - aligned))
+    }
+
+    fn read_blocks(&self, range: Range<usize>) -> Result<Bytes, ParquetError> {
+        match &self.source {
+            Source::File(file) => {
+                let mut bytes = vec![0; range.len()];
+                file.read_exact_at(&mut bytes, wide(&range).start)?;
+                Ok(bytes.into())
+            }
+            Source::Object(object) => Ok(object.read(wide(&range))?),
+        }
+    }
+
+    fn holds(&self, first: usize, bytes: &[u8]) -> bool {
+        let expected = self.sums.iter().skip(first).take(bytes.len().div_ceil(BLOCK)).copied();
+        bytes.chunks(BLOCK).map(crc32c::crc32c).eq(expected)
     }
 }
 
@@ -213,7 +280,10 @@ impl Read for Stream {
             if count == 0 {
                 return Ok(0);
             }
-            self.ready = self.reader.read_checked(self.position, count).map_err(io::Error::other)?;
+            self.ready = self.reader.read_checked(self.position, count).map_err(|error| {
+                // The kind tells a bucket out of reach from damage.
+                io::Error::new(of_the_system(&error).unwrap_or(io::ErrorKind::Other), error)
+            })?;
             self.position += u64::try_from(count).unwrap_or(0);
             self.left -= count;
         }

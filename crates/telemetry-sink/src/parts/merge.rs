@@ -40,7 +40,7 @@ pub(crate) fn plan(
     let second = |part: &Arc<Part>| part.facts.first.div_euclid(units_per_second);
     for (level, span) in [(1u8, HOUR_SECONDS), (2, DAY_SECONDS)] {
         let mut over: BTreeMap<i64, Vec<&Arc<Part>>> = BTreeMap::new();
-        for part in parts.iter().filter(|part| part.facts.level < level && !part.is_damaged()) {
+        for part in parts.iter().filter(|part| part.facts.level < level && mergeable(part)) {
             let bucket = second(part).div_euclid(span);
             if (bucket + 1) * span + GRACE_SECONDS < now_seconds {
                 over.entry(bucket).or_default().push(part);
@@ -50,11 +50,16 @@ pub(crate) fn plan(
             return Some((chosen, level));
         }
     }
-    let small = parts.iter().filter(|part| part.facts.level == 0 && !part.is_damaged());
+    let small = parts.iter().filter(|part| part.facts.level == 0 && mergeable(part));
     if small.clone().count() > MAX_SMALL {
         return choose(small).map(|chosen| (chosen, 0));
     }
     None
+}
+
+/// What is in object storage stays as it is there.
+fn mergeable(part: &Part) -> bool {
+    !part.is_damaged() && !part.is_remote()
 }
 
 /// As many parts from the start as may become one; at least two.
@@ -79,8 +84,11 @@ fn facts(inputs: &[Arc<Part>], level: u8) -> Facts {
     Facts {
         level,
         through: inputs.iter().map(|part| part.facts.through).max().unwrap_or(0),
-        // What the inputs replaced is gone: they could not be here otherwise.
-        replaces: inputs.iter().map(|part| part.facts.id).collect(),
+        // With what the inputs replaced: it is gone from here, but copies elsewhere may outlive it.
+        replaces: inputs
+            .iter()
+            .flat_map(|part| part.facts.replaces.iter().copied().chain([part.facts.id]))
+            .collect(),
         ..Facts::default()
     }
 }

@@ -20,6 +20,9 @@ use super::checked::{CHECKSUMS, CheckedFile, SummingWriter, Tail, value};
 use super::columns::{ColumnsOut, Group};
 use super::records::TIME;
 use super::samples::SeriesIndex;
+use super::stub::Stub;
+use crate::offload::missed;
+use crate::offload::reader::{AWAY, Reader};
 use crate::storage::disk::{Disk, sync_directory};
 
 const LEVEL: &str = "quintet.level";
@@ -81,7 +84,7 @@ fn file_name(id: u64, tail: Tail) -> String {
     format!("{id:016}-{:x}-{:08x}{SUFFIX}", tail.length, tail.checksum)
 }
 
-fn parse_name(path: &Path) -> Option<(u64, Tail)> {
+pub(super) fn parse_name(path: &Path) -> Option<(u64, Tail)> {
     let mut fields = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.split('-');
     let id = fields.next()?.parse().ok()?;
     let length = u64::from_str_radix(fields.next()?, 16).ok()?;
@@ -93,8 +96,10 @@ fn parse_name(path: &Path) -> Option<(u64, Tail)> {
 pub(crate) struct Part {
     pub(crate) facts: Facts,
     pub(crate) path: PathBuf,
-    /// The size of the file.
+    /// The size of the whole part, wherever its data is.
     pub(crate) bytes: u64,
+    /// What it takes on this disk: of a part in object storage its tail alone.
+    pub(crate) local_bytes: u64,
     pub(crate) rows: u64,
     /// When the file was written, microseconds since the Unix epoch.
     pub(crate) written_micros: i64,
@@ -110,20 +115,54 @@ impl Part {
         let wrong = |what: &str| ParquetError::General(what.to_owned());
         let (id, tail) = parse_name(path).ok_or_else(|| wrong("the file's name is not that of a part"))?;
         let (file, metadata) = CheckedFile::open(path, tail)?;
-        let facts = Facts::from_footer(id, &metadata).ok_or_else(|| wrong("the footer lacks a value"))?;
         let file_metadata = fs::metadata(path)?;
         let age = file_metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let written_micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        Self::of(id, path, file, metadata, file_metadata.len(), written_micros)
+    }
+
+    /// Opens a part whose data is in object storage by the stub that stands for it here.
+    pub(crate) fn open_stub(path: &Path, reader: &Arc<Reader>) -> Result<Self, ParquetError> {
+        let wrong = |what: &str| ParquetError::General(what.to_owned());
+        let whole = path.with_extension("parquet");
+        let (id, tail) = parse_name(&whole).ok_or_else(|| wrong("the file's name is not that of a part"))?;
+        let stub = Stub::read(path)?;
+        let key = Stub::key(&whole).ok_or_else(|| wrong("the stub is not where parts are"))?;
+        let bytes = stub.data.saturating_add(tail.length);
+        let object = reader.object(key, bytes);
+        let (file, metadata) = CheckedFile::of_object(object, stub.data, stub.tail, tail)?;
+        let mut part = Self::of(id, path, file, metadata, fs::metadata(path)?.len(), stub.written_micros)?;
+        part.bytes = bytes;
+        Ok(part)
+    }
+
+    fn of(
+        id: u64,
+        path: &Path,
+        file: CheckedFile,
+        metadata: ParquetMetaData,
+        bytes: u64,
+        written_micros: i64,
+    ) -> Result<Self, ParquetError> {
+        let facts = Facts::from_footer(id, &metadata)
+            .ok_or_else(|| ParquetError::General("the footer lacks a value".to_owned()))?;
         Ok(Self {
             facts,
             path: path.to_owned(),
-            bytes: file_metadata.len(),
-            written_micros: i64::try_from(age.as_micros()).unwrap_or(i64::MAX),
+            bytes,
+            local_bytes: bytes,
+            written_micros,
             rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
             damaged: AtomicBool::new(false),
             file: Arc::new(file),
             metadata,
             series: Mutex::new(None),
         })
+    }
+
+    /// Whether its data is in object storage.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.file.is_remote()
     }
 
     /// The index of series, read at most once until it is [forgotten](Part::forget_series).
@@ -172,6 +211,13 @@ impl Part {
     /// Notes that rows could not be read: they are left out of answers, and the part is never merged,
     /// so that the file stays as it is for a person.
     pub(super) fn note_damage(&self, error: &ParquetError) {
+        if self.is_remote() {
+            missed::note();
+            if of_the_system(error).is_some_and(|kind| kind == AWAY) {
+                // The bucket does not answer: that says nothing about the part, and the reader has counted it.
+                return;
+            }
+        }
         metrics::counter!("quintet_sink_part_read_failures_total").increment(1);
         if !self.damaged.swap(true, Ordering::AcqRel) {
             tracing::error!(part = %self.path.display(), %error, "cannot read rows of a part; answers lack them");
@@ -181,6 +227,13 @@ impl Part {
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.load(Ordering::Acquire)
     }
+}
+
+/// The kind of an error that the system made, and not the file's content.
+pub(super) fn of_the_system(error: &ParquetError) -> Option<io::ErrorKind> {
+    let ParquetError::External(source) = error else { return None };
+    let kind = source.downcast_ref::<io::Error>()?.kind();
+    (kind != io::ErrorKind::UnexpectedEof).then_some(kind)
 }
 
 /// What the writer does with the columns of a signal.

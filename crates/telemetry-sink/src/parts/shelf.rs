@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use parquet::errors::ParquetError;
 
-use super::part::{Layout, Part, PartWriter, UNPUBLISHED};
+use super::part::{Layout, Part, PartWriter, UNPUBLISHED, of_the_system};
+use super::stub;
+use crate::offload::reader::Reader;
 use crate::storage::Signal;
 use crate::storage::disk::{Disk, sync_directory};
 
@@ -30,18 +32,23 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    /// Opens every part below `DIRECTORY/parts/signal=NAME`, oldest first.
+    /// Opens every part below `DIRECTORY/parts/signal=NAME`, oldest first. Numbers up to `used` are never given
+    /// again; they are known elsewhere.
     pub(crate) fn open(
         signal: Signal,
         directory: &Path,
         disk: Arc<dyn Disk>,
+        reader: &Arc<Reader>,
+        used: u64,
     ) -> io::Result<(Self, Vec<Arc<Part>>)> {
         let root = directory.join("parts").join(format!("signal={}", signal.as_str()));
         fs::create_dir_all(&root)?;
         let shelf = Self { signal, root, disk, next: AtomicU64::new(1) };
         let mut parts = Vec::new();
         for path in shelf.files()? {
-            match Part::open(&path) {
+            let opened =
+                if stub::is_stub(&path) { Part::open_stub(&path, reader) } else { Part::open(&path) };
+            match opened {
                 Ok(part) => parts.push(Arc::new(part)),
                 Err(error) => match of_the_system(&error) {
                     // A disk that fails or a file that may not be read says nothing about the part.
@@ -53,7 +60,7 @@ impl Shelf {
                 },
             }
         }
-        let newest = parts.iter().map(|part| part.facts.id).max().unwrap_or(0);
+        let newest = parts.iter().map(|part| part.facts.id).max().unwrap_or(0).max(used);
         shelf.next.store(newest + 1, Ordering::Release);
         let replaced: HashSet<u64> =
             parts.iter().flat_map(|part| part.facts.replaces.iter().copied()).collect();
@@ -73,13 +80,7 @@ impl Shelf {
             if name.ends_with(UNPUBLISHED) {
                 fs::remove_file(&path)?;
             } else if name.starts_with("date=") {
-                let entries = fs::read_dir(&path)?.collect::<Result<Vec<_>, _>>()?;
-                files.extend(
-                    entries
-                        .iter()
-                        .map(fs::DirEntry::path)
-                        .filter(|path| path.extension().is_some_and(|extension| extension == "parquet")),
-                );
+                files.extend(parts_of(&path)?);
             }
         }
         Ok(files)
@@ -127,9 +128,16 @@ impl Shelf {
     }
 }
 
-/// The kind of an error that the system made, and not the file's content.
-fn of_the_system(error: &ParquetError) -> Option<io::ErrorKind> {
-    let ParquetError::External(source) = error else { return None };
-    let kind = source.downcast_ref::<io::Error>()?.kind();
-    (kind != io::ErrorKind::UnexpectedEof).then_some(kind)
+/// The parts of a day. One whose data is here needs no stub: the process ended before it dropped the data.
+fn parts_of(day: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(day)? {
+        let path = entry?.path();
+        if stub::is_stub(&path) && path.with_extension("parquet").exists() || stub::is_unfinished(&path) {
+            fs::remove_file(&path)?;
+        } else if stub::is_stub(&path) || path.extension().is_some_and(|extension| extension == "parquet") {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }

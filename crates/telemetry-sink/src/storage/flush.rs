@@ -182,29 +182,19 @@ impl Storage {
 
     /// Drops parts by age, then the oldest of all signals until the rest fits.
     fn retain(&self) -> io::Result<()> {
-        let retention = i64::try_from(self.limits.retention.as_micros()).unwrap_or(i64::MAX);
-        let cutoff = self.now_micros().saturating_sub(retention);
+        let cutoff = self.retained_since();
         self.retain_exemplars(cutoff);
         loop {
             let usage = self.usage();
-            let total: u64 = usage.part_bytes.iter().chain(&usage.log_bytes).sum();
-            let oldest = [
-                read(&self.metrics_state)
-                    .parts
-                    .iter()
-                    .map(|part| (aged(part, newest(part, 1000)), Arc::clone(part)))
-                    .min_by_key(|(time, _)| *time),
-                self.logs.oldest_part(),
-                self.spans.oldest_part(),
-            ];
-            let oldest = oldest.into_iter().zip([Signal::Metrics, Signal::Logs, Signal::Spans]);
-            let oldest = oldest.filter_map(|(part, signal)| Some((part?, signal)));
-            let Some(((time, part), signal)) = oldest.min_by_key(|((time, _), _)| *time) else {
-                return Ok(());
+            let total: u64 = usage.local_bytes.iter().chain(&usage.log_bytes).sum();
+            let mut parts = self.all_parts();
+            parts.sort_by_key(|(signal, part)| aged_micros(*signal, part));
+            // What is in object storage takes no room here.
+            let surplus = total > self.limits.max_bytes;
+            let goes = |(signal, part): &(Signal, Arc<Part>)| {
+                aged_micros(*signal, part) < cutoff || surplus && !part.is_remote()
             };
-            if time >= cutoff && total <= self.limits.max_bytes {
-                return Ok(());
-            }
+            let Some((signal, part)) = parts.into_iter().find(goes) else { return Ok(()) };
             let gone = [Arc::clone(&part)];
             match signal {
                 Signal::Metrics => replace(&mut write(&self.metrics_state).parts, &gone, None),
@@ -256,22 +246,12 @@ impl Lane {
     fn bytes(&self) -> usize {
         read(&self.state).head.bytes()
     }
-
-    fn oldest_part(&self) -> Option<(i64, Arc<Part>)> {
-        let state = read(&self.state);
-        let parts = state.parts.iter().map(|part| (aged(part, newest(part, 1) / 1000), Arc::clone(part)));
-        parts.min_by_key(|(time, _)| *time)
-    }
-}
-
-/// The time of a part's newest row, times a factor.
-fn newest(part: &Part, factor: i64) -> i64 {
-    part.facts.last.saturating_mul(factor)
 }
 
 /// The time that counts for retention, microseconds: a row from the future is as old as its file.
-fn aged(part: &Part, newest_micros: i64) -> i64 {
-    newest_micros.min(part.written_micros)
+pub(crate) fn aged_micros(signal: Signal, part: &Part) -> i64 {
+    let nanos = i128::from(part.facts.last) * i128::from(signal.nanos_per_unit());
+    i64::try_from(nanos / 1000).unwrap_or(i64::MAX).min(part.written_micros)
 }
 
 fn facts(through: u64) -> Facts {
@@ -279,12 +259,12 @@ fn facts(through: u64) -> Facts {
 }
 
 /// Adds a part at its place by time.
-fn put(parts: &mut Vec<Arc<Part>>, part: Option<Part>) {
+pub(super) fn put(parts: &mut Vec<Arc<Part>>, part: Option<Part>) {
     parts.extend(part.map(Arc::new));
     parts.sort_by_key(|part| (part.facts.first, part.facts.id));
 }
 
-fn replace(parts: &mut Vec<Arc<Part>>, gone: &[Arc<Part>], part: Option<Part>) {
+pub(super) fn replace(parts: &mut Vec<Arc<Part>>, gone: &[Arc<Part>], part: Option<Part>) {
     parts.retain(|part| gone.iter().all(|gone| gone.facts.id != part.facts.id));
     put(parts, part);
 }

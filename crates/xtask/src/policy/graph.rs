@@ -87,7 +87,7 @@ const TABLE: &[Row] = &[
     // Layer 3: the five.
     ("edge-gateway", BINARY_GROUND, &["quintet-http2"]),
     ("identity-provider", BINARY_GROUND, &["quintet-database", "quintet-store"]),
-    ("telemetry-sink", BINARY_GROUND, NOTHING),
+    ("telemetry-sink", BINARY_GROUND, &["quintet-s3"]),
     ("core-api", BINARY_GROUND, MODULES),
     ("async-worker", BINARY_GROUND, MODULES),
     // In sealed system images, beside the five.
