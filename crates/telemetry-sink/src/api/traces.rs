@@ -17,6 +17,8 @@ use crate::model::{LogRecord, Span, TraceId, Value, hex, parse_hex};
 /// Traces that one request id may lead to; retries of a client share the id.
 const MAX_TRACES: usize = 16;
 const MAX_SPANS: usize = 20_000;
+/// Lines of a trace that are counted.
+const MAX_LOGS: usize = 20_000;
 
 /// Everything recorded of a trace or a request.
 #[derive(Serialize)]
@@ -41,10 +43,9 @@ fn find(api: &Api, id: String) -> Option<Answer> {
     let snapshot = api.storage.spans();
     let traces = trace_ids(api, &id);
     let mut spans: Vec<Found<Span>> =
-        traces.iter().flat_map(|trace| snapshot.lookup::<Span>(Key::Trace(*trace))).collect();
+        read_up_to(&traces, MAX_SPANS, |trace, most| snapshot.lookup_up_to::<Span>(Key::Trace(trace), most));
     spans.sort_by_key(|found| (found.record.start, found.record.span_id));
     spans.dedup_by_key(|found| (found.record.trace_id, found.record.span_id));
-    spans.truncate(MAX_SPANS);
     if spans.is_empty() {
         return None;
     }
@@ -58,8 +59,20 @@ fn find(api: &Api, id: String) -> Option<Answer> {
             .collect(),
         services: spans.iter().map(|found| found.resource.service.clone()).collect(),
         spans: spans.iter().map(span).collect(),
-        logs: traces.iter().map(|trace| logs.lookup::<LogRecord>(Key::Trace(*trace)).len()).sum(),
+        logs: read_up_to(&traces, MAX_LOGS, |trace, most| {
+            logs.lookup_up_to::<LogRecord>(Key::Trace(trace), most)
+        })
+        .len(),
     })
+}
+
+/// What is found of all traces, at most so much together.
+fn read_up_to<T>(traces: &[TraceId], most: usize, lookup: impl Fn(TraceId, usize) -> Vec<T>) -> Vec<T> {
+    let mut found = Vec::new();
+    for trace in traces {
+        found.extend(lookup(*trace, most - found.len()));
+    }
+    found
 }
 
 /// An id of 32 digits is tried as a trace id first: request ids may look like one.
@@ -67,12 +80,12 @@ fn trace_ids(api: &Api, id: &str) -> Vec<TraceId> {
     let snapshot = api.storage.spans();
     if id.len() == 32
         && let Some(trace) = parse_hex(id)
-        && !snapshot.lookup::<Span>(Key::Trace(trace)).is_empty()
+        && !snapshot.lookup_up_to::<Span>(Key::Trace(trace), 1).is_empty()
     {
         return vec![trace];
     }
-    let spans = snapshot.lookup::<Span>(Key::Request(id));
-    let logs = api.storage.logs().lookup::<LogRecord>(Key::Request(id));
+    let spans = snapshot.lookup_up_to::<Span>(Key::Request(id), MAX_SPANS);
+    let logs = api.storage.logs().lookup_up_to::<LogRecord>(Key::Request(id), MAX_LOGS);
     let found: BTreeSet<TraceId> = spans
         .iter()
         .map(|found| found.record.trace_id)

@@ -11,6 +11,8 @@ use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricBatch, MetricKind, 
 
 /// Members of one set that are told apart in an interval.
 const MAX_MEMBERS: usize = 10_000;
+/// Members of all sets together that are told apart in an interval: about 4 MiB.
+const MAX_MEMBERS_TOGETHER: usize = 200_000;
 const MAX_TAGS: usize = 32;
 /// Intervals without a word after which a key is forgotten: an hour, at ten seconds each.
 const FORGET: u32 = 360;
@@ -37,6 +39,8 @@ pub(crate) struct Aggregate {
     entries: HashMap<Labels, Entry>,
     max_keys: usize,
     buckets: Vec<f64>,
+    /// Members of all sets since the last interval.
+    members: usize,
 }
 
 impl Aggregate {
@@ -44,7 +48,7 @@ impl Aggregate {
         let mut buckets = section.buckets.clone();
         buckets.sort_by(f64::total_cmp);
         buckets.dedup();
-        Self { entries: HashMap::new(), max_keys: section.max_keys, buckets }
+        Self { entries: HashMap::new(), max_keys: section.max_keys, buckets, members: 0 }
     }
 
     /// Takes in the lines of a datagram.
@@ -70,7 +74,8 @@ impl Aggregate {
         let fresh = || Entry { base, value: start(line.kind, buckets.len()), silent: 0 };
         let entry = self.entries.entry(key).or_insert_with(fresh);
         entry.silent = 0;
-        line.values.split(':').all(|value| add(&mut entry.value, &line, value, buckets))
+        let members = &mut self.members;
+        line.values.split(':').all(|value| add(&mut entry.value, &line, value, buckets, members))
     }
 
     /// This interval's samples.
@@ -86,6 +91,7 @@ impl Aggregate {
             }
             !writer.ended
         });
+        self.members = 0;
         writer.batch
     }
 }
@@ -120,9 +126,9 @@ fn start(kind: Kind, buckets: usize) -> Value {
     }
 }
 
-fn add(value: &mut Value, line: &Line<'_>, text: &str, buckets: &[f64]) -> bool {
+fn add(value: &mut Value, line: &Line<'_>, text: &str, buckets: &[f64], together: &mut usize) -> bool {
     if let Value::Set(members) = value {
-        return line.kind == Kind::Set && insert(members, text);
+        return line.kind == Kind::Set && insert(members, text, together);
     }
     let Some(number) = text.trim().parse::<f64>().ok().filter(|number| number.is_finite()) else {
         return false;
@@ -147,12 +153,19 @@ fn add(value: &mut Value, line: &Line<'_>, text: &str, buckets: &[f64]) -> bool 
 }
 
 /// Members are told apart by their hash, so that long ones cost no more.
-fn insert(members: &mut HashSet<u64>, text: &str) -> bool {
+fn insert(members: &mut HashSet<u64>, text: &str, together: &mut usize) -> bool {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     let hash = hasher.finish();
-    members.contains(&hash) || (members.len() < MAX_MEMBERS && members.insert(hash))
+    if members.contains(&hash) {
+        return true;
+    }
+    if members.len() >= MAX_MEMBERS || *together >= MAX_MEMBERS_TOGETHER {
+        return false;
+    }
+    *together += 1;
+    members.insert(hash)
 }
 
 struct Writer {
@@ -200,5 +213,23 @@ impl Writer {
         }
         let value = if self.ended { stale() } else { value };
         self.batch.samples.push(Sample { labels: labels.build(), time: self.time, value });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_bounded_together_and_each_interval_begins_anew() {
+        let mut aggregate = Aggregate::new(&StatsdSection::default());
+        for member in 0..MAX_MEMBERS_TOGETHER + 10 {
+            aggregate.take(format!("users:{member}|s|#shard:{}", member / 8000).as_bytes());
+        }
+        let told = |batch: &MetricBatch| batch.samples.iter().map(|sample| sample.value).sum::<f64>();
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(told(&aggregate.flush(now)).to_string(), MAX_MEMBERS_TOGETHER.to_string());
+        aggregate.take(b"users:1|s|#shard:0");
+        assert_eq!(told(&aggregate.flush(now)).to_string(), "1");
     }
 }
