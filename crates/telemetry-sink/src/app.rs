@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::console;
 use crate::dashboards::Dashboards;
 use crate::diagnostics::{self, Roots};
+use crate::forward;
 use crate::host;
 use crate::ingest::{self, Receiver};
 use crate::journal;
@@ -29,7 +30,7 @@ use crate::rules::engine::{Engine, Ground, Views};
 use crate::scrape::{self, Target, Targets};
 use crate::statsd;
 use crate::storage::disk::RealDisk;
-use crate::storage::{SYNC_INTERVAL, Signal, Storage};
+use crate::storage::{SYNC_INTERVAL, Signal, Storage, StorageLimits};
 use crate::syslog;
 
 const SPACE_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,7 +74,7 @@ impl Binary for TelemetrySink {
     }
 
     async fn start(config: Config, cx: &Context) -> anyhow::Result<()> {
-        let limits = config.storage.limits();
+        let limits = StorageLimits { hold: config.forward.hold(), ..config.storage.limits() };
         let share = limits.in_flight_share();
         let bucket = offload::connect(cx, &config.storage)?;
         let reader = bucket.as_ref().map_or_else(Reader::absent, |(_, reader)| Arc::clone(reader));
@@ -86,6 +87,7 @@ impl Binary for TelemetrySink {
         replay(cx, &storage);
         upkeep(cx, &storage);
         offload::start(cx, &config.storage, bucket.map(|(bucket, _)| bucket), &storage);
+        pass_on(cx, &config, &storage)?;
         receive(cx, &config, &storage, share)?;
         syslog::listen(cx, &config.syslog, &storage)?;
         statsd::listen(cx, &config.statsd, &storage)?;
@@ -148,6 +150,15 @@ fn receive(cx: &Context, config: &Config, storage: &Arc<Storage>, share: usize) 
         let listener = cx.listener(&name, address)?;
         // Spans and access lines about the intake would themselves be sent to the intake.
         cx.serve_with("otlp", listener, router.clone(), limits, Detail::MetricsOnly);
+    }
+    Ok(())
+}
+
+/// Starts to pass on what arrives to other engines.
+fn pass_on(cx: &Context, config: &Config, storage: &Arc<Storage>) -> anyhow::Result<()> {
+    let directory = config.storage.directory.join("forward");
+    for task in forward::tasks(&config.forward, &directory, storage).or_exit(Code::CannotCreate)? {
+        cx.spawn("forward", task.run(cx.shutdown()));
     }
     Ok(())
 }

@@ -12,11 +12,11 @@ use crate::head::SeriesLimits;
 use crate::host::HostSection;
 use crate::ingest::naming::label_name;
 use crate::journal::JournalSection;
+use crate::offload::OffloadSection;
 use crate::relabel::{Step, Steps};
 use crate::scrape::Target;
-use crate::offload::OffloadSection;
 use crate::statsd::StatsdSection;
-use crate::storage::{StorageLimits, SyncMode};
+use crate::storage::{Hold, StorageLimits, SyncMode};
 use crate::syslog::SyslogSection;
 
 const MIN_MEMORY: usize = 16 * 1024 * 1024;
@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) rules: crate::rules::Settings,
     #[serde(default)]
     pub(crate) notify: crate::notify::settings::Settings,
+    #[serde(default)]
+    pub(crate) forward: crate::forward::settings::ForwardSection,
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,6 +164,7 @@ impl StorageSection {
                 per_metric: self.max_series_per_metric,
                 late_millis: i64::from(self.out_of_order_minutes) * 60_000,
             },
+            hold: Hold::default(),
         }
     }
 }
@@ -359,6 +362,7 @@ impl Config {
             scrape.validate()?;
         }
         self.rules.validate()?;
+        self.forward.validate()?;
         self.notify.validate()
     }
 }

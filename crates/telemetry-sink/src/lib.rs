@@ -3,7 +3,7 @@
 //! `ingest`, `syslog`, `journal`, `statsd`, `scrape` (with `relabel`) and `host` turn what arrives into the records of `model`; `storage` writes them
 //! to its logs, keeps them in the memory of `head` and writes that out as `parts`; `promql` and `api` answer from there; `rules`
 //! evaluates recording and alerting rules, `notify` tells of their alerts; `console` serves the embedded pages, `dashboards` keeps what
-//! people draw with them. Nothing here sends telemetry anywhere else.
+//! people draw with them; `forward` passes on what arrived to other engines where one is configured.
 
 mod api;
 mod app;
@@ -11,6 +11,7 @@ mod config;
 mod console;
 mod dashboards;
 mod diagnostics;
+mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -23,6 +24,8 @@ mod logql;
 mod model;
 mod notify;
 mod offload;
+mod otlp;
+mod outbound;
 mod parts;
 mod promql;
 mod relabel;

@@ -9,7 +9,7 @@
 //! answer and its number of series are bounded; a failing target costs the others nothing.
 
 mod discovery;
-mod request;
+pub(crate) mod request;
 mod target;
 
 use std::collections::HashMap;

@@ -5,6 +5,7 @@
 //! ```text
 //! DIR/wal/{metrics,logs,spans}/0000000000000001.wal     segments, oldest first (see `segment`)
 //! DIR/wal/{metrics,logs,spans}/quarantine/              damaged pieces, kept for a person
+//! DIR/wal/{metrics,logs,spans}/held/                    segments kept for targets that lag (see `held`)
 //! DIR/parts/                                            Parquet files (see `parts`)
 //! ```
 //!
@@ -42,6 +43,7 @@ mod elsewhere;
 pub(crate) mod exemplar_frame;
 mod exemplars;
 mod flush;
+mod held;
 pub(crate) mod metrics_frame;
 pub(crate) mod segment;
 mod upkeep;
@@ -61,6 +63,7 @@ use tokio::sync::broadcast;
 use self::disk::Disk;
 pub(crate) use self::exemplars::{FoundExemplars, TookTooLong, Wanted};
 pub(crate) use self::flush::aged_micros;
+pub(crate) use self::held::Hold;
 use self::metrics_frame::{MetricsDecoder, MetricsEncoder};
 use self::upkeep::replay;
 pub(crate) use self::view::View;
@@ -135,6 +138,7 @@ pub(crate) struct StorageLimits {
     pub(crate) free_bytes_floor: u64,
     pub(crate) sync: SyncMode,
     pub(crate) series: SeriesLimits,
+    pub(crate) hold: Hold,
 }
 
 impl StorageLimits {
@@ -327,6 +331,7 @@ impl Storage {
             let through = parts.iter().map(|part| part.facts.through).max().unwrap_or(0);
             let directory = limits.directory.join("wal").join(signal.as_str());
             let mut wal = Wal::open(signal, directory, Arc::clone(&disk), segment_bytes)?;
+            wal.hold(limits.hold.of(signal))?;
             wal.forget_through(through)?;
             Ok((wal, shelf, parts))
         };
@@ -407,7 +412,7 @@ impl Storage {
     fn replay_lane<R: Columnar>(&self, lane: &Lane) {
         let mut wal = lock(&lane.wal);
         let segment = |(): &mut (), body: &[u8]| {
-            let batch = codec::decode_batch::<R>(strip_version(body)?)?;
+            let batch = decode_records::<R>(body)?;
             insert(&lane.state, &batch);
             Ok(())
         };
@@ -586,6 +591,9 @@ impl Storage {
             Ok(available) => {
                 let full = available < self.limits.free_bytes_floor;
                 let was = self.full.swap(full, Ordering::AcqRel);
+                if full {
+                    self.give_up_held();
+                }
                 if full && !was {
                     tracing::error!(available, "the disk is full: refusing writes, still answering queries");
                 } else if was && !full {
@@ -649,9 +657,10 @@ impl Storage {
 
 const FRAME_VERSION: u8 = 1;
 
-fn strip_version(body: &[u8]) -> Result<&[u8], Damaged> {
+/// Reads the body of a frame of logs or spans.
+pub(crate) fn decode_records<R: Record>(body: &[u8]) -> Result<Batch<R>, Damaged> {
     match body.split_first() {
-        Some((&FRAME_VERSION, rest)) => Ok(rest),
+        Some((&FRAME_VERSION, rest)) => codec::decode_batch(rest),
         _ => Err(Damaged),
     }
 }

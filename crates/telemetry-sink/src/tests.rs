@@ -38,6 +38,7 @@ pub(crate) fn storage(directory: &Path, disk: Arc<dyn Disk>) -> Arc<Storage> {
         free_bytes_floor: 0,
         sync: SyncMode::Interval,
         series: SeriesLimits { total: 1000, per_metric: 500, late_millis: 60_000 },
+        hold: crate::storage::Hold::default(),
     };
     let storage = Storage::open(limits, SystemClock::shared(), disk).unwrap();
     storage.replay();

@@ -102,7 +102,7 @@ async fn trace_v2(
     if wants_protobuf(&headers) {
         // `TraceByIDResponse` has the trace as its first field.
         let mut body = Vec::new();
-        otlp::message(&mut body, 1, &otlp::protobuf(&trace));
+        crate::otlp::message(&mut body, 1, &otlp::protobuf(&trace));
         return Ok(([(CONTENT_TYPE, PROTOBUF)], body).into_response());
     }
     Ok(Json(json!({ "trace": { "resourceSpans": otlp::json(&trace) }, "metrics": {} })).into_response())

@@ -49,6 +49,19 @@ pub(crate) fn metrics(body: &[u8]) -> Read<Decoded<MetricBatch>> {
     Ok(decoded)
 }
 
+/// How many items an answer says were not taken; all three answers have the same form. None where it is no such answer.
+pub(crate) fn rejected(answer: &[u8]) -> usize {
+    let partial = Fields::new(answer).find_map(|field| match field {
+        Ok((1, Field::Bytes(bytes))) => Some(bytes),
+        _ => None,
+    });
+    let count = Fields::new(partial.unwrap_or_default()).find_map(|field| match field {
+        Ok((1, field)) => field.number().ok(),
+        _ => None,
+    });
+    count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0)
+}
+
 /// All three requests have the same frame: resources (1) of scopes (2) of items (2).
 fn each_scope(body: &[u8], mut item: impl FnMut(&Arc<Resource>, &str, &[u8]) -> Read<()>) -> Read<()> {
     for field in Fields::new(body) {

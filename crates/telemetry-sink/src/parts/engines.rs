@@ -34,6 +34,7 @@ pub fn write_parts(directory: &Path) -> Result<JsonValue, String> {
         free_bytes_floor: 0,
         sync: SyncMode::Interval,
         series: SeriesLimits { total: 1000, per_metric: 1000, late_millis: 0 },
+        hold: crate::storage::Hold::default(),
     };
     let storage = Storage::open(limits, SystemClock::shared(), Arc::new(RealDisk))
         .map_err(|error| error.to_string())?;

@@ -35,7 +35,7 @@ pub(super) fn client(target: &Target, timeout: Duration) -> Result<Client, Strin
     Ok(client.timeout(timeout).max_body(MAX_BODY))
 }
 
-fn trusting(path: &Path) -> Result<rustls::ClientConfig, String> {
+pub(crate) fn trusting(path: &Path) -> Result<rustls::ClientConfig, String> {
     let failed = |error: &dyn std::fmt::Display| format!("ca_file {}: {error}", path.display());
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))? {
@@ -82,7 +82,7 @@ fn authorization(settings: &Scrape) -> Result<Option<HeaderValue>, String> {
     Ok(Some(value))
 }
 
-fn secret(path: &Path) -> Result<String, String> {
+pub(crate) fn secret(path: &Path) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(failed)?;

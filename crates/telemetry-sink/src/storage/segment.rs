@@ -100,8 +100,7 @@ pub(crate) fn read_from(
     mut visit: impl FnMut(&[u8]) -> Result<(), crate::model::codec::Damaged>,
 ) -> io::Result<End> {
     let mut intact = 0u64;
-    let mut head = [0u8; HEADER_LENGTH];
-    if !fill(input, &mut head)? || !header_is_intact(&head, signal) {
+    if !read_header(input, signal)? {
         return Ok(End::Damaged { intact });
     }
     intact += u64::try_from(HEADER_LENGTH).unwrap_or(0);
@@ -120,6 +119,23 @@ pub(crate) fn read_from(
         intact += size;
     }
     Ok(End::Clean)
+}
+
+/// Reads a segment's header; `false` where it is not intact.
+pub(crate) fn read_header(input: &mut impl Read, signal: Signal) -> io::Result<bool> {
+    let mut head = [0u8; HEADER_LENGTH];
+    Ok(fill(input, &mut head)? && header_is_intact(&head, signal))
+}
+
+/// Reads one frame of at most `left` bytes: its size and its body, or nothing where it is not intact.
+pub(crate) fn read_frame<'a>(
+    input: &mut impl Read,
+    left: u64,
+    payload: &'a mut Vec<u8>,
+    plain: &'a mut Vec<u8>,
+) -> io::Result<Option<(u64, &'a [u8])>> {
+    let Some(size) = next_payload(input, left, payload)? else { return Ok(None) };
+    Ok(body(payload, plain).map(|body| (size, body)))
 }
 
 fn header_is_intact(head: &[u8; HEADER_LENGTH], signal: Signal) -> bool {

@@ -30,6 +30,7 @@ pub(crate) fn limits(directory: &Path) -> StorageLimits {
         free_bytes_floor: 0,
         sync: SyncMode::Interval,
         series: SeriesLimits { total: 1000, per_metric: 500, late_millis: 60_000 },
+        hold: crate::storage::Hold::default(),
     }
 }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use super::Signal;
 use super::disk::{Disk, SegmentFile, sync_directory};
+use super::held::{Held, LogView, report_given_up};
 use super::segment::{self, End};
 use crate::model::codec::Damaged;
 
@@ -49,6 +50,7 @@ pub(crate) struct Wal {
     next_number: u64,
     sealed: VecDeque<SegmentInfo>,
     active: Option<Active>,
+    held: Held,
     unsynced_bytes: u64,
     frame: Vec<u8>,
 }
@@ -73,9 +75,30 @@ impl Wal {
             next_number,
             sealed: sealed.into(),
             active: None,
+            held: Held::default(),
             unsynced_bytes: 0,
             frame: Vec::new(),
         })
+    }
+
+    /// Keeps so many bytes of segments that are deleted otherwise; called before anything else.
+    pub(super) fn hold(&mut self, limit: u64) -> io::Result<()> {
+        self.held = Held::open(&self.directory, limit)?;
+        self.next_number = self.next_number.max(self.held.newest_number() + 1);
+        Ok(())
+    }
+
+    pub(super) fn held_mut(&mut self) -> &mut Held {
+        &mut self.held
+    }
+
+    pub(super) fn view_from(&self, number: u64) -> LogView {
+        let active = self.active.iter().map(|active| &active.info);
+        let segments = self.held.segments().chain(&self.sealed).chain(active);
+        LogView {
+            segments: segments.filter(|info| info.number >= number).cloned().collect(),
+            next: self.next_number,
+        }
     }
 
     /// What a replay has to read, oldest first.
@@ -219,9 +242,15 @@ impl Wal {
         sealed + self.active.as_ref().map_or(0, |active| active.info.bytes)
     }
 
-    /// Deletes the oldest sealed segment.
+    /// Deletes the oldest sealed segment, or holds it.
     fn drop_oldest(&mut self) -> io::Result<()> {
         let Some(info) = self.sealed.front() else { return Ok(()) };
+        if self.held.is_wanted() {
+            self.held.take(info)?;
+            self.sealed.pop_front();
+            report_given_up(self.signal, self.held.fit()?);
+            return sync_directory(&self.directory);
+        }
         match fs::remove_file(&info.path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -232,7 +261,7 @@ impl Wal {
     }
 }
 
-fn list(directory: &Path) -> io::Result<Vec<SegmentInfo>> {
+pub(super) fn list(directory: &Path) -> io::Result<Vec<SegmentInfo>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

@@ -5,6 +5,7 @@ use serde_json::{Value as JsonValue, json};
 
 use crate::head::Found;
 use crate::model::{Resource, Span, SpanKind, SpanStatus, Value};
+use crate::otlp::{self, message, nested, text};
 use crate::traceql::Trace;
 
 /// Spans by the scope that made them.
@@ -26,12 +27,6 @@ fn grouped(trace: &Trace) -> Vec<(&Resource, Scopes<'_>)> {
         }
     }
     groups
-}
-
-/// `service.name` first, then the rest.
-fn resource_attributes(resource: &Resource) -> Vec<(String, Value)> {
-    let service = ("service.name".to_owned(), Value::Text(resource.service.clone()));
-    std::iter::once(service).chain(resource.attributes.iter().cloned()).collect()
 }
 
 pub(super) fn any_value(value: &Value) -> JsonValue {
@@ -58,7 +53,7 @@ pub(super) fn json(trace: &Trace) -> Vec<JsonValue> {
                 json!({ "scope": { "name": scope }, "spans": spans })
             })
             .collect();
-        json!({ "resource": { "attributes": attributes_json(&resource_attributes(resource)) }, "scopeSpans": scopes })
+        json!({ "resource": { "attributes": attributes_json(&otlp::resource_attributes(resource)) }, "scopeSpans": scopes })
     };
     grouped(trace).into_iter().map(of_group).collect()
 }
@@ -126,112 +121,23 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-fn varint(out: &mut Vec<u8>, value: u64) {
-    crate::model::codec::put_u64(out, value);
-}
-
-fn key(out: &mut Vec<u8>, field: u32, wire: u32) {
-    varint(out, u64::from(field << 3 | wire));
-}
-
-/// A length-delimited field: bytes, text or a message.
-pub(super) fn message(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    key(out, field, 2);
-    varint(out, u64::try_from(bytes.len()).unwrap_or(0));
-    out.extend_from_slice(bytes);
-}
-
-fn text(out: &mut Vec<u8>, field: u32, text: &str) {
-    if !text.is_empty() {
-        message(out, field, text.as_bytes());
-    }
-}
-
-fn number(out: &mut Vec<u8>, field: u32, value: u64) {
-    if value != 0 {
-        key(out, field, 0);
-        varint(out, value);
-    }
-}
-
-fn fixed64(out: &mut Vec<u8>, field: u32, value: u64) {
-    key(out, field, 1);
-    out.extend_from_slice(&value.to_le_bytes());
-}
-
-fn nested(out: &mut Vec<u8>, field: u32, fill: impl FnOnce(&mut Vec<u8>)) {
-    let mut inner = Vec::new();
-    fill(&mut inner);
-    message(out, field, &inner);
-}
-
-fn attributes(out: &mut Vec<u8>, field: u32, all: &[(String, Value)]) {
-    for (name, value) in all {
-        nested(out, field, |pair| {
-            text(pair, 1, name);
-            nested(pair, 2, |any| match value {
-                Value::Text(value) => message(any, 1, value.as_bytes()),
-                Value::Bool(value) => {
-                    key(any, 2, 0);
-                    varint(any, u64::from(*value));
-                }
-                Value::Int(value) => {
-                    key(any, 3, 0);
-                    varint(any, value.cast_unsigned());
-                }
-                Value::Double(value) => fixed64(any, 4, value.to_bits()),
-            });
-        });
-    }
-}
-
 /// The whole as `TracesData`, which is also Tempo's `Trace`.
 pub(super) fn protobuf(trace: &Trace) -> Vec<u8> {
     let mut out = Vec::new();
     for (resource, scopes) in grouped(trace) {
         nested(&mut out, 1, |group| {
-            nested(group, 1, |out| attributes(out, 1, &resource_attributes(resource)));
+            message(group, 1, &otlp::resource(resource));
             for (scope, spans) in scopes {
                 nested(group, 2, |of_scope| {
                     nested(of_scope, 1, |out| text(out, 1, scope));
                     for span in spans {
-                        nested(of_scope, 2, |out| span_protobuf(out, span));
+                        nested(of_scope, 2, |out| otlp::span(out, span));
                     }
                 });
             }
         });
     }
     out
-}
-
-fn span_protobuf(out: &mut Vec<u8>, span: &Span) {
-    message(out, 1, &span.trace_id);
-    message(out, 2, &span.span_id);
-    if let Some(parent) = span.parent {
-        message(out, 4, &parent);
-    }
-    text(out, 5, &span.name);
-    number(out, 6, span.kind.number().into());
-    fixed64(out, 7, span.start.cast_unsigned());
-    fixed64(out, 8, span.end.cast_unsigned());
-    attributes(out, 9, &span.attributes);
-    for event in &span.events {
-        nested(out, 11, |out| {
-            fixed64(out, 1, event.time.cast_unsigned());
-            text(out, 2, &event.name);
-            attributes(out, 3, &event.attributes);
-        });
-    }
-    for link in &span.links {
-        nested(out, 13, |out| {
-            message(out, 1, &link.trace_id);
-            message(out, 2, &link.span_id);
-        });
-    }
-    nested(out, 15, |out| {
-        text(out, 2, &span.status_message);
-        number(out, 3, span.status.number().into());
-    });
 }
 
 #[cfg(test)]
