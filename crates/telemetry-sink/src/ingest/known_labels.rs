@@ -112,9 +112,9 @@ fn is(labels: &Labels, pairs: &[Pair<'_>]) -> bool {
 mod tests {
     use super::*;
 
-    fn made(pairs: &[Pair<'_>]) -> Option<Labels> {
+    fn made(pairs: &[Pair<'_>]) -> Labels {
         let text = |bytes| std::str::from_utf8(bytes).unwrap();
-        Some(pairs.iter().map(|(name, value)| (text(*name), text(*value))).collect())
+        pairs.iter().map(|(name, value)| (text(name), text(value))).collect()
     }
 
     #[test]
@@ -122,11 +122,11 @@ mod tests {
         let known = KnownLabels::new();
         let asked: [Pair<'_>; 2] = [(b"__name__", b"up"), (b"job", b"a")];
         let mut reading = known.reading();
-        reading.labels(&asked, made);
+        reading.labels(&asked, |pairs| Some(made(pairs)));
         let [(hash, _)] = reading.end().try_into().unwrap();
         let other: Labels = [("__name__", "up"), ("job", "b")].into_iter().collect();
         known.sets.write().unwrap().insert(hash, other);
-        let found = known.reading().labels(&asked, made).unwrap();
+        let found = known.reading().labels(&asked, |pairs| Some(made(pairs))).unwrap();
         assert_eq!(found.get("job"), Some("a"));
     }
 
@@ -135,7 +135,7 @@ mod tests {
         let known = KnownLabels::new();
         let asked: [Pair<'_>; 1] = [(b"__name__", b"up")];
         let mut reading = known.reading();
-        let first = reading.labels(&asked, made).unwrap();
+        let first = reading.labels(&asked, |pairs| Some(made(pairs))).unwrap();
         let new = reading.end();
         known.sets.write().unwrap().extend(new);
         let again = known.reading().labels(&asked, |_| None).unwrap();

@@ -189,7 +189,7 @@ impl<'a> Series<'a> {
             into.reject(self.samples.len(), LONG_LABELS);
             return;
         }
-        let Some(labels) = reading.labels(&self.pairs, |pairs| labels(pairs)) else {
+        let Some(labels) = reading.labels(&self.pairs, labels) else {
             into.reject(self.samples.len(), BAD_LABELS);
             return;
         };
