@@ -19,7 +19,7 @@ QUESTIONS = {
     "spans": "SELECT name, count(*) AS n, sum(duration_ns) AS ns, sum(CASE WHEN status = 'error' THEN 1 ELSE 0 END) AS f "
     "FROM {spans} GROUP BY name",
     "metrics": "WITH series AS (SELECT DISTINCT series, labels FROM {metrics} WHERE labels IS NOT NULL) "
-    "SELECT concat({label_name}, ' ', {label_instance}) AS name, count(*) AS n, sum(coalesce(CAST(integer AS {double}), value)) AS s "
+    "SELECT concat({label_name}, ' ', {label_instance}) AS name, count(*) AS n, sum(coalesce(CAST(integer AS {double}) / pow(10, coalesce(decimals, 0)), value)) AS s "
     "FROM {metrics} AS m JOIN series ON m.series = series.series WHERE value IS NULL OR NOT isNaN(value) GROUP BY name",
 }
 TRACE = format(77, "032x")

@@ -153,6 +153,11 @@ impl<'a> Group<'a> {
         Ok((values, levels))
     }
 
+    /// Whether the part was written with this column.
+    pub(super) fn has(&self, column: usize) -> bool {
+        self.metadata.row_group(self.index).num_columns() > column
+    }
+
     /// A column in which every row has a value.
     pub(super) fn required<T: DataType>(&self, column: usize, rows: Rows<'_>) -> Result<Vec<T::T>> {
         self.read::<T>(column, rows).map(|(values, _)| values)

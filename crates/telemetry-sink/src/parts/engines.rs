@@ -98,6 +98,8 @@ fn samples() -> MetricBatch {
             let value = match series % 2 {
                 _ if series == 6 && step == STEPS - 1 => stale(),
                 0 => f64::from(whole),
+                // Three decimals, and seven, which are kept as they are.
+                _ if series == 5 => f64::from(whole) / 128.0,
                 _ => f64::from(whole) / 8.0,
             };
             batch.samples.push(Sample { labels, time: START * 1000 + step * 15_000, value });

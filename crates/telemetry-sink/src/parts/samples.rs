@@ -1,14 +1,15 @@
 //! Samples as columns: rows of one series stand together, in the order of time.
 //!
 //! Only a series' first row names it (`metric`, `labels`); all its rows carry `series`, the XXH64 of the
-//! labels' text, by which other engines join. A series whose values are all integers keeps them in
-//! `integer`, where they pack into a few bits; any other, and markers of staleness, in `value`.
+//! labels' text, by which other engines join. A series whose values all are integers, or have at most six decimals, keeps
+//! them in `integer`, where they pack into a few bits: value = `integer` / 10^`decimals`, which is exact, because
+//! both are exact as doubles and a division rounds correctly. Any other, and markers of staleness, are in `value`.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use parquet::basic::Encoding;
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -31,11 +32,14 @@ const SCHEMA: &str = "message sample {
     optional binary labels (STRING);
     optional double value;
     optional int64 integer;
+    optional int32 decimals;
 }";
 const METRIC: usize = 2;
 const LABELS: usize = 3;
 const VALUE: usize = 4;
 const INTEGER: usize = 5;
+/// Absent where it would be 0, and from parts that were written before there was such a column.
+const DECIMALS: usize = 6;
 
 const LAYOUT: Layout = Layout {
     schema: SCHEMA,
@@ -93,16 +97,36 @@ fn write_group(runs: &[Run], mut out: ColumnsOut<'_>) -> Result<()> {
         runs.iter().map(|(labels, _)| ByteArray::from(labels.name())),
     ))?;
     out.optional::<ByteArrayType>(named(runs, texts.iter().map(|text| ByteArray::from(text.as_str()))))?;
-    let integral = || {
-        runs.iter().flat_map(|(_, samples)| {
-            let all = samples.iter().all(|(_, value)| is_stale(*value) || exact_integer(*value).is_some());
-            samples.iter().map(move |(_, value)| (*value, exact_integer(*value).filter(|_| all)))
+    let decimals: Vec<Option<usize>> = runs.iter().map(|(_, samples)| decimals(samples)).collect();
+    let scaled = || {
+        runs.iter().zip(&decimals).flat_map(|((_, samples), decimals)| {
+            let integer = |value| decimals.and_then(|decimals| exact_integer(value, decimals));
+            samples.iter().map(move |(_, value)| (*value, integer(*value), *decimals))
         })
     };
-    out.optional::<DoubleType>(integral().map(|(value, integer)| integer.is_none().then_some(value)))?;
-    out.optional::<Int64Type>(integral().map(|(_, integer)| integer))?;
+    out.optional::<DoubleType>(scaled().map(|(value, integer, _)| integer.is_none().then_some(value)))?;
+    out.optional::<Int64Type>(scaled().map(|(_, integer, _)| integer))?;
+    let decimals = |(_, integer, decimals): (f64, Option<i64>, Option<usize>)| {
+        let decimals = decimals.filter(|decimals| *decimals > 0 && integer.is_some())?;
+        i32::try_from(decimals).ok()
+    };
+    out.optional::<Int32Type>(scaled().map(decimals))?;
     out.close()
 }
+
+/// How many decimals the values of a series need, up to six; nothing where more or other ones.
+fn decimals(samples: &[(i64, f64)]) -> Option<usize> {
+    let values = || samples.iter().map(|(_, value)| *value).filter(|value| !is_stale(*value));
+    let mut needed = 0;
+    for value in values() {
+        needed += (needed..POWERS.len()).position(|decimals| exact_integer(value, decimals).is_some())?;
+    }
+    // What was an integer with fewer decimals may be too large with more.
+    values().all(|value| exact_integer(value, needed).is_some()).then_some(needed)
+}
+
+/// The powers of ten by their exponent; doubles hold them exactly.
+const POWERS: [f64; 7] = [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6];
 
 /// A value for the first row of each series.
 fn named<T>(runs: &[Run], names: impl Iterator<Item = T>) -> impl Iterator<Item = Option<T>> {
@@ -111,19 +135,20 @@ fn named<T>(runs: &[Run], names: impl Iterator<Item = T>) -> impl Iterator<Item 
     })
 }
 
-/// The float as an integer where nothing, not even the sign of a zero, is lost by that.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the result is compared")]
-fn exact_integer(value: f64) -> Option<i64> {
-    if value.is_nan() || value.abs() >= 9_007_199_254_740_992.0 {
+/// The float as so many units of its last decimal, where nothing, not even the sign of a zero, is lost by that.
+#[expect(clippy::cast_possible_truncation, reason = "the result is compared")]
+fn exact_integer(value: f64, decimals: usize) -> Option<i64> {
+    let scaled = (value * POWERS.get(decimals)?).round();
+    if scaled.is_nan() || scaled.abs() >= 9_007_199_254_740_992.0 {
         return None;
     }
-    let integer = value as i64;
-    ((integer as f64).to_bits() == value.to_bits()).then_some(integer)
+    let integer = scaled as i64;
+    (float(integer, decimals).to_bits() == value.to_bits()).then_some(integer)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "only integers below 2^53 are written")]
-fn float(integer: i64) -> f64 {
-    integer as f64
+fn float(integer: i64, decimals: usize) -> f64 {
+    integer as f64 / POWERS.get(decimals).copied().unwrap_or(1.0)
 }
 
 fn labels_json(labels: &Labels) -> String {
@@ -307,8 +332,17 @@ fn read(
     let ranges: Vec<Range<usize>> = wanted.iter().map(|(_, rows)| rows.clone()).collect();
     let values = group.doubles(VALUE, Rows::Ranges(&ranges))?;
     let integers = group.optional::<Int64Type>(INTEGER, Rows::Ranges(&ranges))?;
-    let values = values.into_iter().zip(integers);
-    let mut samples = kept.into_iter().zip(values.map(|(value, integer)| value.or(integer.map(float))));
+    let decimals = group
+        .has(DECIMALS)
+        .then(|| group.optional::<Int32Type>(DECIMALS, Rows::Ranges(&ranges)))
+        .transpose()?;
+    let decimals = decimals.unwrap_or_default().into_iter().chain(std::iter::repeat(None));
+    let values = values.into_iter().zip(integers.into_iter().zip(decimals));
+    let value = |(value, (integer, decimals)): (Option<f64>, (Option<i64>, Option<i32>))| {
+        let decimals = decimals.and_then(|decimals| usize::try_from(decimals).ok()).unwrap_or(0);
+        value.or_else(|| integer.map(|integer| float(integer, decimals)))
+    };
+    let mut samples = kept.into_iter().zip(values.map(value));
     let selected = wanted.into_iter().map(|(labels, rows)| {
         let own = samples.by_ref().take(rows.len());
         let samples = own.filter_map(|(time, value)| Some((time, value?))).collect();
@@ -340,4 +374,50 @@ pub(super) fn runs(part: &Part) -> impl Iterator<Item = Result<Run>> + '_ {
         }
         Err(error) => vec![Err(error)],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn needed(values: &[f64]) -> Option<usize> {
+        let samples: Vec<_> = (0..).zip(values.iter().copied()).collect();
+        decimals(&samples)
+    }
+
+    #[test]
+    fn a_series_has_the_fewest_decimals_that_hold_all_its_values() {
+        assert_eq!(needed(&[1.0, 2.0]), Some(0));
+        assert_eq!(needed(&[1.0, 0.25, 2.5, crate::model::stale()]), Some(2));
+        assert_eq!(needed(&[0.000_001]), Some(6));
+        assert_eq!(needed(&[0.1 + 0.2]), None, "0.30000000000000004");
+        assert_eq!(needed(&[-0.0]), None, "an integer has no sign of zero");
+        assert_eq!(needed(&[f64::INFINITY]), None);
+        assert_eq!(needed(&[9e15, 0.5]), None, "too large with a decimal");
+    }
+
+    proptest! {
+        #[test]
+        fn values_with_decimals_come_back_bit_by_bit(
+            values in prop::collection::vec(prop_oneof![
+                (-10_000_000i32..10_000_000, 0usize..7).prop_map(|(units, decimals)| f64::from(units) / POWERS[decimals]),
+                any::<f64>(),
+            ], 1..20),
+        ) {
+            for value in &values {
+                for decimals in 0..POWERS.len() {
+                    if let Some(integer) = exact_integer(*value, decimals) {
+                        prop_assert_eq!(float(integer, decimals).to_bits(), value.to_bits());
+                    }
+                }
+            }
+            if let Some(decimals) = needed(&values) {
+                for value in values.iter().filter(|value| !is_stale(**value)) {
+                    prop_assert!(exact_integer(*value, decimals).is_some());
+                }
+            }
+        }
+    }
 }

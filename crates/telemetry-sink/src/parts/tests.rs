@@ -69,7 +69,7 @@ fn series(number: i64) -> Labels {
         .collect()
 }
 
-/// Thirty steps of a second for six series: counters, gauges and one that ends.
+/// Thirty steps of a second for six series: counters, gauges with and without an end to their decimals and one that ends.
 fn metrics(at_micros: i64) -> MetricBatch {
     let mut batch = MetricBatch::default();
     for step in 0..30i64 {
@@ -77,6 +77,7 @@ fn metrics(at_micros: i64) -> MetricBatch {
             let value = match number % 2 {
                 _ if number == 4 && step == 29 => stale(),
                 0 => f64::from(i32::try_from(step * number).unwrap()),
+                _ if number == 5 => f64::from(i32::try_from(step).unwrap()) / 100.0,
                 _ => f64::from(i32::try_from(step).unwrap()) / 7.0,
             };
             let time = at_micros / 1000 + step * 1000;
