@@ -599,6 +599,21 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_outlive_their_series_start_a_new_one() {
+        let mut head = head(1 << 20, 1, 1);
+        let first = labels("up", "a");
+        let old = head.resolve(&first, 0).unwrap();
+        let shared = head.shared_labels(&first).unwrap().clone();
+        assert_eq!(head.resolve(&shared, 0), Ok(old));
+        head.append(old, 1000, 1.0);
+        head.freeze();
+        head.written(IDLE_MILLIS + 1001);
+        let new = head.resolve(&shared, IDLE_MILLIS + 1001).unwrap();
+        assert_ne!(new, old);
+        assert_eq!(head.append(new, IDLE_MILLIS + 1001, 2.0), Admission::New);
+    }
+
+    #[test]
     fn samples_out_of_order_are_kept_within_the_window_and_repeats_swallowed() {
         let mut head = head(1 << 20, 10, 10);
         let number = head.resolve(&labels("up", "a"), 0).unwrap();
