@@ -209,7 +209,12 @@ async fn starts(fleet: &Fleet, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start(directory: &Path, binary: &str, fleet: &Fleet) -> anyhow::Result<(Child, Duration)> {
+/// Starts one of the five on a fleet's data and waits until it is ready; how long that took.
+pub(crate) async fn start(
+    directory: &Path,
+    binary: &str,
+    fleet: &Fleet,
+) -> anyhow::Result<(Child, Duration)> {
     let admin = Client::new(Origin::Unix(fleet.data().join(format!("run/{binary}.admin.sock"))));
     let begun = Instant::now();
     let child = Command::new(directory.join(binary))
@@ -226,7 +231,8 @@ async fn start(directory: &Path, binary: &str, fleet: &Fleet) -> anyhow::Result<
     Ok((child, begun.elapsed()))
 }
 
-fn stop(child: &mut Child) -> anyhow::Result<()> {
+/// Asks a process to stop and waits until it has.
+pub(crate) fn stop(child: &mut Child) -> anyhow::Result<()> {
     let pid = i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)

@@ -6,6 +6,7 @@
 
 mod fleet;
 mod gateway;
+mod overhead;
 mod report;
 mod telemetry;
 mod usage;
@@ -35,6 +36,8 @@ enum Suite {
     Gateway(GatewayOptions),
     /// The job queue beside graphile-worker, graphile_worker and pg-boss.
     Worker(WorkerOptions),
+    /// What telemetry costs the four that are watched.
+    Overhead(OverheadOptions),
     /// The telemetry sink beside VictoriaMetrics and Prometheus.
     Telemetry(TelemetryOptions),
     /// One load of the worker's suite.
@@ -90,6 +93,19 @@ struct WorkerOptions {
 
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
+struct OverheadOptions {
+    /// Where the report goes.
+    #[arg(long)]
+    json: PathBuf,
+    /// Fail when a bar is missed.
+    #[arg(long)]
+    strict: bool,
+    #[command(flatten)]
+    choice: overhead::Choice,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 struct TelemetryOptions {
     /// Where the report goes.
     #[arg(long)]
@@ -116,6 +132,7 @@ fn measured(suite: Suite) -> anyhow::Result<ExitCode> {
         Suite::Fleet(options) => (fleet(&options)?, options.json, true),
         Suite::Gateway(options) => (gateway::measure(&options.choice)?, options.json, options.strict),
         Suite::Worker(options) => (worker::measure(&options.choice)?, options.json, options.strict),
+        Suite::Overhead(options) => (overhead(options.choice)?, options.json, options.strict),
         Suite::Telemetry(options) => (telemetry::measure(&options.choice)?, options.json, options.strict),
         Suite::Queue { load } => return worker::drive(&load).map(|()| ExitCode::SUCCESS),
     };
@@ -129,4 +146,9 @@ fn measured(suite: Suite) -> anyhow::Result<ExitCode> {
 fn fleet(options: &FleetOptions) -> anyhow::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(fleet::measure(options.rate, options.seconds, options.database.as_deref()))
+}
+
+fn overhead(choice: overhead::Choice) -> anyhow::Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(overhead::measure(choice))
 }

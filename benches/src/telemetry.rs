@@ -5,9 +5,13 @@
 //! background has settled. Bytes are those of the data directory after the server was told to write out what memory
 //! holds: VictoriaMetrics by its own call, the sink by a graceful stop. Prometheus keeps two hours in memory and its log,
 //! so that its bytes are not comparable and are left out. Loki is not in Debian stable; logs and spans stand alone.
+//!
+//! [`queries`] has how the questions of dashboards are asked.
 
 mod data;
+mod queries;
 mod server;
+mod shop;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -43,6 +47,23 @@ pub(crate) struct Choice {
     /// Interleaved rounds; the median counts.
     #[arg(long, default_value_t = 1)]
     rounds: usize,
+    /// Measure only these.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    only: Vec<Part>,
+    #[command(flatten)]
+    queries: queries::Choice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Taking samples in.
+    Samples,
+    /// Taking log lines in.
+    Logs,
+    /// Taking spans in.
+    Spans,
+    /// Answering the questions of dashboards.
+    Queries,
 }
 
 /// What one server needed for one load.
@@ -76,37 +97,49 @@ pub(crate) fn measure(choice: &Choice) -> anyhow::Result<Report> {
 
 async fn all(choice: &Choice) -> anyhow::Result<Report> {
     let mut report = Report::new();
+    let wanted = |part: Part| choice.only.is_empty() || choice.only.contains(&part);
+    if wanted(Part::Samples) {
+        samples(choice, &mut report).await?;
+    }
+    let items = choice.records * 1000;
+    if wanted(Part::Logs) {
+        let logs = one(Peer::Sink, &data::logs(items)).await.context("logs")?;
+        tell(&mut report, Peer::Sink.name(), "log lines", logs, items);
+        report.at_most_or(
+            "processor time of a log line, to Loki's",
+            Err("Debian stable has no Loki".to_owned()),
+            0.5,
+        );
+    }
+    if wanted(Part::Spans) {
+        let spans = one(Peer::Sink, &data::spans(items)).await.context("spans")?;
+        tell(&mut report, Peer::Sink.name(), "spans", spans, items);
+        let per_core = count(items) / spans.cpu.as_secs_f64();
+        report.at_least_or("spans a second and core", Ok(per_core), 100_000.0);
+    }
+    if wanted(Part::Queries) {
+        queries::measure(&choice.queries, &mut report).await.context("queries")?;
+    }
+    Ok(report)
+}
+
+async fn samples(choice: &Choice, report: &mut Report) -> anyhow::Result<()> {
     let shape = Shape { series: choice.series, scrapes: choice.scrapes };
     println!("{} series, {} scrapes, {} samples", shape.series, shape.scrapes, shape.samples());
     let samples = data::samples(shape)?;
-    let peers = [Peer::Sink, Peer::VictoriaMetrics, Peer::Prometheus];
     let mut measured = Vec::new();
-    for peer in peers {
+    for peer in Peer::ALL {
         let mut rounds = Vec::new();
         for _ in 0..choice.rounds.max(1) {
             rounds.push(one(peer, &samples).await.with_context(|| peer.name())?);
         }
         rounds.sort_by_key(|figures| figures.cpu);
         let median = rounds.get(rounds.len() / 2).copied().context("no round")?;
-        tell(&mut report, peer.name(), "samples", median, shape.samples());
+        tell(report, peer.name(), "samples", median, shape.samples());
         measured.push((peer, median));
     }
-    drop(samples);
-    hold(&mut report, &measured, shape.samples());
-
-    let items = choice.records * 1000;
-    let logs = one(Peer::Sink, &data::logs(items)).await.context("logs")?;
-    tell(&mut report, Peer::Sink.name(), "log lines", logs, items);
-    report.at_most_or(
-        "processor time of a log line, to Loki's",
-        Err("Debian stable has no Loki".to_owned()),
-        0.5,
-    );
-    let spans = one(Peer::Sink, &data::spans(items)).await.context("spans")?;
-    tell(&mut report, Peer::Sink.name(), "spans", spans, items);
-    let per_core = count(items) / spans.cpu.as_secs_f64();
-    report.at_least_or("spans a second and core", Ok(per_core), 100_000.0);
-    Ok(report)
+    hold(report, &measured, shape.samples());
+    Ok(())
 }
 
 fn hold(report: &mut Report, measured: &[(Peer, Figures)], items: usize) {
@@ -141,7 +174,7 @@ fn tell(report: &mut Report, who: &str, what: &str, figures: Figures, items: usi
 /// Sends a load to a fresh server.
 async fn one(peer: Peer, batches: &[Batch]) -> anyhow::Result<Figures> {
     let directory = tempfile::Builder::new().prefix("quintet-bench-").tempdir()?;
-    let mut server = Server::start(peer, directory.path()).await?;
+    let mut server = Server::start(peer, directory.path(), None).await?;
     let before = usage::cpu(&usage::family(server.pid()))?;
     let begun = Instant::now();
     let senders = (0..SENDERS).map(|sender| send(&server, batches, sender));
@@ -160,25 +193,27 @@ async fn one(peer: Peer, batches: &[Batch]) -> anyhow::Result<Figures> {
 async fn send(server: &Server, batches: &[Batch], sender: usize) -> anyhow::Result<()> {
     let client: Client = server.intake()?;
     for batch in batches.iter().filter(|batch| batch.shard % SENDERS == sender) {
+        deliver(&client, server.name(), batch).await?;
+    }
+    Ok(())
+}
+
+/// Sends a batch until it is taken.
+async fn deliver(client: &Client, to: &str, batch: &Batch) -> anyhow::Result<()> {
+    // A server that is busy says so; the sender waits as any would.
+    for attempt in 0.. {
         let mut request = Request::builder().method(Method::POST).uri(batch.signal.path());
         for (name, value) in batch.signal.headers() {
             request = request.header(*name, *value);
         }
-        // A server that is busy says so; the sender waits as any would.
-        for attempt in 0.. {
-            let body: Bytes = batch.body.clone();
-            let mut again = Request::builder().method(Method::POST).uri(batch.signal.path());
-            if let (Some(to), Some(from)) = (again.headers_mut(), request.headers_ref()) {
-                to.clone_from(from);
-            }
-            let answer = client.request(again.body(body)?).await.context("send a batch")?;
-            if answer.status().is_success() {
-                break;
-            }
-            let text = String::from_utf8_lossy(answer.body()).into_owned();
-            anyhow::ensure!(attempt < 100, "{} refused a batch: {} {text}", server.name(), answer.status());
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let body: Bytes = batch.body.clone();
+        let answer = client.request(request.body(body)?).await.context("send a batch")?;
+        if answer.status().is_success() {
+            break;
         }
+        let text = String::from_utf8_lossy(answer.body()).into_owned();
+        anyhow::ensure!(attempt < 100, "{to} refused a batch: {} {text}", answer.status());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use super::wire::Message;
 
 /// Samples of a remote write request, as Prometheus sends them.
-const SAMPLES_PER_REQUEST: usize = 2000;
+pub(super) const SAMPLES_PER_REQUEST: usize = 2000;
 const RECORDS_PER_REQUEST: usize = 1000;
-const SCRAPE_MILLIS: i64 = 15_000;
+pub(super) const SCRAPE_MILLIS: i64 = 15_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signal {
@@ -58,7 +58,7 @@ impl Shape {
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Lots(u64);
+pub(super) struct Lots(pub(super) u64);
 
 impl Lots {
     fn next(&mut self) -> u64 {
@@ -68,12 +68,12 @@ impl Lots {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, most: u32) -> u32 {
+    pub(super) fn below(&mut self, most: u32) -> u32 {
         u32::try_from(self.next() % u64::from(most.max(1))).unwrap_or(0)
     }
 }
 
-fn now_millis() -> i64 {
+pub(super) fn now_millis() -> i64 {
     use quintet_types::Clock as _;
     quintet_types::SystemClock.now().as_millisecond()
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use quintet_http::{Client, Origin};
+use xtask::issuer::{AUDIENCE, ISSUER};
 
 use crate::usage::{self, Cpu};
 
@@ -22,6 +23,8 @@ pub(super) enum Peer {
 }
 
 impl Peer {
+    pub(super) const ALL: [Self; 3] = [Self::Sink, Self::VictoriaMetrics, Self::Prometheus];
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Sink => "quintet",
@@ -38,17 +41,26 @@ pub(super) struct Server {
     child: Child,
 }
 
+/// Who may ask the sink; the others ask for nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Reader {
+    /// Where the sink fetches the keys that [`Self::token`] is checked with: a port on loopback.
+    pub(super) keys: u16,
+    pub(super) token: String,
+}
+
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 impl Server {
-    pub(super) async fn start(peer: Peer, directory: &Path) -> anyhow::Result<Self> {
+    /// `reader` is who may ask the sink; without one nobody may.
+    pub(super) async fn start(peer: Peer, directory: &Path, reader: Option<&Reader>) -> anyhow::Result<Self> {
         let port = free_port()?;
         let data = directory.join("data");
         let log = std::fs::File::create(directory.join("log"))?;
         let mut command = match peer {
-            Peer::Sink => sink(directory, &data, port)?,
+            Peer::Sink => sink(directory, &data, port, reader)?,
             Peer::VictoriaMetrics => {
                 let mut command = Command::new("victoria-metrics");
                 command.arg(format!("-storageDataPath={}", data.display()));
@@ -104,6 +116,18 @@ impl Server {
         Ok(Client::new(origin).timeout(Duration::from_secs(30)))
     }
 
+    /// Prometheus' API: where it is asked and what stands before `/query`.
+    pub(super) fn questions(&self) -> anyhow::Result<(Client, &'static str)> {
+        Ok(match self.peer {
+            Peer::Sink => {
+                let origin = Origin::Unix(self.directory.join("http.sock"));
+                let client = Client::new(origin).timeout(Duration::from_mins(1)).max_body(64 << 20);
+                (client, "/telemetry/prometheus/api/v1")
+            }
+            Peer::VictoriaMetrics | Peer::Prometheus => (self.intake()?.max_body(64 << 20), "/api/v1"),
+        })
+    }
+
     /// The most memory it had, from `VmHWM`.
     pub(super) fn peak_memory(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
@@ -153,17 +177,17 @@ impl Drop for Server {
     }
 }
 
-fn sink(directory: &Path, data: &Path, port: u16) -> anyhow::Result<Command> {
+fn sink(directory: &Path, data: &Path, port: u16, reader: Option<&Reader>) -> anyhow::Result<Command> {
     let programs =
         std::env::var_os("QUINTET_E2E_BIN_DIR").context("run this by `cargo xtask bench telemetry`")?;
     let socket = |name: &str| format!("unix:{}", directory.join(name).display());
     let config = format!(
         "[service]\nadmin = \"{}\"\n[listen]\nhttp = \"{}\"\notlp = \"127.0.0.1:{port}\"\n\
-         [auth]\nissuer = \"https://bench.test\"\njwks = \"{}\"\n[storage]\ndirectory = \"{}\"\n\
+         [auth]\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\njwks = \"{}\"\n[storage]\ndirectory = \"{}\"\n\
          [host]\nenabled = false\n[rules]\ndefaults = false\n",
         socket("admin.sock"),
         socket("http.sock"),
-        socket("nobody.sock"),
+        reader.map_or_else(|| socket("nobody.sock"), |reader| format!("http://127.0.0.1:{}", reader.keys)),
         data.display(),
     );
     let path = directory.join("sink.toml");

@@ -38,6 +38,8 @@ enum Suite {
     Gateway,
     /// Requests that must not be done twice, through reloads, upgrades in place and restarts of their upstream.
     GatewayUpgrade,
+    /// What telemetry costs the four that are watched.
+    Overhead,
     /// The telemetry sink beside VictoriaMetrics and Prometheus.
     Telemetry,
     /// The job queue beside graphile-worker, graphile_worker and pg-boss.
@@ -50,6 +52,7 @@ impl Suite {
             Self::Fleet => "fleet",
             Self::Gateway => "gateway",
             Self::GatewayUpgrade => "gateway-upgrade",
+            Self::Overhead => "overhead",
             Self::Telemetry => "telemetry",
             Self::Worker => "worker",
         }
@@ -72,9 +75,9 @@ impl Suite {
                 ensure!(given.join(SINK).is_file(), "--bin-dir: {} holds no {SINK}", given.display());
                 Ok(std::path::absolute(given)?)
             }
-            (Self::Fleet, None) => build::binaries(Profile::Release),
+            (Self::Fleet | Self::Overhead, None) => build::binaries(Profile::Release),
             (Self::Gateway | Self::GatewayUpgrade, None) => release_build_of_the_gateway(),
-            (Self::Fleet, Some(given)) => {
+            (Self::Fleet | Self::Overhead, Some(given)) => {
                 build::all_present(given)?;
                 Ok(std::path::absolute(given)?)
             }

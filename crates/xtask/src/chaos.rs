@@ -14,8 +14,6 @@
 mod database;
 mod fault;
 mod interruption;
-pub(crate) mod issuer;
-pub(crate) mod keys;
 mod ledger;
 mod load;
 pub(crate) mod lots;
@@ -35,11 +33,11 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use xtask::issuer::Issuer;
 
 use self::database::{Cluster, Database, Volume};
 use self::fault::Fault;
 use self::interruption::Interruption;
-use self::issuer::Issuer;
 use self::ledger::Ledger;
 use self::load::{Load, PLAIN};
 use self::lots::Lots;

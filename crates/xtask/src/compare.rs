@@ -16,10 +16,9 @@ use anyhow::{Context as _, ensure};
 use quintet_types::Clock as _;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
+use xtask::issuer::{self, Issuer};
 
 use self::servers::Server;
-use crate::chaos::issuer::Issuer;
-use crate::chaos::keys::Keys;
 use crate::chaos::lots::Lots;
 use crate::{process, workspace};
 
@@ -115,7 +114,7 @@ fn write(path: &Path, outcome: &Outcome, seed: u64) -> anyhow::Result<()> {
 async fn compare(program: &Path, prometheus: &Path, seed: u64) -> anyhow::Result<Outcome> {
     let directory = tempfile::Builder::new().prefix("quintet-compare-").tempdir()?;
     let (issuer, tasks) = (Issuer::new()?, TaskTracker::new());
-    let keys = Keys::listen(issuer.keys(), &tasks).await?;
+    let keys = issuer::listen(issuer.keys(), &tasks).await?;
     let theirs = Server::prometheus(prometheus, directory.path()).await?;
     let token = issuer.token("compare")?;
     let ours = Server::sink(program, directory.path(), keys, token.clone()).await?;

@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use quintet_http::{Client, Origin};
 use rustix::process::{Pid, Signal};
 use serde_json::json;
+use xtask::issuer::{AUDIENCE, ISSUER};
 
-use super::issuer::{AUDIENCE, ISSUER};
 use super::load::{KINDS, POISON, TICK};
 use crate::process;
 use crate::up::secrets;

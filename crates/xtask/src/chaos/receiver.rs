@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
+use xtask::issuer;
 
-use super::keys;
 use super::ledger::{Entry, Ledger};
 use super::node::Nodes;
 
@@ -56,7 +56,7 @@ impl Receiver {
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
         if request.uri().path() == "/identity/jwks.json" {
-            return keys::response(self.keys.clone());
+            return issuer::response(self.keys.clone());
         }
         let status = self.receive(request, peer).await.map_or(StatusCode::BAD_REQUEST, |()| StatusCode::OK);
         let mut response = Response::new(Full::default());

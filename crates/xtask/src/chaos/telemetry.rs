@@ -16,12 +16,11 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use xtask::issuer::{self, Issuer};
 
 use self::account::Account;
 use self::client::Client;
 use self::sink::Sink;
-use super::issuer::Issuer;
-use super::keys::Keys;
 use super::lots::Lots;
 use super::{Interruption, Options};
 use crate::{process, workspace};
@@ -64,7 +63,7 @@ pub(super) fn run(options: &Options, seed: u64) -> anyhow::Result<()> {
 async fn play(program: &std::path::Path, rounds: u32, seed: u64) -> anyhow::Result<Account> {
     let directory = tempfile::Builder::new().prefix("quintet-chaos-").tempdir()?;
     let issuer = Issuer::new()?;
-    let port = Keys::listen(issuer.keys(), &TaskTracker::new()).await?;
+    let port = issuer::listen(issuer.keys(), &TaskTracker::new()).await?;
     let mut sink = Sink::prepare(program, directory.path(), port)?;
     sink.start().await?;
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::{Method, Request};
 use quintet_http::{Client, Origin};
 use serde_json::{Value, json};
+use xtask::issuer::{AUDIENCE, ISSUER};
 
-use crate::chaos::issuer::{AUDIENCE, ISSUER};
 use crate::process;
 
 const START: Duration = Duration::from_mins(1);

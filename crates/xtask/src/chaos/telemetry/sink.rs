@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use quintet_http::{Client, Origin};
 use serde_json::json;
+use xtask::issuer::{AUDIENCE, ISSUER};
 
-use super::super::issuer::{AUDIENCE, ISSUER};
 use super::RECOVERY;
 use crate::process;
 

@@ -1,4 +1,6 @@
-//! Tokens for the load, and the key set with which the workers check them.
+//! Tokens for a load, and the key set with which those under test check them.
+
+mod keys;
 
 use anyhow::Context as _;
 use aws_lc_rs::rand::SystemRandom;
@@ -8,22 +10,28 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quintet_types::Clock as _;
 use serde_json::{Value, json};
 
-pub(crate) const ISSUER: &str = "https://chaos.test/identity";
-pub(crate) const AUDIENCE: &str = "quintet";
-const KEY_ID: &str = "chaos";
+pub use self::keys::{listen, response};
+
+/// Who issues the tokens.
+pub const ISSUER: &str = "https://issuer.test/identity";
+/// Whom the tokens are for.
+pub const AUDIENCE: &str = "quintet";
+const KEY_ID: &str = "test";
 const SCOPES: &str = "jobs:read jobs:write jobs:enqueue jobs:work telemetry:read telemetry:write";
 /// Valid on a node whose clock is an hour off, and until a long run ends.
 const VALID_SECONDS: i64 = 24 * 3600;
 
-pub(crate) struct Issuer(EcdsaKeyPair);
+/// A signing key that is made anew for each run.
+pub struct Issuer(EcdsaKeyPair);
 
 impl Issuer {
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    /// Makes the key; fails where the machine gives no random numbers.
+    pub fn new() -> anyhow::Result<Self> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map(Self).ok().context("make a signing key")
     }
 
     /// The JWKS document.
-    pub(crate) fn keys(&self) -> String {
+    pub fn keys(&self) -> String {
         let point = self.0.public_key().as_ref().get(1..).unwrap_or_default();
         let (x, y) = point.split_at(point.len() / 2);
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
@@ -31,8 +39,8 @@ impl Issuer {
         json!({ "keys": [key] }).to_string()
     }
 
-    /// An access token of this client.
-    pub(crate) fn token(&self, client: &str) -> anyhow::Result<String> {
+    /// An access token of this client, with the scopes of jobs and telemetry, valid for a day.
+    pub fn token(&self, client: &str) -> anyhow::Result<String> {
         let now = quintet_types::SystemClock.now().as_second();
         let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": KEY_ID });
         let claims = json!({
