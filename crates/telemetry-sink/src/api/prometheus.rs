@@ -125,6 +125,17 @@ impl Source for Storage {
     ) -> Result<Vec<Selected>, TooManySamples> {
         self.select_samples(matchers, from, to, max_samples)
     }
+
+    fn each(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+        _max_samples: usize,
+        visit: &mut dyn FnMut(Selected) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.each_series(matchers, from, to, visit)
+    }
 }
 
 pub(super) fn expression(params: &Params) -> Result<promql::Expr, Failure> {

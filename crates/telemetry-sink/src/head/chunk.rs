@@ -4,6 +4,8 @@
 //! A regular, unchanging series costs two bits a sample. A chunk is append-only, its times strictly
 //! ascending; reading needs the count because the last byte is padded.
 
+use std::sync::Arc;
+
 /// Samples in a full chunk: large enough to amortise the header, small enough that a query of a few
 /// minutes decodes little it does not need.
 pub(crate) const SAMPLES_PER_CHUNK: u32 = 240;
@@ -14,7 +16,8 @@ pub(crate) struct Chunk {
     pub(crate) first: i64,
     pub(crate) last: i64,
     count: u32,
-    bits: Box<[u8]>,
+    /// Shared with those who read it while the head goes on.
+    bits: Arc<[u8]>,
 }
 
 impl Chunk {
@@ -143,12 +146,7 @@ impl OpenChunk {
     /// Ends the chunk and leaves an empty one.
     pub(crate) fn seal(&mut self) -> Chunk {
         let ended = std::mem::take(self);
-        Chunk {
-            first: ended.first,
-            last: ended.last,
-            count: ended.count,
-            bits: ended.bits.bytes.into_boxed_slice(),
-        }
+        Chunk { first: ended.first, last: ended.last, count: ended.count, bits: ended.bits.bytes.into() }
     }
 }
 

@@ -408,7 +408,17 @@ impl MetricsHead {
         self.sample_bytes = self.sample_bytes.saturating_sub(samples);
     }
 
+    /// The series that meet all matchers and have samples with `from < time ≤ to`, in the order of a part. They stay as they are
+    /// while the head goes on.
+    pub(crate) fn snapshot(&self, matchers: &[Matcher], from: i64, to: i64) -> Vec<Held> {
+        let held = self.matching(matchers).filter_map(|series| Held::of(series, from, to));
+        let mut held: Vec<Held> = held.collect();
+        held.sort_unstable_by(|left, right| Labels::by_metric(&left.labels, &right.labels));
+        held
+    }
+
     /// The series that meet all matchers and have samples with `from < time ≤ to`, in label order.
+    #[cfg(any(test, feature = "conformance"))]
     pub(crate) fn select(
         &self,
         matchers: &[Matcher],
@@ -418,12 +428,10 @@ impl MetricsHead {
     ) -> Result<Vec<Selected>, TooManySamples> {
         let mut left = max_samples;
         let mut found = Vec::new();
-        for series in self.matching(matchers) {
-            let samples = samples_between(series, from, to);
+        for held in self.snapshot(matchers, from, to) {
+            let samples = held.samples(from, to);
             left = left.checked_sub(samples.len()).ok_or(TooManySamples)?;
-            if !samples.is_empty() {
-                found.push(Selected { labels: series.labels.clone(), samples });
-            }
+            found.push(Selected { labels: held.labels, samples });
         }
         found.sort_unstable_by(|left, right| left.labels.cmp(&right.labels));
         Ok(found)
@@ -516,20 +524,47 @@ impl MetricsHead {
     }
 }
 
-fn samples_between(series: &Series, from: i64, to: i64) -> Vec<(i64, f64)> {
-    let within = |(time, _): &(i64, f64)| *time > from && *time <= to;
-    let mut samples = Vec::new();
-    let overlapping = series.chunks.iter().filter(|chunk| chunk.last > from && chunk.first <= to);
-    for chunk in overlapping {
-        samples.extend(chunk.iter().filter(within));
+/// A series' samples of a time range, still packed.
+pub(crate) struct Held {
+    pub(crate) labels: Labels,
+    chunks: Vec<Chunk>,
+    open: Option<OpenChunk>,
+    late: Vec<(i64, f64)>,
+}
+
+impl Held {
+    /// Nothing where no sample is within the range.
+    fn of(series: &Series, from: i64, to: i64) -> Option<Self> {
+        let within = |time: i64| time > from && time <= to;
+        let overlapping = series.chunks.iter().filter(|chunk| chunk.last > from && chunk.first <= to);
+        let open = &series.open;
+        let is_open_wanted = !open.is_empty() && open.last() > from && open.first() <= to;
+        let late = series.late.iter().chain(&series.frozen_late).filter(|(time, _)| within(*time));
+        let held = Self {
+            labels: series.labels.clone(),
+            chunks: overlapping.cloned().collect(),
+            open: is_open_wanted.then(|| open.clone()),
+            late: late.copied().collect(),
+        };
+        let mut chunks = held.chunks.iter().map(Chunk::iter).chain(held.open.iter().map(OpenChunk::iter));
+        let has_some = !held.late.is_empty() || chunks.any(|mut chunk| chunk.any(|(time, _)| within(time)));
+        has_some.then_some(held)
     }
-    if !series.open.is_empty() && series.open.last() > from && series.open.first() <= to {
-        samples.extend(series.open.iter().filter(within));
+
+    /// The samples with `from < time ≤ to`, ascending.
+    pub(crate) fn samples(&self, from: i64, to: i64) -> Vec<(i64, f64)> {
+        let within = |(time, _): &(i64, f64)| *time > from && *time <= to;
+        let mut samples = Vec::new();
+        for chunk in &self.chunks {
+            samples.extend(chunk.iter().filter(within));
+        }
+        samples.extend(self.open.iter().flat_map(OpenChunk::iter).filter(within));
+        if !self.late.is_empty() {
+            samples.extend(self.late.iter().filter(|sample| within(sample)));
+            put_in_order(&mut samples);
+        }
+        samples
     }
-    let late = series.late.iter().chain(&series.frozen_late).filter(|sample| within(sample));
-    samples.extend(late);
-    put_in_order(&mut samples);
-    samples
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! them in `integer`, where they pack into a few bits: value = `integer` / 10^`decimals`, which is exact, because
 //! both are exact as doubles and a division rounds correctly. Any other, and markers of staleness, are in `value`.
 
+use std::iter::Peekable;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::part::{Facts, Layout, Part};
 use super::records::TIME;
 use super::rows::DELTA;
 use super::shelf::Shelf;
-use crate::head::metrics::{Selected, TooManySamples};
+use crate::head::metrics::Selected;
 use crate::model::matcher::all_accept;
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, is_stale};
 
@@ -271,47 +272,64 @@ fn index(part: &Part) -> Result<Arc<SeriesIndex>> {
     part.series_index(SeriesIndex::read)
 }
 
-/// Adds the samples with `from < time ≤ to` of the series that meet the matchers; takes their number from `left`.
-pub(crate) fn select(
-    part: &Part,
-    matchers: &[Matcher],
-    (from, to): (i64, i64),
-    left: &mut usize,
-    found: &mut Vec<Selected>,
-) -> std::result::Result<(), TooManySamples> {
-    let index = match index(part) {
-        Ok(index) => index,
-        Err(error) => {
-            part.note_damage(&error);
-            return Ok(());
-        }
-    };
-    let mut matching = index.matching(matchers).peekable();
-    while let Some(group) = matching.peek().map(|(entry, _)| entry.group) {
-        let mut wanted = Vec::new();
-        while let Some((entry, labels)) = matching.next_if(|(entry, _)| entry.group == group) {
-            wanted.push((labels, entry.rows.clone()));
-        }
-        let (first, last) = part.group_times(group);
-        if last <= from || first > to {
-            continue;
-        }
-        match part.group(group).and_then(|group| read(&group, wanted, (from, to), left)) {
-            Ok(Some(read)) => found.extend(read),
-            Ok(None) => return Err(TooManySamples),
-            Err(error) => part.note_damage(&error),
-        }
-    }
-    Ok(())
+/// The series of a part that meet some matchers, with their samples of a time range, in the part's order. A row group is read when the
+/// first of its series is asked for.
+pub(crate) struct Stream {
+    part: Arc<Part>,
+    /// What is still to be read: the row group, the series and its rows.
+    wanted: Peekable<std::vec::IntoIter<(usize, Labels, Range<usize>)>>,
+    /// What was read of the last row group.
+    ready: std::vec::IntoIter<Selected>,
+    times: (i64, i64),
 }
 
-/// The samples of some series of a group; nothing where they are more than `left`.
+impl Stream {
+    /// Of the samples with `from < time ≤ to`.
+    pub(crate) fn open(part: &Arc<Part>, matchers: &[Matcher], (from, to): (i64, i64)) -> Self {
+        let overlaps = |group: usize| {
+            let (first, last) = part.group_times(group);
+            last > from && first <= to
+        };
+        let mut wanted = Vec::new();
+        match index(part) {
+            Ok(index) => {
+                let matching = index.matching(matchers).filter(|(entry, _)| overlaps(entry.group));
+                wanted.extend(matching.map(|(entry, labels)| (entry.group, labels, entry.rows.clone())));
+            }
+            Err(error) => part.note_damage(&error),
+        }
+        let wanted = wanted.into_iter().peekable();
+        Self { part: Arc::clone(part), wanted, ready: Vec::new().into_iter(), times: (from, to) }
+    }
+}
+
+impl Iterator for Stream {
+    type Item = Selected;
+
+    fn next(&mut self) -> Option<Selected> {
+        loop {
+            if let Some(found) = self.ready.next() {
+                return Some(found);
+            }
+            let group = self.wanted.peek()?.0;
+            let mut wanted = Vec::new();
+            while let Some((_, labels, rows)) = self.wanted.next_if(|(of, _, _)| *of == group) {
+                wanted.push((labels, rows));
+            }
+            match self.part.group(group).and_then(|group| read(&group, wanted, self.times)) {
+                Ok(read) => self.ready = read.into_iter(),
+                Err(error) => self.part.note_damage(&error),
+            }
+        }
+    }
+}
+
+/// The samples of some series of a group.
 fn read(
     group: &Group<'_>,
     mut wanted: Vec<(Labels, Range<usize>)>,
     (from, to): (i64, i64),
-    left: &mut usize,
-) -> Result<Option<Vec<Selected>>> {
+) -> Result<Vec<Selected>> {
     let ranges: Vec<Range<usize>> = wanted.iter().map(|(_, rows)| rows.clone()).collect();
     let times = group.i64s(TIME, Rows::Ranges(&ranges))?;
     let mut times = times.as_slice();
@@ -323,10 +341,6 @@ fn read(
         let end = own.partition_point(|time| *time <= to);
         kept.extend_from_slice(own.get(start..end).unwrap_or_default());
         *rows = rows.start + start..rows.start + end;
-    }
-    match left.checked_sub(kept.len()) {
-        Some(now) => *left = now,
-        None => return Ok(None),
     }
     wanted.retain(|(_, rows)| !rows.is_empty());
     let ranges: Vec<Range<usize>> = wanted.iter().map(|(_, rows)| rows.clone()).collect();
@@ -348,7 +362,7 @@ fn read(
         let samples = own.filter_map(|(time, value)| Some((time, value?))).collect();
         Selected { labels, samples }
     });
-    Ok(Some(selected.collect()))
+    Ok(selected.collect())
 }
 
 /// Every series of a part in its order, a row group at a time.
@@ -364,9 +378,7 @@ pub(super) fn runs(part: &Part) -> impl Iterator<Item = Result<Run>> + '_ {
             Ok((parsed.0, *start..end))
         });
         let wanted = wanted.collect::<Result<Vec<_>>>()?;
-        let mut unbounded = usize::MAX;
-        let read = read(&group, wanted, (i64::MIN, i64::MAX), &mut unbounded)?;
-        Ok(read.unwrap_or_default())
+        read(&group, wanted, (i64::MIN, i64::MAX))
     });
     groups.flat_map(|group: Result<Vec<Selected>>| match group {
         Ok(series) => {

@@ -27,12 +27,26 @@ pub(crate) trait Source {
         to: i64,
         max_samples: usize,
     ) -> Result<Vec<Selected>, TooManySamples>;
+
+    /// Visits the same series one at a time, in any order. A source that need not hold them all says so by doing this itself, and
+    /// is then not bound by `max_samples`.
+    fn each(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+        max_samples: usize,
+        visit: &mut dyn FnMut(Selected) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let found = self.select(matchers, from, to, max_samples);
+        found.map_err(|TooManySamples| Error::TooManySamples)?.into_iter().try_for_each(visit)
+    }
 }
 
 /// What one query may cost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Samples read by one selector, and points of one intermediate matrix.
+    /// Points of one intermediate matrix, and samples that are held at once.
     pub(crate) max_samples: usize,
     pub(crate) deadline: Instant,
 }
@@ -189,6 +203,26 @@ impl Evaluator<'_> {
             .map_err(|TooManySamples| Error::TooManySamples)?;
         self.check_points(selected.len())?;
         Ok(selected)
+    }
+
+    /// What `make` makes of each series of a selector, in label order.
+    fn each(
+        &self,
+        matchers: &[Matcher],
+        shift: Shift,
+        reach: i64,
+        mut make: impl FnMut(Selected) -> Result<Series, Error>,
+    ) -> Result<Vec<Series>, Error> {
+        let (first, last) = self.span(shift);
+        let mut found: Vec<Series> = Vec::new();
+        let from = first.saturating_sub(reach);
+        self.source.each(matchers, from, last, self.limits.max_samples, &mut |series| {
+            self.check_points(found.len() + 1)?;
+            found.push(make(series)?);
+            Ok(())
+        })?;
+        found.sort_by(|left, right| left.labels.cmp(&right.labels));
+        Ok(found)
     }
 
     /// Refuses a matrix of that many series at all steps before there is one.

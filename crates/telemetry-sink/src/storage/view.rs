@@ -1,6 +1,7 @@
 //! What queries read: head and parts of a signal at one moment, each record once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::iter::Peekable;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -94,7 +95,48 @@ impl View {
 }
 
 impl Storage {
-    /// The series that meet all matchers and have samples with `from < time ≤ to` (milliseconds), in label order.
+    /// Visits the series that meet all matchers and have samples with `from < time ≤ to` (milliseconds), by metric and labels. Of
+    /// the parts no more than a row group each is in memory at a time, whatever the time range.
+    pub(crate) fn each_series<E>(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+        mut visit: impl FnMut(Selected) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (held, parts) = {
+            let state = read(&self.metrics_state);
+            (state.head.snapshot(matchers, from, to), state.parts_between(from, to))
+        };
+        let held = held.into_iter().map(move |held| {
+            let samples = held.samples(from, to);
+            Selected { labels: held.labels, samples }
+        });
+        let older = parts.iter().map(|part| Box::new(samples::Stream::open(part, matchers, (from, to))) as _);
+        let mut streams: Vec<Peekable<Box<dyn Iterator<Item = Selected>>>> =
+            older.chain(std::iter::once(Box::new(held) as _)).map(Iterator::peekable).collect();
+        let mut visited = Ok(());
+        while let Some(next) = first_of(&mut streams) {
+            // The oldest part comes first: of two samples at one time it was its that was acknowledged first.
+            let same = streams.iter_mut().filter_map(|stream| stream.next_if(|one| one.labels == next));
+            let joined = same.reduce(|mut joined, one| {
+                joined.samples.extend(one.samples);
+                joined
+            });
+            let Some(mut series) = joined else { break };
+            put_in_order(&mut series.samples);
+            if !series.samples.is_empty() {
+                visited = visit(series);
+            }
+            if visited.is_err() {
+                break;
+            }
+        }
+        self.trim_indexes();
+        visited
+    }
+
+    /// The same, all at once and in label order, at most so many samples.
     pub(crate) fn select_samples(
         &self,
         matchers: &[Matcher],
@@ -102,29 +144,14 @@ impl Storage {
         to: i64,
         max_samples: usize,
     ) -> Result<Vec<Selected>, TooManySamples> {
-        let (mut found, parts) = {
-            let state = read(&self.metrics_state);
-            (state.head.select(matchers, from, to, max_samples)?, state.parts_between(from, to))
-        };
-        if parts.is_empty() {
-            return Ok(found);
-        }
-        let mut left = max_samples - found.iter().map(|series| series.samples.len()).sum::<usize>();
-        let mut older = Vec::new();
-        let selected = parts
-            .iter()
-            .try_for_each(|part| samples::select(part, matchers, (from, to), &mut left, &mut older));
-        self.trim_indexes();
-        selected?;
-        let mut by_labels: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
-        for series in older.into_iter().chain(found.drain(..)) {
-            by_labels.entry(series.labels).or_default().extend(series.samples);
-        }
-        let joined = by_labels.into_iter().map(|(labels, mut samples)| {
-            put_in_order(&mut samples);
-            Selected { labels, samples }
-        });
-        Ok(joined.collect())
+        let (mut found, mut left) = (Vec::new(), max_samples);
+        self.each_series(matchers, from, to, |series| {
+            left = left.checked_sub(series.samples.len()).ok_or(TooManySamples)?;
+            found.push(series);
+            Ok(())
+        })?;
+        found.sort_unstable_by(|left, right| left.labels.cmp(&right.labels));
+        Ok(found)
     }
 
     /// The label sets that meet the matchers and may have samples in the time range, in order.
@@ -140,6 +167,12 @@ impl Storage {
         self.trim_indexes();
         found
     }
+}
+
+/// The labels that come next in any of the streams.
+fn first_of(streams: &mut [Peekable<Box<dyn Iterator<Item = Selected>>>]) -> Option<Labels> {
+    let next = streams.iter_mut().filter_map(|stream| stream.peek().map(|series| &series.labels));
+    next.min_by(|left, right| Labels::by_metric(left, right)).cloned()
 }
 
 impl super::MetricsState {

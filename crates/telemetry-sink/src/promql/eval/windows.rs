@@ -42,17 +42,14 @@ impl Evaluator<'_> {
         selector: &Selector,
         pick: impl Fn(i64, f64) -> f64,
     ) -> Result<Vec<Series>, Error> {
-        let selected = self.select(&selector.matchers, selector.shift, LOOKBACK_MILLIS)?;
-        let mut found = Vec::with_capacity(selected.len());
-        for Selected { labels, samples } in selected {
+        self.each(&selector.matchers, selector.shift, LOOKBACK_MILLIS, |Selected { labels, samples }| {
             let newest = |window: &Window<'_>| {
                 let (time, value) = window.samples.last()?;
                 (!is_stale(*value)).then(|| pick(*time, *value))
             };
             let values = self.walk(&samples, LOOKBACK_MILLIS, selector.shift, newest)?;
-            found.push(Series { labels, drops_name: false, values });
-        }
-        Ok(found)
+            Ok(Series { labels, drops_name: false, values })
+        })
     }
 
     /// Applies `each` to the window of every step of every series of a range vector. Windows without a sample have no
@@ -63,15 +60,18 @@ impl Evaluator<'_> {
         keeps_name: bool,
         mut each: impl FnMut(&Window<'_>, &Labels) -> Option<f64>,
     ) -> Result<Vec<Series>, Error> {
-        let RangeVector { series, range, shift } = self.range_vector(expr)?;
-        let mut found = Vec::with_capacity(series.len());
-        for Walked { labels, drops_name, samples } in series {
+        let mut walked = |Walked { labels, drops_name, samples }: Walked, range: i64, shift: Shift| {
             let values = self.walk(&samples, range, shift, |window| {
                 if window.samples.is_empty() { None } else { each(window, &labels) }
             })?;
-            found.push(Series { drops_name: drops_name || !keeps_name, labels, values });
+            Ok(Series { drops_name: drops_name || !keeps_name, labels, values })
+        };
+        // Of a selector's series one is held at a time, which is what makes long ranges of many series possible.
+        if let Node::Selector(Selector { matchers, range: Some(range), shift }) = &expr.node {
+            return self.each(matchers, *shift, *range, |series| walked(fresh(series), *range, *shift));
         }
-        Ok(found)
+        let RangeVector { series, range, shift } = self.range_vector(expr)?;
+        series.into_iter().map(|series| walked(series, range, shift)).collect()
     }
 
     /// The samples of a range vector at the only step.
@@ -93,10 +93,6 @@ impl Evaluator<'_> {
         match &expr.node {
             Node::Selector(Selector { matchers, range: Some(range), shift }) => {
                 let selected = self.select(matchers, *shift, *range)?;
-                let fresh = |Selected { labels, mut samples }: Selected| {
-                    samples.retain(|(_, value)| !is_stale(*value));
-                    Walked { labels, drops_name: false, samples }
-                };
                 Ok(RangeVector {
                     series: selected.into_iter().map(fresh).collect(),
                     range: *range,
@@ -162,6 +158,12 @@ impl Evaluator<'_> {
         });
         Ok(values.collect())
     }
+}
+
+/// A selector's series without markers of staleness, which a range does not see.
+fn fresh(Selected { labels, mut samples }: Selected) -> Walked {
+    samples.retain(|(_, value)| !is_stale(*value));
+    Walked { labels, drops_name: false, samples }
 }
 
 fn count_while(samples: &[(i64, f64)], from: usize, holds: impl Fn(i64) -> bool) -> usize {
