@@ -126,7 +126,12 @@ impl Question {
             SixHours(query) => range(query, 6, 30),
             Day(query) => range(query, 24, 120),
             DayByHour(query) => range(query, 24, HOUR),
-            Values(label) => (format!("label/{label}/values"), window()),
+            // The sink watches itself as well, which the others do not.
+            Values(label) => {
+                let mut form = window();
+                form.push(("match[]", "{job=\"shop\"}".to_owned()));
+                (format!("label/{label}/values"), form)
+            }
             Series(matcher) => {
                 let mut form = window();
                 form.push(("match[]", matcher.to_owned()));

@@ -304,8 +304,12 @@ impl Scrape {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct QuerySection {
+    /// Points of a matrix (series times steps) or samples of a range vector that a query may hold at once. What an expression reads
+    /// on the way is bounded by its time alone.
     pub(crate) max_samples: usize,
+    /// A query that takes longer is ended.
     pub(crate) timeout_ms: u64,
+    /// Queries that are worked out at a time; others wait.
     pub(crate) concurrency: usize,
 }
 

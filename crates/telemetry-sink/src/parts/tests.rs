@@ -5,12 +5,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::model::codec::Key;
 use crate::model::{
     Batch, Labels, LogRecord, Matcher, MetricBatch, Resource, Sample, Span, SpanEvent, SpanKind, SpanLink,
     SpanStatus, Value, stale,
 };
+use crate::promql;
 use crate::storage::disk::RealDisk;
 use crate::storage::disk::faulty::FaultyDisk;
 use crate::storage::tests::{START, StepClock, limits, open};
@@ -462,6 +464,22 @@ fn selection_reads_only_the_series_and_times_that_are_asked() {
     assert_eq!(sets.len(), 3);
     storage.trim_indexes();
     assert_eq!(select(&one, 4000, 7000, 3).unwrap(), found);
+}
+
+#[test]
+fn a_query_reads_more_samples_than_it_may_hold_at_once() {
+    let (_directory, storage, _, _) = filled();
+    storage.flush_all().unwrap();
+    let expr = promql::parse("sum(count_over_time(a_total[1h]))").unwrap();
+    let ask = |max_samples: usize| {
+        let limits = promql::Limits { max_samples, deadline: Instant::now() + Duration::from_mins(1) };
+        let query = promql::Query::instant(START / 1000 + 600_000);
+        promql::evaluate(&expr, query, &storage, limits).map(|answer| answer.value)
+    };
+    let Ok(promql::Value::Vector(all)) = ask(usize::MAX) else { panic!("there is an answer") };
+    assert!(all[0].values[0].unwrap() > 3.0);
+    assert_eq!(ask(3), Ok(promql::Value::Vector(all)), "a point of each of three series is what it holds");
+    assert_eq!(ask(2), Err(promql::Error::TooManySamples));
 }
 
 #[test]
