@@ -19,6 +19,7 @@ pub mod origin;
 pub mod problem;
 pub mod request_id;
 pub mod server;
+pub mod upgrade;
 
 pub use client::{Client, ClientError};
 pub use listen::{Address, Listener, Peer};
@@ -27,3 +28,4 @@ pub use origin::Origin;
 pub use problem::{FieldError, Problem};
 pub use request_id::RequestId;
 pub use server::{Limits, serve};
+pub use upgrade::{Tunnel, Upgrade};

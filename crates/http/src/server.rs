@@ -4,8 +4,8 @@
 //! [`crate::middleware`]. A connection ends when the client leaves, stays idle or sends its head
 //! too slowly, or when `shutdown` is cancelled. Then connections already in the kernel's queue are
 //! still taken (closing the listener would reset them) and the listener closes; HTTP/1 connections
-//! finish the request in progress, new ones their first; HTTP/2 connections get GOAWAY; and
-//! [`serve`] returns when the last one is done. The caller bounds that wait by dropping the
+//! finish the request in progress, new ones their first; HTTP/2 connections get GOAWAY; those that left HTTP
+//! ([`crate::upgrade`]) end by themselves; and [`serve`] returns when the last one is done. The caller bounds that wait by dropping the
 //! future, which aborts the rest.
 
 mod io;
@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{BoxError, Router};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -164,25 +164,32 @@ impl Server {
         let _open = OpenConnection::new();
         let progress = Progress::default();
         let io = io::ServerIo::new(stream, self.limits.header_read_timeout, progress.clone());
+        let ended = self.http(io, peer, &progress).await;
+        if let Err(error) = ended {
+            // A client that leaves or misbehaves is its own business.
+            tracing::debug!(error = %error, ?peer, "connection ended early");
+        }
+        progress.afterlife().await;
+    }
+
+    /// A connection's life in HTTP. What it was is dropped with it, so that an upgrade that did not happen is known.
+    async fn http(&self, io: io::ServerIo, peer: Peer, progress: &Progress) -> Result<(), BoxError> {
         let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
             progress.request_began();
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(progress.clone());
             call(self.router.clone(), request)
         });
-        let mut connection = std::pin::pin!(self.builder.serve_connection(TokioIo::new(io), service));
+        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(io), service);
+        let mut connection = std::pin::pin!(connection);
         // Biased: a request that has arrived is read before the drain can close its connection.
-        let ended = tokio::select! {
+        tokio::select! {
             biased;
             ended = connection.as_mut() => ended,
-            () = self.draining(&progress) => {
+            () = self.draining(progress) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
-        };
-        if let Err(error) = ended {
-            // A client that leaves or misbehaves is its own business.
-            tracing::debug!(error = %error, ?peer, "connection ended early");
         }
     }
 

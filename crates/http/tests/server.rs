@@ -18,3 +18,5 @@ mod drain;
 mod harness;
 #[path = "server/middleware.rs"]
 mod middleware;
+#[path = "server/upgrade.rs"]
+mod upgrade;

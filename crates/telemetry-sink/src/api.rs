@@ -141,7 +141,7 @@ pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
         .route("/telemetry/v1/traces/{id}", get(traces::show))
         .route("/telemetry/v1/storage", get(storage::show))
         .route("/telemetry/v1/service-graph", get(service_graph::show))
-        .route("/telemetry/v1/logs/tail", get(tail::stream))
+        .route("/telemetry/v1/logs/tail", get(tail::events::stream))
         .nest(
             "/telemetry/prometheus/api/v1",
             prometheus::router().merge(tsdb::router()).merge(exemplars::router()),
@@ -150,6 +150,9 @@ pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
         .route("/telemetry/prometheus/-/ready", get(server::ready))
         .nest("/telemetry/alertmanager", alertmanager::router())
         .nest("/telemetry/loki/api/v1", loki::router())
+        // What clients make of the address `…/telemetry/loki`.
+        .nest("/telemetry/loki/loki/api/v1", loki::router())
+        .route("/telemetry/loki/ready", get(loki::ready))
         .nest("/telemetry/jaeger/api", jaeger::router())
         .nest("/telemetry/tempo/api", tempo::router())
         .route("/telemetry", get(unknown))

@@ -49,6 +49,7 @@ mod dashboards;
 mod exemplars;
 mod grafana_loki;
 mod grafana_tempo;
+mod tail;
 mod traces;
 
 struct Sink {
@@ -172,7 +173,7 @@ impl Sink {
 
 const TRACE: &str = "05050505050505050505050505050505";
 
-const ROUTES: [&str; 57] = [
+const ROUTES: [&str; 60] = [
     "/telemetry/v1/fleet",
     "/telemetry/v1/events",
     "/telemetry/v1/traces/req-42",
@@ -214,6 +215,9 @@ const ROUTES: [&str; 57] = [
     "/telemetry/loki/api/v1/detected_fields",
     "/telemetry/loki/api/v1/detected_field/a/values",
     "/telemetry/loki/api/v1/patterns",
+    "/telemetry/loki/api/v1/tail",
+    "/telemetry/loki/loki/api/v1/labels",
+    "/telemetry/loki/ready",
     "/telemetry/loki/api/v1/format_query",
     "/telemetry/loki/api/v1/status/buildinfo",
     "/telemetry/jaeger/api/dependencies",

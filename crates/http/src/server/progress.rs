@@ -1,7 +1,10 @@
 //! What the parts of one connection tell each other.
 
-use std::sync::Arc;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -14,6 +17,16 @@ struct Flags {
     requested: AtomicBool,
     first_request: Notify,
     linger: AtomicBool,
+    afterlife: Mutex<Option<Afterlife>>,
+}
+
+/// What goes on with a connection that leaves HTTP.
+struct Afterlife(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl fmt::Debug for Afterlife {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Afterlife")
+    }
 }
 
 impl Progress {
@@ -38,5 +51,18 @@ impl Progress {
 
     pub(super) fn must_linger(&self) -> bool {
         self.0.linger.load(Ordering::Relaxed)
+    }
+
+    /// Hands over what goes on with the connection after HTTP.
+    pub(crate) fn leave_http(&self, tunnel: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        *self.0.afterlife.lock().unwrap_or_else(PoisonError::into_inner) = Some(Afterlife(tunnel));
+    }
+
+    /// Lives on as what a request left behind, if any did.
+    pub(super) async fn afterlife(&self) {
+        let tunnel = self.0.afterlife.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Afterlife(tunnel)) = tunnel {
+            tunnel.await;
+        }
     }
 }

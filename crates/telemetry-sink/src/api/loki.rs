@@ -20,20 +20,20 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value as JsonValue, json};
 
 use super::params::{Params, duration_millis, time_nanos};
-use super::{Api, NotRun};
+use super::{Api, NotRun, tail};
 use crate::logql::search::{Passed, Read};
 use crate::logql::{self, Direction, LogQl, LogQuery, MetricQuery, Range, Search};
 use crate::model::Labels;
 use crate::offload::missed;
 use crate::promql::{Query, Series, Value, format_float};
 
-const DEFAULT_LIMIT: usize = 100;
+pub(super) const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 5000;
 const MAX_STEPS: i64 = 11_000;
-const HOUR_NANOS: i64 = 3_600_000_000_000;
+pub(super) const HOUR_NANOS: i64 = 3_600_000_000_000;
 /// The header with which Grafana asks for structured metadata apart from the stream's labels.
 const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
-const CATEGORIZE: &str = "categorize-labels";
+pub(super) const CATEGORIZE: &str = "categorize-labels";
 
 pub(super) fn router() -> Router<Arc<Api>> {
     Router::new()
@@ -49,6 +49,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/detected_labels", get(detected::labels).post(detected::labels))
         .route("/detected_fields", get(detected::fields).post(detected::fields))
         .route("/detected_field/{name}/values", get(detected::values).post(detected::values))
+        .route("/tail", get(tail::socket::tail))
         .route("/patterns", get(detected::patterns).post(detected::patterns))
         .route("/format_query", get(format_query).post(format_query))
         .route("/status/buildinfo", get(build_info))
@@ -59,7 +60,11 @@ pub(super) fn router() -> Router<Arc<Api>> {
 pub(super) struct Failure(StatusCode, String);
 
 impl Failure {
-    fn bad(message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self(status, message.into())
+    }
+
+    pub(super) fn bad(message: impl Into<String>) -> Self {
         Self(StatusCode::BAD_REQUEST, message.into())
     }
 }
@@ -115,11 +120,11 @@ fn range_of(params: &Params, now: i64, default: i64) -> Result<Range, Failure> {
     Ok(Range { from, to })
 }
 
-fn now_nanos(api: &Api) -> i64 {
+pub(super) fn now_nanos(api: &Api) -> i64 {
     i64::try_from(api.storage.clock().now().as_nanosecond()).unwrap_or(i64::MAX)
 }
 
-fn limit_of(params: &Params, default: usize) -> Result<usize, Failure> {
+pub(super) fn limit_of(params: &Params, default: usize) -> Result<usize, Failure> {
     let limit = params.parsed("limit", |text| text.parse::<usize>().ok()).map_err(Failure::bad)?;
     let limit = limit.unwrap_or(default);
     if limit > MAX_LIMIT {
@@ -258,6 +263,12 @@ fn stats(read: Read, took: Duration, returned: usize) -> JsonValue {
     })
 }
 
+/// Whether the client asks for structured metadata apart from the labels.
+pub(super) fn wants_apart(headers: &HeaderMap) -> bool {
+    let flags = headers.get(ENCODING_FLAGS).and_then(|flags| flags.to_str().ok());
+    flags.is_some_and(|flags| flags.split(',').any(|flag| flag.trim() == CATEGORIZE))
+}
+
 async fn streams(
     api: &Arc<Api>,
     headers: &HeaderMap,
@@ -271,10 +282,7 @@ async fn streams(
         None | Some("backward" | "") => Direction::Backward,
         Some(other) => return Err(Failure::bad(format!("invalid direction {other:?}"))),
     };
-    let apart = headers
-        .get(ENCODING_FLAGS)
-        .and_then(|flags| flags.to_str().ok())
-        .is_some_and(|flags| flags.split(',').any(|flag| flag.trim() == CATEGORIZE));
+    let apart = wants_apart(headers);
     let started = Instant::now();
     let data = api
         .run(move |api| {
@@ -346,4 +354,13 @@ async fn build_info() -> Json<JsonValue> {
         "buildDate": "",
         "goVersion": "",
     }))
+}
+
+/// In Loki's words.
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<&'static str, Failure> {
+    if api.storage.has_started() {
+        Ok("ready\n")
+    } else {
+        Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the logs are still being read"))
+    }
 }

@@ -11,7 +11,7 @@ const API: &str = "/telemetry/loki/api/v1";
 
 impl Sink {
     /// Lines of one service, `ago` seconds before now, oldest first.
-    fn lines(&self, service: &str, severity: u8, lines: &[(i64, &str)]) {
+    pub(super) fn lines(&self, service: &str, severity: u8, lines: &[(i64, &str)]) {
         let resource = Arc::new(Resource { service: service.into(), attributes: Vec::new() });
         let now = self.now_nanos();
         let records = lines.iter().map(|(ago, body)| LogRecord {
