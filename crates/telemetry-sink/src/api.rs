@@ -40,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::QuerySection;
 use crate::notify::engine::Notifier;
 use crate::offload::missed;
+use crate::peers::{self, Peers};
 use crate::promql;
 use crate::rules::engine::Views;
 use crate::scrape::Targets;
@@ -59,8 +60,11 @@ pub(crate) struct Api {
     pub(crate) notifier: Arc<Notifier>,
     started_at: i64,
     tails: tail::Places,
+    pub(crate) peers: Arc<Peers>,
     settings: QuerySection,
     turns: Semaphore,
+    /// Questions of other sinks have turns of their own: two that ask each other would wait for each other.
+    peer_turns: Semaphore,
 }
 
 /// A query that did not get its turn or did not finish.
@@ -76,6 +80,7 @@ impl Api {
         targets: Arc<Targets>,
         rules: Arc<Views>,
         notifier: Arc<Notifier>,
+        peers: Arc<Peers>,
         settings: QuerySection,
         shutdown: CancellationToken,
     ) -> Self {
@@ -88,6 +93,8 @@ impl Api {
             notifier,
             tails: tail::Places::default(),
             turns: Semaphore::new(settings.concurrency),
+            peer_turns: Semaphore::new(settings.concurrency),
+            peers,
             settings,
         }
     }
@@ -103,7 +110,24 @@ impl Api {
         T: Send + 'static,
         F: FnOnce(&Self) -> T + Send + 'static,
     {
-        let turn = tokio::time::timeout(QUEUE_TIMEOUT, self.turns.acquire());
+        self.run_in(&self.turns, query).await
+    }
+
+    /// The same for another sink that asks.
+    pub(crate) async fn run_for_peer<T, F>(self: &Arc<Self>, query: F) -> Result<T, NotRun>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> T + Send + 'static,
+    {
+        self.run_in(&self.peer_turns, query).await
+    }
+
+    async fn run_in<T, F>(self: &Arc<Self>, turns: &Semaphore, query: F) -> Result<T, NotRun>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> T + Send + 'static,
+    {
+        let turn = tokio::time::timeout(QUEUE_TIMEOUT, turns.acquire());
         let _turn = turn.await.map_err(|_| NotRun::Busy)?.map_err(|_| NotRun::Failed)?;
         let api = Arc::clone(self);
         let run = tokio::task::spawn_blocking(move || missed::watch(|| query(&api)));
@@ -111,9 +135,7 @@ impl Api {
             tracing::error!(%error, "a query stopped");
             NotRun::Failed
         })?;
-        if missed {
-            missed::tell();
-        }
+        missed::tell(missed);
         Ok(answer)
     }
 
@@ -148,6 +170,7 @@ pub(crate) fn router(api: Arc<Api>, verifier: Arc<Verifier>) -> Router {
         )
         .route("/telemetry/prometheus/-/healthy", get(server::healthy))
         .route("/telemetry/prometheus/-/ready", get(server::ready))
+        .nest("/telemetry/v1/read", peers::reading::router())
         .nest("/telemetry/alertmanager", alertmanager::router())
         .nest("/telemetry/loki/api/v1", loki::router())
         // What clients make of the address `…/telemetry/loki`.

@@ -25,6 +25,7 @@ use crate::journal;
 use crate::notify::engine::Notifier;
 use crate::offload;
 use crate::offload::reader::Reader;
+use crate::peers::Peers;
 use crate::rules;
 use crate::rules::engine::{Engine, Ground, Views};
 use crate::scrape::{self, Target, Targets};
@@ -97,7 +98,8 @@ impl Binary for TelemetrySink {
         let verifier = Arc::new(Verifier::new(config.auth.clone(), cx.clock()));
         let notifier = notify(cx, &config)?;
         let views = evaluate_rules(cx, &config, &storage, &notifier)?;
-        let api = Arc::new(Api::new(storage, targets, views, notifier, config.query, cx.shutdown()));
+        let peers = Arc::new(Peers::new(&config.fleet).or_exit(Code::Config)?);
+        let api = Arc::new(Api::new(storage, targets, views, notifier, peers, config.query, cx.shutdown()));
         let publisher = Arc::clone(&api);
         cx.spawn("events", async move {
             events::publish(publisher).await;

@@ -54,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) notify: crate::notify::settings::Settings,
     #[serde(default)]
     pub(crate) forward: crate::forward::settings::ForwardSection,
+    #[serde(default)]
+    pub(crate) fleet: crate::peers::settings::FleetSection,
 }
 
 #[derive(Debug, Deserialize)]
@@ -367,6 +369,7 @@ impl Config {
         }
         self.rules.validate()?;
         self.forward.validate()?;
+        self.fleet.validate()?;
         self.notify.validate()
     }
 }

@@ -27,6 +27,7 @@ mod offload;
 mod otlp;
 mod outbound;
 mod parts;
+mod peers;
 mod promql;
 mod relabel;
 mod rules;

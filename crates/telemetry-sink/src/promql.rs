@@ -34,9 +34,7 @@ use thiserror::Error;
 
 pub(crate) use annotations::Annotations;
 pub(crate) use ast::{Expr, Type};
-#[cfg(any(test, feature = "conformance"))]
-pub(crate) use eval::Answer;
-pub(crate) use eval::{Limits, Query, Source, evaluate};
+pub(crate) use eval::{Answer, Limits, Query, Source, evaluate};
 pub(crate) use lexer::parse_duration;
 pub(crate) use parser::{parse, parse_selector};
 pub(crate) use statistics::quantile;

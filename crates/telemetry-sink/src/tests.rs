@@ -24,6 +24,8 @@ use crate::model::{
 };
 use crate::notify::engine::Notifier;
 use crate::notify::settings::Settings as NotifySettings;
+use crate::peers::Peers;
+use crate::peers::settings::FleetSection;
 use crate::scrape::{Target, Targets};
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::{Storage, StorageLimits, SyncMode};
@@ -50,6 +52,7 @@ mod exemplars;
 mod grafana_loki;
 mod grafana_tempo;
 mod tail;
+mod peers;
 mod traces;
 
 struct Sink {
@@ -63,9 +66,13 @@ struct Sink {
 }
 
 fn sink() -> Sink {
+    sink_of(TestIssuer::new(), &FleetSection::default())
+}
+
+/// A sink that trusts an issuer and asks others.
+fn sink_of(issuer: TestIssuer, fleet: &FleetSection) -> Sink {
     let directory = tempfile::tempdir().unwrap();
     let storage = storage(directory.path(), Arc::new(RealDisk));
-    let issuer = TestIssuer::new();
     let target = Scrape::new("core-api", "http://127.0.0.1:1".parse().unwrap());
     let shutdown = CancellationToken::new();
     let targets = Arc::new(Targets::new(vec![Arc::new(Target::fixed(target).unwrap().unwrap())]));
@@ -82,6 +89,7 @@ fn sink() -> Sink {
             )
             .unwrap(),
         ),
+        Arc::new(Peers::new(fleet).unwrap()),
         QuerySection::default(),
         shutdown.clone(),
     ));

@@ -18,7 +18,7 @@ mod trace;
 pub(crate) use ast::{Field, Query, Scope};
 pub(crate) use eval::field_value;
 pub(crate) use parser::{parse, parse_field};
-pub(crate) use trace::Trace;
+pub(crate) use trace::{MAX_READ, Trace};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use eval::chosen;

@@ -109,7 +109,7 @@ async fn operations(State(api): State<Arc<Api>>, params: Params) -> Answer {
 async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let id: TraceId = parse_hex(&id).ok_or_else(|| bad("the trace id is no number in base 16"))?;
     let spans = api
-        .run(move |api| api.storage.spans().lookup_up_to::<Span>(Key::Trace(id), MAX_SPANS_PER_TRACE))
+        .run(move |api| api.peers.spans_of(&api.storage, id, MAX_SPANS_PER_TRACE, api.limits().deadline))
         .await?;
     if spans.is_empty() {
         return Err(Failure(StatusCode::NOT_FOUND, "trace not found".to_owned()));

@@ -284,10 +284,14 @@ async fn streams(
     };
     let apart = wants_apart(headers);
     let started = Instant::now();
+    let text = params.get("query").unwrap_or("").to_owned();
     let data = api
         .run(move |api| {
-            let (found, read) =
-                Search::new(&api.storage, &query, api.limits().deadline).best(range, limit, direction)?;
+            let deadline = api.limits().deadline;
+            let theirs = api.peers.lines(&text, range, limit, direction, deadline);
+            let (found, read) = Search::new(&api.storage, &query, deadline)
+                .joined_by(theirs)
+                .best(range, limit, direction)?;
             let stats = stats(read, started.elapsed(), found.len());
             let mut data = json!({ "resultType": "streams", "result": group(&found, apart), "stats": stats });
             if apart && let Some(data) = data.as_object_mut() {

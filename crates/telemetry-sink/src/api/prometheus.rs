@@ -149,14 +149,18 @@ pub(super) fn expression(params: &Params) -> Result<promql::Expr, Failure> {
     })
 }
 
+/// Of this sink and its peers.
+fn evaluate(api: &Api, expr: &promql::Expr, query: Query) -> Result<promql::Answer, Error> {
+    let limits = api.limits();
+    promql::evaluate(expr, query, &api.peers.joined(&api.storage, limits.deadline), limits)
+}
+
 async fn query(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let expr = expression(&params)?;
     let time = params.parsed("time", time_millis).map_err(Failure::bad_data)?;
     let time = time.unwrap_or_else(|| api.now_millis());
     let limit = limit(&params)?;
-    let answer = api
-        .run(move |api| promql::evaluate(&expr, Query::instant(time), api.storage.as_ref(), api.limits()))
-        .await??;
+    let answer = api.run(move |api| evaluate(api, &expr, Query::instant(time))).await??;
     let text = params.get("query").unwrap_or("");
     Ok(annotated(&answer.annotations, text, instant_result(answer.value, time, limit)))
 }
@@ -193,8 +197,7 @@ async fn query_range(State(api): State<Arc<Api>>, params: Params) -> Answer {
     }
     let limit = limit(&params)?;
     let range = Query { start, end, step };
-    let answer =
-        api.run(move |api| promql::evaluate(&expr, range, api.storage.as_ref(), api.limits())).await??;
+    let answer = api.run(move |api| evaluate(api, &expr, range)).await??;
     let text = params.get("query").unwrap_or("");
     Ok(annotated(&answer.annotations, text, range_result(answer.value, range, limit)))
 }
@@ -298,10 +301,12 @@ impl Asked {
     }
 
     /// The label sets that were asked for; without a selector all there are.
-    fn label_sets(&self, storage: &Storage) -> BTreeSet<Labels> {
+    fn label_sets(&self, api: &Api) -> BTreeSet<Labels> {
         let all = [Vec::new()];
         let selectors = if self.selectors.is_empty() { &all[..] } else { &self.selectors };
-        selectors.iter().flat_map(|matchers| storage.label_sets(matchers, self.start, self.end)).collect()
+        let (times, deadline) = ((self.start, self.end), api.limits().deadline);
+        let found = |matchers: &Vec<Matcher>| api.peers.label_sets(&api.storage, matchers, times, deadline);
+        selectors.iter().flat_map(found).collect()
     }
 }
 
@@ -312,7 +317,7 @@ async fn series(State(api): State<Arc<Api>>, params: Params) -> Answer {
     }
     let found = api
         .run(move |api| {
-            let sets = asked.label_sets(&api.storage);
+            let sets = asked.label_sets(api);
             sets.iter().take(asked.limit).map(|labels| json!(label_map(labels))).collect::<Vec<_>>()
         })
         .await?;
@@ -324,7 +329,7 @@ async fn labels(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let found = api
         .run(move |api| {
             let names: BTreeSet<String> = asked
-                .label_sets(&api.storage)
+                .label_sets(api)
                 .iter()
                 .flat_map(|labels| labels.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
                 .collect();
@@ -339,7 +344,7 @@ async fn label_values(State(api): State<Arc<Api>>, Path(name): Path<String>, par
     let found = api
         .run(move |api| {
             let values: BTreeSet<String> = asked
-                .label_sets(&api.storage)
+                .label_sets(api)
                 .iter()
                 .filter_map(|labels| labels.get(&name).map(str::to_owned))
                 .collect();

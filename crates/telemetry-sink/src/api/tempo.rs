@@ -18,7 +18,7 @@ use super::params::Params;
 use super::{Api, NotRun};
 use crate::model::{TraceId, Value, hex, parse_hex};
 use crate::traceql::search::{Hit, Limits, Outcome, search};
-use crate::traceql::{self, Field, Query, Scope, Trace, field_value};
+use crate::traceql::{self, Field, MAX_READ, Query, Scope, Trace, field_value};
 
 const DEFAULT_TRACES: usize = 20;
 const MAX_TRACES: usize = 1000;
@@ -70,7 +70,12 @@ impl IntoResponse for Failure {
 async fn load(api: &Arc<Api>, id: &str) -> Result<Trace, Failure> {
     let id: TraceId = parse_hex(id)
         .ok_or_else(|| Failure::bad("trace IDs can only contain hex characters, at most 32 of them"))?;
-    let trace = api.run(move |api| Trace::load(&api.storage.spans(), id)).await?;
+    let trace = api
+        .run(move |api| {
+            let spans = api.peers.spans_of(&api.storage, id, MAX_READ, api.limits().deadline);
+            Trace::of(id, spans)
+        })
+        .await?;
     trace.ok_or_else(|| Failure(StatusCode::NOT_FOUND, "trace not found".to_owned()))
 }
 

@@ -40,10 +40,10 @@ pub(super) async fn show(
 }
 
 fn find(api: &Api, id: String) -> Option<Answer> {
-    let snapshot = api.storage.spans();
     let traces = trace_ids(api, &id);
+    let deadline = api.limits().deadline;
     let mut spans: Vec<Found<Span>> =
-        read_up_to(&traces, MAX_SPANS, |trace, most| snapshot.lookup_up_to::<Span>(Key::Trace(trace), most));
+        read_up_to(&traces, MAX_SPANS, |trace, most| api.peers.spans_of(&api.storage, trace, most, deadline));
     spans.sort_by_key(|found| (found.record.start, found.record.span_id));
     spans.dedup_by_key(|found| (found.record.trace_id, found.record.span_id));
     if spans.is_empty() {
@@ -86,11 +86,18 @@ fn trace_ids(api: &Api, id: &str) -> Vec<TraceId> {
     }
     let spans = snapshot.lookup_up_to::<Span>(Key::Request(id), MAX_SPANS);
     let logs = api.storage.logs().lookup_up_to::<LogRecord>(Key::Request(id), MAX_LOGS);
-    let found: BTreeSet<TraceId> = spans
+    let mut found: BTreeSet<TraceId> = spans
         .iter()
         .map(|found| found.record.trace_id)
         .chain(logs.iter().filter_map(|found| found.record.trace_id))
         .collect();
+    if found.is_empty()
+        && id.len() == 32
+        && let Some(trace) = parse_hex(id)
+    {
+        // Nothing of it is here, but a peer may have it.
+        found.insert(trace);
+    }
     found.into_iter().take(MAX_TRACES).collect()
 }
 

@@ -77,6 +77,8 @@ pub(crate) struct Search<'a> {
     deadline: Instant,
     /// Whether one line may take long.
     is_costly: bool,
+    /// Lines that other sinks found.
+    theirs: Vec<Found<LogRecord>>,
 }
 
 impl<'a> Search<'a> {
@@ -84,7 +86,13 @@ impl<'a> Search<'a> {
         let traces = query.equality(REQUEST_ID).map(|id| traces_of(storage, id)).unwrap_or_default();
         let sieve = Sieve::new(query.texts());
         let is_costly = is_costly(&query.stages);
-        Self { storage, query, context: Context { traces }, sieve, deadline, is_costly }
+        Self { storage, query, context: Context { traces }, sieve, deadline, is_costly, theirs: Vec::new() }
+    }
+
+    /// The search with lines that other sinks found for it.
+    pub(crate) fn joined_by(mut self, theirs: Vec<Found<LogRecord>>) -> Self {
+        self.theirs = theirs;
+        self
     }
 
     /// The search of who sends each line through further stages.
@@ -121,12 +129,15 @@ impl<'a> Search<'a> {
                 ControlFlow::Continue(())
             }
         };
-        if let Some(candidates) = self.candidates() {
-            let meant = |found: &&Found<LogRecord>| {
-                (range.from..range.to).contains(&found.record.time)
-                    && self.is_meant(&found.resource, found.record.severity)
-            };
-            // A break means that the visitor has enough, which is no error.
+        let meant = |found: &&Found<LogRecord>| {
+            (range.from..range.to).contains(&found.record.time)
+                && self.is_meant(&found.resource, found.record.severity)
+        };
+        // A break means that the visitor has enough, which is no error.
+        let is_enough = self.theirs.iter().filter(meant).try_for_each(&mut look).is_break();
+        if is_enough {
+            // Nothing of this sink is needed.
+        } else if let Some(candidates) = self.candidates() {
             let _ = candidates.iter().filter(meant).try_for_each(&mut look);
         } else {
             let wanted = |resource: &Resource, severity: u8| self.is_meant(resource, severity);
@@ -165,7 +176,11 @@ impl<'a> Search<'a> {
                 break;
             }
         }
-        Ok((best.finish(), read))
+        let mut lines = best.finish();
+        if !self.theirs.is_empty() {
+            once(&mut lines);
+        }
+        Ok((lines, read))
     }
 
     /// The lines that the indexes name, where the query pins an id.
@@ -188,6 +203,19 @@ impl<'a> Search<'a> {
     fn is_meant(&self, resource: &Resource, severity: u8) -> bool {
         selects(&self.query.streams, Stream { resource, severity })
     }
+}
+
+/// Takes out lines that another sink has as well; those of one time stand together.
+fn once(lines: &mut Vec<Passed>) {
+    let mut kept: Vec<Passed> = Vec::with_capacity(lines.len());
+    for line in lines.drain(..) {
+        let time = line.found.record.time;
+        let mut same = kept.iter().rev().take_while(|known| known.found.record.time == time);
+        if !same.any(|known| *known == line) {
+            kept.push(line);
+        }
+    }
+    *lines = kept;
 }
 
 /// Whether there is more than filters.

@@ -9,7 +9,8 @@ use crate::storage::View;
 
 const MAX_SPANS: usize = 20_000;
 /// Records of a trace that are read: batches that were sent again are among them.
-const MAX_READ: usize = 3 * MAX_SPANS;
+/// Spans of one trace that are read.
+pub(crate) const MAX_READ: usize = 3 * MAX_SPANS;
 
 pub(crate) struct Trace {
     pub(crate) id: TraceId,

@@ -1,0 +1,123 @@
+//! `/telemetry/v1/read/…`: what this sink gives to others that join it to their answers, from its own storage alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use quintet_http::Problem;
+use serde::de::DeserializeOwned;
+
+use super::wire::{self, LogsAsked, SamplesAsked, TraceAsked};
+use super::{MAX_SERIES, MAX_SPANS, own};
+use crate::api::Api;
+use crate::head::Found;
+use crate::head::metrics::TooManySamples;
+use crate::logql::{Direction, Range, Search, parse_log};
+use crate::model::codec::{Key, Record, encode_batch};
+use crate::model::{Batch, Resource, Span};
+
+const MAX_QUESTION: usize = 64 * 1024;
+/// Lines of one answer, as many as Loki's API gives.
+pub(crate) const MAX_LINES: usize = 5000;
+
+pub(crate) fn router() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/samples", post(samples))
+        .route("/series", post(series))
+        .route("/trace", post(trace))
+        .route("/logs", post(logs))
+        .layer(DefaultBodyLimit::max(MAX_QUESTION))
+}
+
+fn question<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| bad(error.to_string()))
+}
+
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_question", detail.into())
+}
+
+fn too_much() -> Problem {
+    let detail = "the answer is larger than one sink gives another; ask for a shorter time or fewer series";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too_much", detail)
+}
+
+fn packed(plain: Option<Vec<u8>>) -> Result<Response, Problem> {
+    let packed = plain.and_then(|plain| wire::pack(&plain)).ok_or_else(too_much)?;
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], packed).into_response())
+}
+
+async fn samples(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Problem> {
+    let asked: SamplesAsked = question(&body)?;
+    let matchers = asked.matchers().map_err(bad)?;
+    let plain = api
+        .run_for_peer(move |api| {
+            let mut left = asked.max_samples.min(api.limits().max_samples);
+            let mut found = Vec::new();
+            own(&api.storage, api.peers.labels(), &matchers, (asked.from, asked.to), |series| {
+                left = left.checked_sub(series.samples.len()).ok_or(TooManySamples)?;
+                found.push(series);
+                Ok::<_, TooManySamples>(())
+            })
+            .ok()?;
+            Some(wire::put_selected(&found))
+        })
+        .await?;
+    packed(plain)
+}
+
+async fn series(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Problem> {
+    let asked: SamplesAsked = question(&body)?;
+    let matchers = asked.matchers().map_err(bad)?;
+    let plain = api
+        .run_for_peer(move |api| {
+            let sets = api.peers.own_label_sets(&api.storage, &matchers, (asked.from, asked.to));
+            (sets.len() <= MAX_SERIES).then(|| wire::put_label_sets(sets.iter()))
+        })
+        .await?;
+    packed(plain)
+}
+
+async fn trace(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Problem> {
+    let asked: TraceAsked = question(&body)?;
+    let id = asked.id().ok_or_else(|| bad("the trace id has not 32 hexadecimal digits"))?;
+    let plain = api
+        .run_for_peer(move |api| {
+            Some(batch(api.storage.spans().lookup_up_to::<Span>(Key::Trace(id), MAX_SPANS)))
+        })
+        .await?;
+    packed(plain)
+}
+
+async fn logs(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Problem> {
+    let asked: LogsAsked = question(&body)?;
+    let query = parse_log(&asked.query).map_err(|error| bad(error.to_string()))?;
+    let (range, limit) = (Range { from: asked.from, to: asked.to }, asked.limit.min(MAX_LINES));
+    let direction = if asked.forward { Direction::Forward } else { Direction::Backward };
+    let plain = api
+        .run_for_peer(move |api| {
+            let search = Search::new(&api.storage, &query, api.limits().deadline);
+            let (found, _) = search.best(range, limit, direction).ok()?;
+            Some(batch(found.into_iter().map(|passed| passed.found).collect()))
+        })
+        .await?;
+    packed(plain)
+}
+
+/// Records as the log has them, each resource once.
+fn batch<R: Record>(found: Vec<Found<R>>) -> Vec<u8> {
+    let mut groups: BTreeMap<*const Resource, (Arc<Resource>, Vec<R>)> = BTreeMap::new();
+    for Found { resource, record } in found {
+        let group = groups.entry(Arc::as_ptr(&resource)).or_insert_with(|| (resource, Vec::new()));
+        group.1.push(record);
+    }
+    let mut out = Vec::new();
+    encode_batch(&Batch { groups: groups.into_values().collect() }, &mut out);
+    out
+}
