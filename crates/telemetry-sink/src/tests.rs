@@ -51,8 +51,8 @@ mod dashboards;
 mod exemplars;
 mod grafana_loki;
 mod grafana_tempo;
-mod tail;
 mod peers;
+mod tail;
 mod traces;
 
 struct Sink {
