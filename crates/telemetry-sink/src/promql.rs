@@ -24,10 +24,12 @@ mod lexer;
 pub(crate) mod notation;
 mod over_time;
 mod parser;
+mod print;
 mod rate;
 #[cfg(any(test, feature = "conformance"))]
 pub(crate) mod script;
 mod statistics;
+mod tree;
 pub(crate) mod value;
 
 use thiserror::Error;
@@ -37,8 +39,10 @@ pub(crate) use ast::{Expr, Type};
 pub(crate) use eval::{Answer, Limits, Query, Source, evaluate};
 pub(crate) use lexer::parse_duration;
 pub(crate) use parser::{parse, parse_selector};
+pub(crate) use print::{duration, pretty};
 pub(crate) use statistics::quantile;
-pub(crate) use value::{Series, Value, format_float};
+pub(crate) use tree::tree;
+pub(crate) use value::{Series, Value, format_float, format_sample, format_short};
 
 /// How long a sample stays the current one (Prometheus' default look-back).
 pub(crate) const LOOKBACK_MILLIS: i64 = 5 * 60 * 1000;

@@ -605,6 +605,12 @@ impl Storage {
     }
 
     /// What each metric is, by name.
+    /// How long what is stored is kept, as Prometheus writes it: `7d or 2147483648B`.
+    pub(crate) fn retention_text(&self) -> String {
+        let millis = i64::try_from(self.limits.retention.as_millis()).unwrap_or(i64::MAX);
+        format!("{} or {}B", crate::promql::duration(millis), self.limits.max_bytes)
+    }
+
     pub(crate) fn metadata(&self) -> Vec<MetricMeta> {
         read(&self.metrics_state).head.metadata().cloned().collect()
     }

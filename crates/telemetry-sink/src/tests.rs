@@ -52,6 +52,7 @@ mod exemplars;
 mod grafana_loki;
 mod grafana_tempo;
 mod peers;
+mod small_apis;
 mod tail;
 mod traces;
 
@@ -181,7 +182,7 @@ impl Sink {
 
 const TRACE: &str = "05050505050505050505050505050505";
 
-const ROUTES: [&str; 60] = [
+const ROUTES: [&str; 65] = [
     "/telemetry/v1/fleet",
     "/telemetry/v1/events",
     "/telemetry/v1/traces/req-42",
@@ -200,6 +201,11 @@ const ROUTES: [&str; 60] = [
     "/telemetry/prometheus/api/v1/status/config",
     "/telemetry/prometheus/api/v1/status/flags",
     "/telemetry/prometheus/api/v1/status/runtimeinfo",
+    "/telemetry/prometheus/api/v1/status/walreplay",
+    "/telemetry/prometheus/api/v1/format_query",
+    "/telemetry/prometheus/api/v1/parse_query",
+    "/telemetry/prometheus/api/v1/scrape_pools",
+    "/telemetry/prometheus/api/v1/targets/metadata",
     "/telemetry/prometheus/-/healthy",
     "/telemetry/prometheus/-/ready",
     "/telemetry/alertmanager/api/v2/alerts",

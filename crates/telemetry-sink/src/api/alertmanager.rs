@@ -17,8 +17,8 @@ use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Value as JsonValue, json};
 
-use super::Api;
 use super::params::Params;
+use super::{Api, configured};
 use crate::model::matcher::{all_accept, compile};
 use crate::model::{Labels, Matcher};
 use crate::notify::dispatch::AlertView;
@@ -360,10 +360,11 @@ async fn receivers(State(api): State<Arc<Api>>) -> Answer {
     Ok(Json(names.await?))
 }
 
-async fn status(State(api): State<Arc<Api>>) -> Json<JsonValue> {
-    Json(json!({
+async fn status(State(api): State<Arc<Api>>) -> Answer {
+    let plan = api.notifier.blocking(|dispatcher, _| dispatcher.plan().described()).await?;
+    Ok(Json(json!({
         "cluster": { "status": "disabled" },
-        "config": { "original": "# [notify] of telemetry-sink.toml\n" },
+        "config": { "original": configured::yaml(&plan) },
         "uptime": time(Some(api.started_at)),
         "versionInfo": {
             "version": "0.28.0",
@@ -373,7 +374,7 @@ async fn status(State(api): State<Arc<Api>>) -> Json<JsonValue> {
             "buildDate": "",
             "goVersion": "",
         },
-    }))
+    })))
 }
 
 async fn healthy() -> &'static str {

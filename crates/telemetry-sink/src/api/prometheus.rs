@@ -11,11 +11,12 @@ use http::StatusCode;
 use serde_json::{Value as JsonValue, json};
 
 use super::params::{Params, duration_millis, time_millis};
-use super::{Api, NotRun, rules, server};
+use super::query_stats::{Timings, stats, with_stats};
+use super::{Api, NotRun, expressions, rules, server};
 use crate::head::metrics::{Selected, TooManySamples};
 use crate::model::{Labels, Matcher};
 use crate::offload::missed;
-use crate::promql::{self, Error, Query, Series, Source, Value, format_float as number};
+use crate::promql::{self, Error, Query, Series, Source, Value, format_float, format_sample as number};
 use crate::storage::Storage;
 
 /// Prometheus refuses more points per series; dashboards rely on the message.
@@ -33,6 +34,11 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(server::alertmanagers))
         .route("/targets", get(server::targets))
+        .route("/targets/metadata", get(server::target_metadata))
+        .route("/scrape_pools", get(server::scrape_pools))
+        .route("/format_query", get(expressions::format_query).post(expressions::format_query))
+        .route("/parse_query", get(expressions::parse_query).post(expressions::parse_query))
+        .route("/status/walreplay", get(server::wal_replay))
         .route("/status/config", get(server::config))
         .route("/status/flags", get(server::flags))
         .route("/status/runtimeinfo", get(server::runtime_info))
@@ -85,21 +91,42 @@ pub(super) type Answer = Result<Json<JsonValue>, Failure>;
 /// Messages of each kind that an answer shows; Prometheus shows as many.
 const MOST_MESSAGES: usize = 10;
 
+/// What Prometheus says of an answer that its `limit` cut.
+const TRUNCATED: &str = "results truncated due to limit";
+
 pub(super) fn success(data: impl serde::Serialize) -> Json<JsonValue> {
+    warned(data, false)
+}
+
+fn warned(data: impl serde::Serialize, truncated: bool) -> Json<JsonValue> {
     let mut body = json!({ "status": "success", "data": data });
-    if let Some(warning) = missed::warning()
+    let warnings: Vec<&str> = missed::warning().into_iter().chain(truncated.then_some(TRUNCATED)).collect();
+    if !warnings.is_empty()
         && let Some(body) = body.as_object_mut()
     {
-        body.insert("warnings".to_owned(), json!([warning]));
+        body.insert("warnings".to_owned(), json!(warnings));
     }
     Json(body)
 }
 
+/// At most as many as were asked for, of which one more was looked for.
+fn limited(mut found: Vec<impl serde::Serialize>, limit: usize) -> Json<JsonValue> {
+    let truncated = found.len() > limit;
+    found.truncate(limit);
+    warned(found, truncated)
+}
+
 /// A successful answer with the warnings and hints that the query caused.
-fn annotated(annotations: &promql::Annotations, query: &str, data: JsonValue) -> Json<JsonValue> {
+fn annotated(
+    annotations: &promql::Annotations,
+    query: &str,
+    truncated: bool,
+    data: JsonValue,
+) -> Json<JsonValue> {
     let mut body = json!({ "status": "success", "data": data });
     let mut warnings: Vec<String> = missed::warning().into_iter().map(str::to_owned).collect();
     warnings.extend(annotations.warnings(query));
+    warnings.extend(truncated.then(|| TRUNCATED.to_owned()));
     for (kind, mut messages) in [("warnings", warnings), ("infos", annotations.infos(query))] {
         let more = messages.len().saturating_sub(MOST_MESSAGES);
         if more > 0 {
@@ -160,9 +187,18 @@ async fn query(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let time = params.parsed("time", time_millis).map_err(Failure::bad_data)?;
     let time = time.unwrap_or_else(|| api.now_millis());
     let limit = limit(&params)?;
-    let answer = api.run(move |api| evaluate(api, &expr, Query::instant(time))).await??;
-    let text = params.get("query").unwrap_or("");
-    Ok(annotated(&answer.annotations, text, instant_result(answer.value, time, limit)))
+    let clock = Timings::start();
+    let (answer, timings) = api
+        .run(move |api| {
+            let queued = clock.queued();
+            let answer = evaluate(api, &expr, Query::instant(time));
+            answer.map(|answer| (answer, queued.evaluated()))
+        })
+        .await??;
+    let (text, truncated) = (params.get("query").unwrap_or(""), is_longer(&answer.value, limit));
+    let stats = stats(&params, &answer, timings);
+    let data = with_stats(instant_result(answer.value, time, limit), stats);
+    Ok(annotated(&answer.annotations, text, truncated, data))
 }
 
 async fn query_range(State(api): State<Arc<Api>>, params: Params) -> Answer {
@@ -197,9 +233,18 @@ async fn query_range(State(api): State<Arc<Api>>, params: Params) -> Answer {
     }
     let limit = limit(&params)?;
     let range = Query { start, end, step };
-    let answer = api.run(move |api| evaluate(api, &expr, range)).await??;
-    let text = params.get("query").unwrap_or("");
-    Ok(annotated(&answer.annotations, text, range_result(answer.value, range, limit)))
+    let clock = Timings::start();
+    let (answer, timings) = api
+        .run(move |api| {
+            let queued = clock.queued();
+            let answer = evaluate(api, &expr, range);
+            answer.map(|answer| (answer, queued.evaluated()))
+        })
+        .await??;
+    let (text, truncated) = (params.get("query").unwrap_or(""), is_longer(&answer.value, limit));
+    let stats = stats(&params, &answer, timings);
+    let data = with_stats(range_result(answer.value, range, limit), stats);
+    Ok(annotated(&answer.annotations, text, truncated, data))
 }
 
 pub(super) fn limit(params: &Params) -> Result<usize, Failure> {
@@ -218,11 +263,21 @@ pub(super) fn seconds(millis: i64) -> f64 {
     millis as f64 / 1000.0
 }
 
+/// Whether an answer has more series than were asked for.
+fn is_longer(value: &Value, limit: usize) -> bool {
+    match value {
+        Value::Vector(series) => series.len() > limit,
+        Value::Matrix(series) => series.len() > limit,
+        Value::Scalar(_) | Value::Text(_) => false,
+    }
+}
+
 fn instant_result(value: Value, time: i64, limit: usize) -> JsonValue {
     let at = |value: f64| json!([seconds(time), number(value)]);
     match value {
         Value::Scalar(values) => json!({
-            "resultType": "scalar", "result": at(values.first().copied().unwrap_or(f64::NAN)),
+            "resultType": "scalar",
+            "result": [seconds(time), format_float(values.first().copied().unwrap_or(f64::NAN))],
         }),
         Value::Text(text) => json!({ "resultType": "string", "result": [seconds(time), text] }),
         Value::Vector(series) => {
@@ -315,17 +370,19 @@ async fn series(State(api): State<Arc<Api>>, params: Params) -> Answer {
     if asked.selectors.is_empty() {
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
+    let (limit, more) = (asked.limit, asked.limit.saturating_add(1));
     let found = api
         .run(move |api| {
             let sets = asked.label_sets(api);
-            sets.iter().take(asked.limit).map(|labels| json!(label_map(labels))).collect::<Vec<_>>()
+            sets.iter().take(more).map(|labels| json!(label_map(labels))).collect::<Vec<_>>()
         })
         .await?;
-    Ok(success(found))
+    Ok(limited(found, limit))
 }
 
 async fn labels(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let asked = Asked::of(&params)?;
+    let (limit, more) = (asked.limit, asked.limit.saturating_add(1));
     let found = api
         .run(move |api| {
             let names: BTreeSet<String> = asked
@@ -333,14 +390,15 @@ async fn labels(State(api): State<Arc<Api>>, params: Params) -> Answer {
                 .iter()
                 .flat_map(|labels| labels.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
                 .collect();
-            names.into_iter().take(asked.limit).collect::<Vec<_>>()
+            names.into_iter().take(more).collect::<Vec<_>>()
         })
         .await?;
-    Ok(success(found))
+    Ok(limited(found, limit))
 }
 
 async fn label_values(State(api): State<Arc<Api>>, Path(name): Path<String>, params: Params) -> Answer {
     let asked = Asked::of(&params)?;
+    let (limit, more) = (asked.limit, asked.limit.saturating_add(1));
     let found = api
         .run(move |api| {
             let values: BTreeSet<String> = asked
@@ -348,10 +406,10 @@ async fn label_values(State(api): State<Arc<Api>>, Path(name): Path<String>, par
                 .iter()
                 .filter_map(|labels| labels.get(&name).map(str::to_owned))
                 .collect();
-            values.into_iter().take(asked.limit).collect::<Vec<_>>()
+            values.into_iter().take(more).collect::<Vec<_>>()
         })
         .await?;
-    Ok(success(found))
+    Ok(limited(found, limit))
 }
 
 async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Answer {

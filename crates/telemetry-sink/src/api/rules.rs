@@ -12,7 +12,7 @@ use super::params::Params;
 use super::prometheus::{Answer, Failure, label_map, success};
 use crate::model::matcher::all_accept;
 use crate::model::{Labels, Matcher};
-use crate::promql::{self, format_float};
+use crate::promql::{self, format_short};
 use crate::rules::group::{Group, Rule};
 
 const MAX_PAGE: usize = 10_000;
@@ -187,7 +187,7 @@ fn active(rule: &Rule) -> Vec<JsonValue> {
                 "annotations": alert.annotations,
                 "state": alert.state.as_str(),
                 "activeAt": time(alert.active_at),
-                "value": format_float(alert.value),
+                "value": format_short(alert.value),
             });
             if let (Some(since), Some(fields)) = (alert.keep_firing_since, shown.as_object_mut()) {
                 fields.insert("keepFiringSince".to_owned(), json!(time(since)));

@@ -368,6 +368,7 @@ impl Check<'_> {
                 self.expr(&binary.right, None)
             }
             Node::Negate(inner) => self.expr(inner, None),
+            Node::Paren(inner) => self.expr(inner, summed_by),
         }
     }
 }

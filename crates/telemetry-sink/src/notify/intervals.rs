@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde_json::{Map, Value as JsonValue, json};
 
 use super::settings::TimeInterval;
 
@@ -66,6 +67,38 @@ impl Interval {
             months: all(&settings.months, "june:august or 6:8", &|text| range(text, &month))?,
             years: all(&settings.years, "2026:2028", &|text| range(text, &|year| number(year, 1970, 9999)))?,
         })
+    }
+
+    /// As one of Alertmanager's; a list that is empty is left out.
+    pub(super) fn described(&self) -> JsonValue {
+        let mut shown = Map::new();
+        let clock = |minute: i32| format!("{:02}:{:02}", minute / 60, minute % 60);
+        let span = |start: i32, end: i32| json!({ "start_time": clock(start), "end_time": clock(end) });
+        if !self.times.is_empty() {
+            let times = self.times.iter().map(|(start, end)| span(*start, *end));
+            shown.insert("times".to_owned(), times.collect());
+        }
+        let weekday = |day: i32| {
+            usize::try_from(day).ok().and_then(|day| WEEKDAYS.get(day)).map(|day| (*day).to_owned())
+        };
+        let lists: [(&str, &[(i32, i32)]); 4] = [
+            ("weekdays", &self.weekdays),
+            ("days_of_month", &self.days),
+            ("months", &self.months),
+            ("years", &self.years),
+        ];
+        for (name, ranges) in lists.into_iter().filter(|(_, ranges)| !ranges.is_empty()) {
+            let one = |value: i32| match name {
+                "weekdays" => weekday(value).unwrap_or_default(),
+                _ => value.to_string(),
+            };
+            let ranges = ranges.iter().map(|(first, last)| format!("{}:{}", one(*first), one(*last)));
+            shown.insert(name.to_owned(), ranges.collect());
+        }
+        if let Some(zone) = self.zone.iana_name() {
+            shown.insert("location".to_owned(), json!(zone));
+        }
+        JsonValue::Object(shown)
     }
 
     /// Whether a time is part of it.

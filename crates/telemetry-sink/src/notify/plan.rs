@@ -1,5 +1,7 @@
 //! The routing tree and the rest of `[notify]`, checked.
 
+mod description;
+
 use std::collections::HashSet;
 
 use quintet_service::Invalid;

@@ -16,7 +16,8 @@ type Groups = BTreeMap<Labels, Vec<Series>>;
 
 pub(super) fn aggregate(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Vec<Series>, Error> {
     let Aggregate { op, grouping, param, expr } = aggregate;
-    if let (AggregateOp::CountValues, Some(Node::Text(label))) = (op, param.as_ref().map(|param| &param.node))
+    if let (AggregateOp::CountValues, Some(Node::Text(label))) =
+        (op, param.as_ref().map(|param| &param.bare().node))
     {
         return count_values(grouping, label, evaluator.vector(expr)?);
     }

@@ -16,10 +16,15 @@ pub(crate) enum Node {
     Text(String),
     Selector(Selector),
     Subquery(Subquery),
-    Call { function: &'static super::functions::Function, args: Vec<Expr> },
+    Call {
+        function: &'static super::functions::Function,
+        args: Vec<Expr>,
+    },
     Aggregate(Box<Aggregate>),
     Binary(Box<Binary>),
     Negate(Box<Expr>),
+    /// Parentheses, which mean nothing once the tree stands.
+    Paren(Box<Expr>),
 }
 
 /// Series by their labels, at an instant or over a range before it.
@@ -114,8 +119,17 @@ impl Expr {
                 binary.left.each_selector(visit);
                 binary.right.each_selector(visit);
             }
-            Node::Negate(expr) => expr.each_selector(visit),
+            Node::Negate(expr) | Node::Paren(expr) => expr.each_selector(visit),
         }
+    }
+
+    /// What stands in all parentheses around it.
+    pub(crate) fn bare(&self) -> &Self {
+        let mut expr = self;
+        while let Node::Paren(inner) = &expr.node {
+            expr = inner;
+        }
+        expr
     }
 
     pub(crate) fn kind(&self) -> Type {
@@ -126,7 +140,7 @@ impl Expr {
             Node::Selector(_) | Node::Aggregate(_) => Type::Vector,
             Node::Subquery(_) => Type::Matrix,
             Node::Call { function, .. } => function.returns,
-            Node::Negate(expr) => expr.kind(),
+            Node::Negate(expr) | Node::Paren(expr) => expr.kind(),
             Node::Binary(binary) => {
                 if binary.left.kind() == Type::Scalar && binary.right.kind() == Type::Scalar {
                     Type::Scalar
@@ -171,6 +185,23 @@ impl AggregateOp {
             "quantile" => Self::Quantile,
             _ => return None,
         })
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Count => "count",
+            Self::CountValues => "count_values",
+            Self::Group => "group",
+            Self::Stddev => "stddev",
+            Self::Stdvar => "stdvar",
+            Self::Topk => "topk",
+            Self::Bottomk => "bottomk",
+            Self::Quantile => "quantile",
+        }
     }
 
     /// The type of the argument before the vector.

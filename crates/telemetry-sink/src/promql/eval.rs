@@ -2,7 +2,7 @@
 
 mod windows;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
 use super::annotations::Annotations;
@@ -79,6 +79,10 @@ impl Query {
 pub(crate) struct Answer {
     pub(crate) value: Value,
     pub(crate) annotations: Annotations,
+    /// Samples that the windows of all steps held together, those of inner steps of subqueries aside.
+    pub(crate) samples: u64,
+    /// Points of the largest intermediate result.
+    pub(crate) peak: usize,
 }
 
 /// Evaluates an expression. A range vector alone has a value only in an instant query.
@@ -88,10 +92,18 @@ pub(crate) fn evaluate(
     source: &dyn Source,
     limits: Limits,
 ) -> Result<Answer, Error> {
-    let annotations = RefCell::default();
-    let evaluator = Evaluator { query, whole: query, source, limits, annotations: &annotations };
+    let (annotations, counted, peak) = (RefCell::default(), Cell::new(0), Cell::new(0));
+    let evaluator = Evaluator {
+        query,
+        whole: query,
+        source,
+        limits,
+        annotations: &annotations,
+        counted: Some(&counted),
+        peak: &peak,
+    };
     let value = evaluator.answer(expr)?;
-    Ok(Answer { value, annotations: annotations.into_inner() })
+    Ok(Answer { value, annotations: annotations.into_inner(), samples: counted.get(), peak: peak.get() })
 }
 
 pub(super) struct Evaluator<'a> {
@@ -101,6 +113,9 @@ pub(super) struct Evaluator<'a> {
     source: &'a dyn Source,
     limits: Limits,
     annotations: &'a RefCell<Annotations>,
+    /// Nothing within a subquery, whose samples count where they are used.
+    counted: Option<&'a Cell<u64>>,
+    peak: &'a Cell<usize>,
 }
 
 impl Evaluator<'_> {
@@ -126,6 +141,7 @@ impl Evaluator<'_> {
             Node::Selector(selector) => self.instant(selector, |_, value| value).map(Value::Vector),
             Node::Subquery(_) => Err(Error::Execution("a range vector has no value at one step".to_owned())),
             Node::Negate(inner) => self.negate(inner),
+            Node::Paren(inner) => self.eval(inner),
             Node::Call { function, args } => functions::call(self, function, args, expr.at),
             Node::Aggregate(aggregate) => aggregate::aggregate(self, aggregate).map(Value::Vector),
             Node::Binary(binary) => {
@@ -136,6 +152,12 @@ impl Evaluator<'_> {
 
     pub(super) fn check_deadline(&self) -> Result<(), Error> {
         if Instant::now() > self.limits.deadline { Err(Error::Timeout) } else { Ok(()) }
+    }
+
+    fn count(&self, samples: usize) {
+        if let Some(counted) = self.counted {
+            counted.set(counted.get() + u64::try_from(samples).unwrap_or(0));
+        }
     }
 
     pub(super) fn annotate(&self, note: impl FnOnce(&mut Annotations)) {
@@ -175,7 +197,7 @@ impl Evaluator<'_> {
 
     /// The same expressions, evaluated at other steps.
     fn at_steps(&self, query: Query) -> Evaluator<'_> {
-        Evaluator { query, ..*self }
+        Evaluator { query, counted: None, ..*self }
     }
 
     /// Where the windows of the first and the last step end.
@@ -227,7 +249,9 @@ impl Evaluator<'_> {
 
     /// Refuses a matrix of that many series at all steps before there is one.
     fn check_points(&self, series: usize) -> Result<(), Error> {
-        if series.saturating_mul(self.query.count()) > self.limits.max_samples {
+        let points = series.saturating_mul(self.query.count());
+        self.peak.set(self.peak.get().max(points));
+        if points > self.limits.max_samples {
             return Err(Error::TooManySamples);
         }
         Ok(())

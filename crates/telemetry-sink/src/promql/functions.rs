@@ -35,6 +35,15 @@ impl Function {
         self.args.get(index).or(self.args.last().filter(|_| self.repeats)).copied()
     }
 
+    pub(crate) fn arg_types(&self) -> &'static [Type] {
+        self.args
+    }
+
+    /// As Prometheus counts it: how many arguments may be left out, or -1 for any number of the last.
+    pub(crate) fn variadic(&self) -> i64 {
+        if self.repeats { -1 } else { i64::try_from(self.args.len() - self.required).unwrap_or(0) }
+    }
+
     /// How many arguments it takes at most, if there is a bound.
     pub(crate) fn most_args(&self) -> Option<usize> {
         (!self.repeats).then_some(self.args.len())
@@ -399,7 +408,7 @@ fn to_scalar(series: &[Series], steps: usize) -> Vec<f64> {
 
 /// The sample's own time for a plain selector, the step's time for anything computed.
 fn timestamp(evaluator: &Evaluator<'_>, arg: &Expr) -> Result<Vec<Series>, Error> {
-    if let Node::Selector(selector) = &arg.node {
+    if let Node::Selector(selector) = &arg.bare().node {
         let series = evaluator.instant(selector, |time, _| seconds(time))?;
         return Ok(series.into_iter().map(|series| Series { drops_name: true, ..series }).collect());
     }
@@ -409,7 +418,7 @@ fn timestamp(evaluator: &Evaluator<'_>, arg: &Expr) -> Result<Vec<Series>, Error
 
 /// The text of an argument that is one.
 fn text(args: &[Expr], index: usize) -> &str {
-    match args.get(index).map(|arg| &arg.node) {
+    match args.get(index).map(|arg| &arg.bare().node) {
         Some(Node::Text(text)) => text,
         _ => "",
     }

@@ -75,9 +75,47 @@ pub(crate) fn format_float(value: f64) -> String {
     }
 }
 
+/// A sample's value as Prometheus' HTTP API writes it: very small and very large ones with an exponent.
+pub(crate) fn format_sample(value: f64) -> String {
+    let size = value.abs();
+    if size.is_finite() && size != 0.0 && !(1e-6..1e21).contains(&size) {
+        return format_short(value);
+    }
+    format_float(value)
+}
+
+/// A float as Go's `strconv.FormatFloat(f, 'e', -1, 64)` writes it.
+pub(crate) fn format_short(value: f64) -> String {
+    if !value.is_finite() {
+        return format_float(value);
+    }
+    let text = format!("{value:e}");
+    let Some((digits, exponent)) = text.split_once('e') else { return text };
+    match exponent.strip_prefix('-') {
+        Some(exponent) => format!("{digits}e-{exponent:0>2}"),
+        None => format!("{digits}e+{exponent:0>2}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::format_float;
+    use super::{format_float, format_sample, format_short};
+
+    #[test]
+    fn samples_in_answers_have_exponents_where_prometheus_writes_them() {
+        for (value, text) in [
+            (1e-7, "1e-07"),
+            (-1.25e-300, "-1.25e-300"),
+            (1e-6, "0.000001"),
+            (1e21, "1e+21"),
+            (123_456_789_012_345_680_000.0, "123456789012345680000"),
+            (0.0, "0"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(format_sample(value), text);
+        }
+        assert_eq!((format_short(1.0).as_str(), format_short(12.5).as_str()), ("1e+00", "1.25e+01"));
+    }
 
     #[test]
     fn numbers_are_written_as_prometheus_writes_them() {

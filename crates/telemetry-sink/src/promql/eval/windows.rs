@@ -45,7 +45,10 @@ impl Evaluator<'_> {
         self.each(&selector.matchers, selector.shift, LOOKBACK_MILLIS, |Selected { labels, samples }| {
             let newest = |window: &Window<'_>| {
                 let (time, value) = window.samples.last()?;
-                (!is_stale(*value)).then(|| pick(*time, *value))
+                (!is_stale(*value)).then(|| {
+                    self.count(1);
+                    pick(*time, *value)
+                })
             };
             let values = self.walk(&samples, LOOKBACK_MILLIS, selector.shift, newest)?;
             Ok(Series { labels, drops_name: false, values })
@@ -62,12 +65,13 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Series>, Error> {
         let mut walked = |Walked { labels, drops_name, samples }: Walked, range: i64, shift: Shift| {
             let values = self.walk(&samples, range, shift, |window| {
+                self.count(window.samples.len());
                 if window.samples.is_empty() { None } else { each(window, &labels) }
             })?;
             Ok(Series { drops_name: drops_name || !keeps_name, labels, values })
         };
         // Of a selector's series one is held at a time, which is what makes long ranges of many series possible.
-        if let Node::Selector(Selector { matchers, range: Some(range), shift }) = &expr.node {
+        if let Node::Selector(Selector { matchers, range: Some(range), shift }) = &expr.bare().node {
             return self.each(matchers, *shift, *range, |series| walked(fresh(series), *range, *shift));
         }
         let RangeVector { series, range, shift } = self.range_vector(expr)?;
@@ -82,6 +86,7 @@ impl Evaluator<'_> {
         let mut found: Vec<Samples> = Vec::new();
         for Walked { labels, drops_name, samples } in series {
             let samples: Vec<_> = samples.into_iter().filter(within).collect();
+            self.count(samples.len());
             if !samples.is_empty() {
                 found.push((if drops_name { labels.without_name() } else { labels }, samples));
             }
@@ -90,7 +95,7 @@ impl Evaluator<'_> {
     }
 
     fn range_vector(&self, expr: &Expr) -> Result<RangeVector, Error> {
-        match &expr.node {
+        match &expr.bare().node {
             Node::Selector(Selector { matchers, range: Some(range), shift }) => {
                 let selected = self.select(matchers, *shift, *range)?;
                 Ok(RangeVector {

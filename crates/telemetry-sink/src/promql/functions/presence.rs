@@ -22,7 +22,7 @@ fn missing(evaluator: &Evaluator<'_>, expr: &Expr, series: &[Series]) -> Vec<Ser
 
 /// What a plain selector says of its series: the labels that must have one value, as far as it does not contradict itself.
 fn labels(expr: &Expr) -> Labels {
-    let Node::Selector(selector) = &expr.node else { return Labels::empty() };
+    let Node::Selector(selector) = &expr.bare().node else { return Labels::empty() };
     let mut builder = Labels::empty().to_builder();
     let mut known: Vec<&str> = Vec::new();
     for matcher in selector.matchers.iter().filter(|matcher| matcher.name != METRIC_NAME) {

@@ -18,7 +18,7 @@ impl Parser {
                 self.next += 1;
                 let expr = self.expr(0)?;
                 self.expect(")")?;
-                return Ok(Expr { at, ..expr });
+                return Ok(Expr { node: Node::Paren(expr.into()), at });
             }
             Token::Symbol("{") => return self.selector(None),
             Token::Word(word) => return self.word(&word),
