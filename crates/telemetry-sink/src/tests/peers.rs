@@ -262,7 +262,14 @@ async fn what_peers_hold_counts_against_the_limit() {
         let deadline = std::time::Instant::now() + Duration::from_secs(30);
         let joined = peers.joined(&storage, deadline);
         let up = [Matcher::equal("__name__", "up")];
-        [10, 9].map(|most| joined.select(&up, 0, i64::MAX, most).map(|found| found[0].samples.len()).ok())
+        [10, 9].map(|most| {
+            let mut found = 0;
+            let visited = joined.each(&up, 0, i64::MAX, most, &mut |series| {
+                found += series.samples.len();
+                Ok(())
+            });
+            visited.ok().map(|()| found)
+        })
     });
     assert_eq!(counts.await.unwrap(), [Some(10), None]);
 }
