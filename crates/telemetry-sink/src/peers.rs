@@ -42,6 +42,9 @@ use crate::storage::Storage;
 const MAX_SPANS: usize = 20_000;
 const MAX_SERIES: usize = 200_000;
 
+/// How long who asks waits, milliseconds: what is done after that is for nothing.
+const PATIENCE: &str = "quintet-patience-ms";
+
 /// Why a peer gave nothing.
 enum Silent {
     /// Its part alone is more than the query may read.
@@ -141,6 +144,9 @@ impl Peers {
     ) -> Vec<Found<Span>> {
         let mut spans = storage.spans().lookup_up_to::<Span>(Key::Trace(id), most);
         let gathered = self.ask("trace", &TraceAsked::new(id), deadline, records::<Span>);
+        if gathered.is_too_much {
+            missed::note_peer();
+        }
         let mut known: BTreeSet<_> = spans.iter().map(|found| found.record.span_id).collect();
         let more = gathered.found.into_iter().flatten();
         spans.extend(more.filter(|found| found.record.trace_id == id && known.insert(found.record.span_id)));
@@ -238,10 +244,45 @@ fn own<E>(
     mut visit: impl FnMut(Selected) -> Result<(), E>,
 ) -> Result<(), E> {
     let (stored, of_fleet) = split(fleet, matchers);
+    let twins = twins(storage, fleet, &stored, (from, to));
+    let mut held: BTreeMap<Labels, Vec<(i64, f64)>> = BTreeMap::new();
     storage.each_series(&stored, from, to, |series| {
         let labels = with(&series.labels, fleet);
-        if all_accept(&of_fleet, &labels) { visit(Selected { labels, ..series }) } else { Ok(()) }
+        if !all_accept(&of_fleet, &labels) {
+            Ok(())
+        } else if twins.contains(&labels) {
+            held.entry(labels).or_default().extend(series.samples);
+            Ok(())
+        } else {
+            visit(Selected { labels, ..series })
+        }
+    })?;
+    held.into_iter().try_for_each(|(labels, mut samples)| {
+        put_in_order(&mut samples);
+        visit(Selected { labels, samples })
     })
+}
+
+/// The labels of two stored series, one with the fleet's labels and one that gets them: they are one series to others.
+fn twins(
+    storage: &Storage,
+    fleet: &BTreeMap<String, String>,
+    stored: &[Matcher],
+    (from, to): (i64, i64),
+) -> BTreeSet<Labels> {
+    let find = |value_of: fn(&String) -> &str| {
+        let more = fleet.iter().map(|(name, value)| Matcher::equal(name, value_of(value)));
+        storage.label_sets(&stored.iter().cloned().chain(more).collect::<Vec<_>>(), from, to)
+    };
+    if fleet.is_empty() {
+        return BTreeSet::new();
+    }
+    let with_labels = find(String::as_str);
+    if with_labels.is_empty() {
+        return with_labels;
+    }
+    let without: BTreeSet<Labels> = find(|_| "").iter().map(|labels| with(labels, fleet)).collect();
+    with_labels.intersection(&without).cloned().collect()
 }
 
 impl Peer {
@@ -261,7 +302,7 @@ impl Peer {
     /// What it gives, and whether it says that something is missing there.
     async fn ask(&self, what: &str, body: Bytes, deadline: Instant) -> Result<(Bytes, bool), Silent> {
         let patience = deadline.saturating_duration_since(Instant::now()).min(self.timeout);
-        let answer = tokio::time::timeout(patience, self.answer(what, body)).await;
+        let answer = tokio::time::timeout(patience, self.answer(what, body, patience)).await;
         let response = answer.unwrap_or_else(|_| Err(failed("it took too long")))?;
         match response.status() {
             StatusCode::OK => {
@@ -273,24 +314,32 @@ impl Peer {
         }
     }
 
-    async fn answer(&self, what: &str, body: Bytes) -> Result<Response<Bytes>, Silent> {
-        let Some(tokens) = &self.tokens else { return self.send(what, body, None).await };
+    async fn answer(&self, what: &str, body: Bytes, patience: Duration) -> Result<Response<Bytes>, Silent> {
+        let Some(tokens) = &self.tokens else { return self.send(what, body, patience, None).await };
         let token = tokens.get().await.map_err(Silent::Failed)?;
-        let response = self.send(what, body.clone(), Some(&token)).await?;
+        let response = self.send(what, body.clone(), patience, Some(&token)).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         // Its keys may have been changed since; a second refusal stands.
         tokens.refused(&token).await;
         let token = tokens.get().await.map_err(Silent::Failed)?;
-        self.send(what, body, Some(&token)).await
+        self.send(what, body, patience, Some(&token)).await
     }
 
-    async fn send(&self, what: &str, body: Bytes, token: Option<&str>) -> Result<Response<Bytes>, Silent> {
+    async fn send(
+        &self,
+        what: &str,
+        body: Bytes,
+        patience: Duration,
+        token: Option<&str>,
+    ) -> Result<Response<Bytes>, Silent> {
         let path = format!("{}/telemetry/v1/read/{what}", self.path);
         let mut request = Request::post(path).body(body).map_err(failed)?;
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(PATIENCE, millis.into());
         self.access.apply(headers).map_err(Silent::Failed)?;
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(failed)?;

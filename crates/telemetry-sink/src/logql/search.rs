@@ -156,7 +156,9 @@ impl<'a> Search<'a> {
         limit: usize,
         direction: Direction,
     ) -> Result<(Vec<Passed>, Read), Error> {
-        let mut best = Best { limit, direction, lines: BinaryHeap::new(), seen: 0, held: 0 };
+        // What two sinks have counts once, so that more is needed before that is known.
+        let wanted = if limit == 0 { 0 } else { limit.saturating_add(self.theirs.len()) };
+        let mut best = Best { limit: wanted, direction, lines: BinaryHeap::new(), seen: 0, held: 0 };
         let mut read = Read::default();
         for slice in slices(range, direction) {
             if limit == 0 {
@@ -172,13 +174,14 @@ impl<'a> Search<'a> {
             }
             read.lines += of_slice.lines;
             read.bytes += of_slice.bytes;
-            if best.lines.len() >= limit {
+            if best.lines.len() >= wanted {
                 break;
             }
         }
         let mut lines = best.finish();
         if !self.theirs.is_empty() {
             once(&mut lines);
+            lines.truncate(limit);
         }
         Ok((lines, read))
     }

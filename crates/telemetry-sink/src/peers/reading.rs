@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use quintet_http::Problem;
 use serde::de::DeserializeOwned;
 
 use super::wire::{self, LogsAsked, SamplesAsked, TraceAsked};
-use super::{MAX_SERIES, MAX_SPANS, own};
+use super::{MAX_SERIES, MAX_SPANS, PATIENCE, own};
 use crate::api::Api;
 use crate::head::Found;
 use crate::head::metrics::TooManySamples;
@@ -39,6 +40,13 @@ fn question<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| bad(error.to_string()))
 }
 
+/// When an answer is of use no more: by the question, or by this sink's own limit.
+fn deadline(api: &Api, headers: &HeaderMap) -> Instant {
+    let own = api.limits().deadline;
+    let asked = headers.get(PATIENCE).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    asked.map_or(own, |millis| own.min(Instant::now() + Duration::from_millis(millis.into())))
+}
+
 fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid_question", detail.into())
 }
@@ -53,8 +61,9 @@ fn packed(plain: Option<Vec<u8>>) -> Result<Response, Problem> {
     Ok(([(CONTENT_TYPE, "application/octet-stream")], packed).into_response())
 }
 
-async fn samples(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Problem> {
+async fn samples(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let asked: SamplesAsked = question(&body)?;
+    let deadline = deadline(&api, &headers);
     let matchers = asked.matchers().map_err(bad)?;
     let plain = api
         .run_for_peer(move |api| {
@@ -62,6 +71,9 @@ async fn samples(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, P
             let mut found = Vec::new();
             own(&api.storage, api.peers.labels(), &matchers, (asked.from, asked.to), |series| {
                 left = left.checked_sub(series.samples.len()).ok_or(TooManySamples)?;
+                if Instant::now() > deadline {
+                    return Err(TooManySamples);
+                }
                 found.push(series);
                 Ok::<_, TooManySamples>(())
             })
@@ -95,14 +107,15 @@ async fn trace(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Pro
     packed(plain)
 }
 
-async fn logs(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Problem> {
+async fn logs(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let asked: LogsAsked = question(&body)?;
     let query = parse_log(&asked.query).map_err(|error| bad(error.to_string()))?;
     let (range, limit) = (Range { from: asked.from, to: asked.to }, asked.limit.min(MAX_LINES));
+    let deadline = deadline(&api, &headers);
     let direction = if asked.forward { Direction::Forward } else { Direction::Backward };
     let plain = api
         .run_for_peer(move |api| {
-            let search = Search::new(&api.storage, &query, api.limits().deadline);
+            let search = Search::new(&api.storage, &query, deadline);
             let (found, _) = search.best(range, limit, direction).ok()?;
             Some(batch(found.into_iter().map(|passed| passed.found).collect()))
         })

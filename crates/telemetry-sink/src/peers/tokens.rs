@@ -17,6 +17,8 @@ use crate::outbound::{Access, parse_url};
 const MARGIN: Duration = Duration::from_secs(30);
 /// Of a token that does not say when it ends.
 const UNSAID_SECONDS: u64 = 60;
+/// No token is kept longer.
+const LONGEST_SECONDS: u64 = 24 * 3600;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -56,7 +58,7 @@ impl Tokens {
             return Ok(known.token.clone());
         }
         let granted = self.fetch().await?;
-        let lasts = Duration::from_secs(granted.expires_in.unwrap_or(UNSAID_SECONDS));
+        let lasts = Duration::from_secs(granted.expires_in.unwrap_or(UNSAID_SECONDS).min(LONGEST_SECONDS));
         let token = granted.access_token;
         *kept = Some(Kept { token: token.clone(), ends: Instant::now() + lasts });
         Ok(token)

@@ -7,7 +7,8 @@
 //! spans, log records: as a batch in the log (see `model::codec`)
 //! ```
 //!
-//! Unpacking and decoding never panic and take no more memory than [`MAX_PLAIN`].
+//! Unpacking and decoding never panic. What is unpacked is at most [`MAX_PLAIN`] bytes, and series, which may be small there and not in
+//! memory, are at most [`MAX_SERIES`](super::MAX_SERIES).
 
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +116,10 @@ fn begin(bytes: &[u8]) -> Result<Reader<'_>, Damaged> {
     if reader.byte()? == VERSION { Ok(reader) } else { Err(Damaged) }
 }
 
+fn series_count(reader: &mut Reader<'_>) -> Result<usize, Damaged> {
+    reader.count().and_then(|count| if count <= super::MAX_SERIES { Ok(count) } else { Err(Damaged) })
+}
+
 pub(crate) fn put_selected(series: &[Selected]) -> Vec<u8> {
     let mut out = vec![VERSION];
     put_len(&mut out, series.len());
@@ -133,7 +138,7 @@ pub(crate) fn put_selected(series: &[Selected]) -> Vec<u8> {
 
 pub(crate) fn selected(bytes: &[u8]) -> Result<Vec<Selected>, Damaged> {
     let mut reader = begin(bytes)?;
-    let count = reader.count()?;
+    let count = series_count(&mut reader)?;
     let mut series = Vec::new();
     for _ in 0..count {
         let labels = labels(&mut reader)?;
@@ -158,7 +163,7 @@ pub(crate) fn put_label_sets<'a>(sets: impl ExactSizeIterator<Item = &'a Labels>
 
 pub(crate) fn label_sets(bytes: &[u8]) -> Result<Vec<Labels>, Damaged> {
     let mut reader = begin(bytes)?;
-    let count = reader.count()?;
+    let count = series_count(&mut reader)?;
     let sets = (0..count).map(|_| labels(&mut reader)).collect::<Result<_, _>>()?;
     if reader.is_empty() { Ok(sets) } else { Err(Damaged) }
 }

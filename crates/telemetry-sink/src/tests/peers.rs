@@ -207,6 +207,63 @@ async fn sinks_that_ask_each_other_come_to_an_end() {
 }
 
 #[tokio::test]
+async fn a_page_is_full_although_two_sinks_have_the_same_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let b = other(directory.path(), "b", "");
+    let a = asking(directory.path(), &["b"]);
+    let resource = Arc::new(Resource { service: "shop".into(), attributes: Vec::new() });
+    let now = a.now_nanos() - 1_000_000_000;
+    for number in 0..10 {
+        let record = LogRecord {
+            time: now + number,
+            body: format!("line {number}"),
+            severity: 9,
+            ..LogRecord::default()
+        };
+        for sink in [&a, &b.sink] {
+            let groups = vec![(Arc::clone(&resource), vec![record.clone()])];
+            sink.storage.append_logs(&Batch { groups }).unwrap();
+        }
+    }
+    let path = "/telemetry/loki/api/v1/query_range?query=%7Bservice_name%3D%22shop%22%7D&limit=5";
+    let lines = a.ok(path).await;
+    let values = lines["data"]["result"][0]["values"].as_array().unwrap();
+    let bodies: Vec<_> = values.iter().map(|value| value[1].as_str().unwrap()).collect();
+    assert_eq!(bodies, ["line 9", "line 8", "line 7", "line 6", "line 5"]);
+}
+
+#[tokio::test]
+async fn series_that_the_fleets_labels_make_equal_are_one() {
+    let fleet: FleetSection = toml::from_str("labels = { node = \"a\" }").unwrap();
+    let a = sink_of(TestIssuer::new(), &fleet);
+    for (ago, labels) in [
+        (30, &[("__name__", "x_total")][..]),
+        (20, &[("__name__", "x_total"), ("node", "a")]),
+        (10, &[("__name__", "x_total")]),
+        (10, &[("__name__", "x_total"), ("node", "b")]),
+    ] {
+        a.sample(labels, ago, 1.0);
+    }
+    let counts = found(&a.ok(&format!("{QUERY}count_over_time(x_total%5B1m%5D)")).await);
+    assert_eq!(counts, [(r#"{"node":"a"}"#.into(), "3".into()), (r#"{"node":"b"}"#.into(), "1".into())]);
+}
+
+#[tokio::test]
+async fn a_slow_peer_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    // It takes connections and never answers.
+    let silent = tokio::net::UnixListener::bind(directory.path().join("b.sock")).unwrap();
+    std::fs::write(directory.path().join("b.token"), "token").unwrap();
+    let fleet = peer(directory.path(), "b") + "timeout_ms = 100\n";
+    let a = sink_of(TestIssuer::new(), &toml::from_str(&fleet).unwrap());
+    a.sample(&[("__name__", "up")], 1, 1.0);
+    let answer = a.ok(&format!("{QUERY}sum(up)")).await;
+    assert_eq!(found(&answer), [("{}".into(), "1".into())]);
+    assert!(answer["warnings"].to_string().contains("partial"));
+    drop(silent);
+}
+
+#[tokio::test]
 async fn tokens_are_fetched_kept_and_fetched_anew_when_they_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let b = other(directory.path(), "b", "");
@@ -224,7 +281,9 @@ async fn tokens_are_fetched_kept_and_fetched_anew_when_they_are_refused() {
                     assert_eq!(headers["authorization"], "Basic c2luay1hOnNlY3JldA==");
                     assert_eq!(form, "grant_type=client_credentials&scope=telemetry%3Aread");
                     let token = if fetched.fetch_add(1, Ordering::SeqCst) == 0 { bad } else { good };
-                    axum::Json(json!({ "access_token": token, "token_type": "Bearer", "expires_in": 300 }))
+                    axum::Json(
+                        json!({ "access_token": token, "token_type": "Bearer", "expires_in": u64::MAX }),
+                    )
                 },
             ),
         )
