@@ -69,6 +69,9 @@ pub(crate) struct Options {
     /// One round, which ends after 40 seconds even where faults are left, for each database; what tests run.
     #[arg(long, conflicts_with_all = ["seconds", "rounds"])]
     pub(crate) short: bool,
+    /// Series that explode at the end of the telemetry sink's run.
+    #[arg(long, default_value_t = 1_000_000, conflicts_with = "short")]
+    pub(crate) explosion: usize,
     /// Repeats the choices of a run.
     #[arg(long)]
     pub(crate) seed: Option<u64>,

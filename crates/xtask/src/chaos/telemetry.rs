@@ -4,9 +4,13 @@
 //! SIGKILL and started again, in the middle of whatever it does: its memory is so small that it writes parts out all the
 //! time and merges them. At the end everything that was acknowledged must be there, and nothing twice. What was not
 //! answered may be there once; nobody sends it again.
+//!
+//! Between kills the disk fails now and then ([`disk`]), and at the end series explode ([`explosion`]).
 
 mod account;
 mod client;
+mod disk;
+mod explosion;
 mod sink;
 
 use std::time::{Duration, Instant};
@@ -20,12 +24,18 @@ use xtask::issuer::{self, Issuer};
 
 use self::account::Account;
 use self::client::Client;
+use self::disk::Failing;
+use self::explosion::Explosion;
 use self::sink::Sink;
 use super::lots::Lots;
 use super::{Interruption, Options};
 use crate::{process, workspace};
 
 const CLIENTS: u64 = 3;
+/// One kill in so many comes after a failing disk.
+const FAILING_IN_HUNDRED: usize = 25;
+/// Series of an explosion in a short run.
+const SHORT_EXPLOSION: usize = 100_000;
 /// Kills of a short run.
 const SHORT_ROUNDS: u32 = 8;
 /// How long a sink may take to be ready again.
@@ -42,22 +52,41 @@ pub(super) fn run(options: &Options, seed: u64) -> anyhow::Result<()> {
     let rounds = if options.short { SHORT_ROUNDS } else { options.rounds };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut interruption = runtime.block_on(async { Interruption::listen() })?;
-    let account = runtime.block_on(async {
+    let series = if options.short { SHORT_EXPLOSION } else { options.explosion };
+    let (account, explosion) = runtime.block_on(async {
         tokio::select! {
-            played = play(&program, rounds, seed) => played,
+            played = both(&program, rounds, seed, series) => played,
             signal = interruption.wait() => Err(anyhow::anyhow!("ended by {signal}")),
         }
     })?;
     account.print();
+    explosion.print();
     let json = options.json.clone().unwrap_or_else(|| workspace::target().join("chaos/telemetry.json"));
     if let Some(parent) = json.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let document = json!({ "seed": seed, "reports": [account] });
+    let document = json!({ "seed": seed, "reports": [account], "explosion": explosion });
     std::fs::write(&json, document.to_string()).with_context(|| format!("write {}", json.display()))?;
     let violations = account.violations();
     ensure!(violations.is_empty(), "with --seed {seed}:\n{}", violations.join("\n"));
     Ok(())
+}
+
+async fn both(
+    program: &std::path::Path,
+    rounds: u32,
+    seed: u64,
+    series: usize,
+) -> anyhow::Result<(Account, Explosion)> {
+    let account = play(program, rounds, seed).await?;
+    let directory = tempfile::Builder::new().prefix("quintet-chaos-").tempdir()?;
+    let issuer = Issuer::new()?;
+    let port = issuer::listen(issuer.keys(), &TaskTracker::new()).await?;
+    let mut sink = Sink::prepare(program, directory.path(), port)?;
+    sink.start().await?;
+    let explosion =
+        explosion::play(&mut sink, issuer.token("chaos")?, series).await.context("explosion of series")?;
+    Ok((account, explosion))
 }
 
 async fn play(program: &std::path::Path, rounds: u32, seed: u64) -> anyhow::Result<Account> {
@@ -73,10 +102,17 @@ async fn play(program: &std::path::Path, rounds: u32, seed: u64) -> anyhow::Resu
         let stop = stop.clone();
         clients.spawn(async move { client.send_until(stop).await });
     }
-    let (mut lots, mut slowest) = (Lots::new(seed, 7), Duration::ZERO);
+    let (mut lots, mut slowest, mut failures) = (Lots::new(seed, 7), Duration::ZERO, 0);
     for round in 0..rounds {
         let pause = 100 + u64::try_from(lots.below(900)).unwrap_or(0);
         tokio::time::sleep(Duration::from_millis(pause)).await;
+        // The first two fail in each way, so that a short run has seen both.
+        if disk::is_possible() && (round < 2 || lots.in_hundred(FAILING_IN_HUNDRED)) {
+            let what = if round % 2 == 0 { Failing::Syncs } else { Failing::Writes };
+            disk::fail(sink.pid()?, &sink.data(), what).await?;
+            disk::is_free(sink.pid()?).await?;
+            failures += 1;
+        }
         sink.kill()?;
         let begun = Instant::now();
         sink.start().await.with_context(|| format!("after kill {}", round + 1))?;
@@ -95,6 +131,7 @@ async fn play(program: &std::path::Path, rounds: u32, seed: u64) -> anyhow::Resu
     }
     let mut account = found?;
     account.kills = rounds;
+    account.failing_disks = failures;
     account.slowest_start_ms = u64::try_from(slowest.as_millis()).unwrap_or(u64::MAX);
     account.parts = parts(&directory.path().join("data/parts"));
     Ok(account)

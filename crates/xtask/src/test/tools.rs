@@ -35,6 +35,7 @@ const TOOLS: &[Tool] = &[
     },
     // Wrong clocks, for chaos.
     Tool { package: "libfaketime", present: chaos::can_set_clocks },
+    Tool { package: "strace", present: || process::find("strace").is_some() },
     // Verifiers of DKIM signatures that are not ours; the second for Ed25519.
     Tool { package: "python3-dkim", present: || Path::new("/usr/lib/python3/dist-packages/dkim").is_dir() },
     Tool { package: "python3-nacl", present: || Path::new("/usr/lib/python3/dist-packages/nacl").is_dir() },

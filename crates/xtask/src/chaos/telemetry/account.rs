@@ -57,6 +57,8 @@ impl Sent {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Account {
     pub(super) kills: u32,
+    /// How often the disk answered EIO for a while.
+    pub(super) failing_disks: u32,
     pub(super) slowest_start_ms: u64,
     pub(super) parts: usize,
     acknowledged: BTreeMap<&'static str, usize>,
@@ -90,8 +92,8 @@ impl Account {
 
     pub(super) fn print(&self) {
         println!(
-            "killed {} times, ready again after {} ms at most, {} parts at the end",
-            self.kills, self.slowest_start_ms, self.parts
+            "killed {} times, a failing disk {} times, ready again after {} ms at most, {} parts at the end",
+            self.kills, self.failing_disks, self.slowest_start_ms, self.parts
         );
         for (signal, count) in &self.acknowledged {
             let unanswered = self.unanswered.get(signal).copied().unwrap_or(0);

@@ -14,7 +14,7 @@ use super::RECOVERY;
 use crate::process;
 
 /// The least there may be, so that heads are written out all the time.
-const MEMORY_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 pub(super) struct Sink {
     program: PathBuf,
@@ -23,6 +23,7 @@ pub(super) struct Sink {
 }
 
 impl Sink {
+    /// A sink whose data is below the directory, with the least memory there may be.
     pub(super) fn prepare(program: &Path, directory: &Path, keys: u16) -> anyhow::Result<Self> {
         let socket = |name: &str| format!("unix:{}", directory.join(name).display());
         let config = json!({
@@ -47,6 +48,23 @@ impl Sink {
 
     pub(super) fn queries(&self) -> anyhow::Result<Client> {
         self.client("http.sock")
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The process, once it runs: what started it became it.
+    pub(super) fn pid(&self) -> anyhow::Result<u32> {
+        self.child.as_ref().map(Child::id).context("the sink does not run")
+    }
+
+    /// The most memory it had, bytes.
+    pub(super) fn peak_memory(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kibibytes * 1024)
     }
 
     pub(super) fn log(&self) -> PathBuf {
