@@ -1,10 +1,11 @@
 //! `cargo xtask promql-compare`: the sink's PromQL beside Prometheus' own.
 //!
 //! Both are given the same series by remote write and asked the same expressions over HTTP, each at two times and over
-//! two ranges; then `promtool` and `amtool` talk to the sink. What differs and is not among the [`expressions::known`] differences fails the run.
+//! two ranges; then `promtool` and `amtool` talk to the sink, and [`handover`] has it pass samples on. What differs and is not among the [`expressions::known`] differences fails the run.
 
 mod answers;
 mod expressions;
+mod handover;
 mod series;
 mod servers;
 mod tools;
@@ -57,6 +58,8 @@ struct Outcome {
     asked: usize,
     /// Commands of their clients that did against the sink what they should.
     commands: usize,
+    /// Samples that arrived where the sink passes them on.
+    passed_on: usize,
     expressions: usize,
     known: BTreeMap<&'static str, usize>,
     differences: Vec<String>,
@@ -73,8 +76,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let prometheus =
         process::find("prometheus").context("install Prometheus (the Debian package is prometheus)")?;
     process::find("amtool").context("install amtool (the Debian package is prometheus-alertmanager)")?;
+    let victoria_metrics = process::find("victoria-metrics")
+        .context("install VictoriaMetrics (the Debian package is victoria-metrics)")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(compare(&program, &prometheus, options.seed))?;
+    let outcome = runtime.block_on(compare(&program, &prometheus, &victoria_metrics, options.seed))?;
     for difference in outcome.differences.iter().take(SHOWN) {
         println!("{difference}");
     }
@@ -89,6 +94,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         outcome.expressions
     );
     println!("{} commands of promtool and amtool did their work", outcome.commands);
+    println!("{} samples passed on are the same in Prometheus and VictoriaMetrics", outcome.passed_on);
     let path = options.json.clone().unwrap_or_else(|| workspace::target().join("bench/promql-compare.json"));
     write(&path, &outcome, options.seed)?;
     ensure!(different == 0, "{different} answers differ from Prometheus' (--seed {})", options.seed);
@@ -111,7 +117,12 @@ fn write(path: &Path, outcome: &Outcome, seed: u64) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
-async fn compare(program: &Path, prometheus: &Path, seed: u64) -> anyhow::Result<Outcome> {
+async fn compare(
+    program: &Path,
+    prometheus: &Path,
+    victoria_metrics: &Path,
+    seed: u64,
+) -> anyhow::Result<Outcome> {
     let directory = tempfile::Builder::new().prefix("quintet-compare-").tempdir()?;
     let (issuer, tasks) = (Issuer::new()?, TaskTracker::new());
     let keys = issuer::listen(issuer.keys(), &tasks).await?;
@@ -141,6 +152,10 @@ async fn compare(program: &Path, prometheus: &Path, seed: u64) -> anyhow::Result
     let origin = tools::door(ours.queries.clone(), &token, &tasks).await?;
     let commands = tokio::task::spawn_blocking(move || tools::run(&origin, end));
     outcome.commands = commands.await??;
+    let data = (&mut lots, end);
+    outcome.passed_on = handover::run(program, prometheus, victoria_metrics, keys, &token, data)
+        .await
+        .context("passing samples on")?;
     Ok(outcome)
 }
 

@@ -34,6 +34,11 @@ impl Drop for Server {
     }
 }
 
+/// A server cannot be told to take a free port and say which; one that was free a moment ago is as good here.
+pub(super) fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
 fn client(origin: &str) -> anyhow::Result<Client> {
     let origin: Origin = origin.parse()?;
     Ok(Client::new(origin).timeout(Duration::from_secs(30)).max_body(64 << 20))
@@ -64,8 +69,11 @@ async fn start(command: &mut Command, log: &Path, ready: (&Client, &str)) -> any
 impl Server {
     /// Prometheus, empty and open to remote write.
     pub(super) async fn prometheus(program: &Path, directory: &Path) -> anyhow::Result<Self> {
-        // It cannot be told to take a free port and say which; one that was free a moment ago is as good here.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        Self::prometheus_at(program, directory, free_port()?).await
+    }
+
+    /// The same on this port, with what an earlier one left in the directory.
+    pub(super) async fn prometheus_at(program: &Path, directory: &Path, port: u16) -> anyhow::Result<Self> {
         let config = directory.join("prometheus.yml");
         std::fs::write(&config, "global: {}\n").with_context(|| format!("write {}", config.display()))?;
         let origin = format!("http://127.0.0.1:{port}");
@@ -80,12 +88,39 @@ impl Server {
         Ok(Self { child, intake: queries.clone(), queries, api: "/api/v1", token: None })
     }
 
+    /// VictoriaMetrics, empty, and its address.
+    pub(super) async fn victoria_metrics(program: &Path, directory: &Path) -> anyhow::Result<(Self, String)> {
+        let port = free_port()?;
+        let origin = format!("http://127.0.0.1:{port}");
+        let queries = client(&origin)?;
+        let mut command = Command::new(program);
+        command
+            .arg(format!("-storageDataPath={}", directory.join("victoria-metrics").display()))
+            .arg(format!("-httpListenAddr=127.0.0.1:{port}"))
+            // Samples of a moment ago are answered at once and not half a minute later.
+            .args(["-retentionPeriod=1", "-search.latencyOffset=0s", "-search.disableCache"]);
+        let child =
+            start(&mut command, &directory.join("victoria-metrics.log"), (&queries, "/health")).await?;
+        Ok((Self { child, intake: queries.clone(), queries, api: "/api/v1", token: None }, origin))
+    }
+
     /// The sink, with the keys of the issuer at this port.
     pub(super) async fn sink(
         program: &Path,
         directory: &Path,
         keys: u16,
         token: String,
+    ) -> anyhow::Result<Self> {
+        Self::sink_with(program, directory, keys, token, &json!({})).await
+    }
+
+    /// The same, passing on what its section `[forward]` says.
+    pub(super) async fn sink_with(
+        program: &Path,
+        directory: &Path,
+        keys: u16,
+        token: String,
+        forward: &Value,
     ) -> anyhow::Result<Self> {
         let socket = |name: &str| format!("unix:{}", directory.join(name).display());
         let config = json!({
@@ -95,6 +130,7 @@ impl Server {
             "storage": { "directory": directory.join("sink") },
             "host": { "enabled": false },
             "rules": { "defaults": false },
+            "forward": forward,
         });
         let table = toml::Table::try_from(config).context("build the configuration")?;
         let path = directory.join("sink.toml");

@@ -41,6 +41,7 @@ const TOOLS: &[Tool] = &[
     Tool { package: "python3-nacl", present: || Path::new("/usr/lib/python3/dist-packages/nacl").is_dir() },
     // What the telemetry sink is compared with; engines that read Parquet come as Python packages.
     Tool { package: "prometheus", present: || process::find("prometheus").is_some() },
+    Tool { package: "victoria-metrics", present: || process::find("victoria-metrics").is_some() },
     Tool { package: "prometheus-alertmanager", present: || process::find("amtool").is_some() },
     Tool { package: "python3-venv", present: engines::has_venv },
     Tool { package: "python3", present: || process::find("python3").is_some() },
