@@ -21,6 +21,7 @@ pub(crate) mod otlp_proto;
 pub(crate) mod remote_write;
 mod response;
 pub(crate) mod severity;
+mod weight;
 mod wire;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use axum::routing::post;
 use http::{HeaderMap, StatusCode};
 
 use self::body::{Encoding, Packing, unpack};
-use self::budget::Budget;
+use self::budget::{Budget, Charge};
 use self::known_labels::KnownLabels;
 use self::response::{Accepted, Refusal, accepted, refused};
 use crate::model::MetricBatch;
@@ -123,6 +124,11 @@ impl Receiver {
         let cost = if encoding == Encoding::Json { JSON_COST } else { PROTOBUF_COST };
         let mut charge = self.budget.charge(cost);
         let plain = unpack(packing, body, MAX_PLAIN, &mut charge)?;
+        let weight = match encoding {
+            Encoding::Protobuf => weight::of_protobuf(signal, &plain).map_err(Refusal::malformed)?,
+            Encoding::Json => weight::of_json(&plain),
+        };
+        admit(weight, cost, &mut charge)?;
         match signal {
             Signal::Spans => self.spans(encoding, &plain),
             Signal::Logs => self.logs(encoding, &plain),
@@ -179,6 +185,15 @@ impl Receiver {
     fn now_nanos(&self) -> i64 {
         i64::try_from(self.storage.clock().now().as_nanosecond()).unwrap_or(i64::MAX)
     }
+}
+
+/// Charges for what a body becomes where that is more than its length says, and refuses one that no budget is meant for.
+fn admit(weight: usize, cost: usize, charge: &mut Charge<'_>) -> Result<(), Refusal> {
+    if weight > MAX_PLAIN * cost {
+        let message = "the body holds more items than one request may; send fewer in each";
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
+    charge.at_least(weight)
 }
 
 async fn traces(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> Response {

@@ -49,7 +49,12 @@ impl Charge<'_> {
     /// has any of it: its size has a bound of its own.
     pub(crate) fn add(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.bytes = self.bytes.saturating_add(bytes);
-        let wanted = (self.bytes.saturating_mul(self.cost) / UNIT + 1).min(self.budget.units);
+        self.at_least(self.bytes.saturating_mul(self.cost))
+    }
+
+    /// Charges for so many bytes of memory together, if it does not yet.
+    pub(crate) fn at_least(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let wanted = (bytes / UNIT + 1).min(self.budget.units);
         let more = wanted.saturating_sub(self.held);
         if more == 0 {
             return Ok(());

@@ -15,7 +15,9 @@ use serde_json::Value as Json;
 use super::body::{Encoding, Packing, unpack};
 use super::response::{Accepted, Refusal};
 use super::wire::{Field, Fields, Malformed};
-use super::{Decoded, JSON_COST, MAX_PLAIN, PROTOBUF_COST, Receiver, count, exposition, severity};
+use super::{
+    Decoded, JSON_COST, MAX_PLAIN, PROTOBUF_COST, Receiver, admit, count, exposition, severity, weight,
+};
 use crate::model::{Batch, LogRecord, Resource, Value, parse_hex};
 use crate::storage::Signal;
 
@@ -84,6 +86,9 @@ fn store(
     let cost = if encoding == Encoding::Json { JSON_COST } else { PROTOBUF_COST };
     let mut charge = receiver.budget.charge(cost);
     let plain = unpack(packing, body, MAX_PLAIN, &mut charge)?;
+    if encoding == Encoding::Json {
+        admit(weight::of_json(&plain), cost, &mut charge)?;
+    }
     let decoded = match encoding {
         Encoding::Protobuf => from_protobuf(&plain).map_err(Refusal::malformed)?,
         Encoding::Json => from_json(&plain).map_err(Refusal::malformed)?,

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::Decoded;
 use super::naming;
 use super::otlp_metrics::{Data, Metric, Observation, Point, Shape, Sums, to_samples};
+use super::otlp_proto::cut_scope;
 use crate::model::{
     Batch, LogRecord, MetricBatch, Resource, Span, SpanEvent, SpanKind, SpanLink, SpanStatus, Value,
     parse_hex,
@@ -49,7 +50,7 @@ fn each_scope(body: &[u8], names: [&str; 3], mut item: impl FnMut(&Arc<Resource>
         let attributes = group.get("resource").map(attributes).unwrap_or_default();
         let resource = Arc::new(naming::resource(attributes));
         for scope in list(group, scopes) {
-            let name = scope.get("scope").map(|scope| text(scope, "name")).unwrap_or_default();
+            let name = scope.get("scope").map(|scope| cut_scope(text(scope, "name"))).unwrap_or_default();
             list(scope, items).for_each(|one| item(&resource, &name, one));
         }
     }

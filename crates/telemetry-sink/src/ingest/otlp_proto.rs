@@ -16,6 +16,7 @@ type Attributes = Vec<(String, Value)>;
 type Read<T> = Result<T, Malformed>;
 
 const MAX_DEPTH: usize = 16;
+const MAX_SCOPE_NAME: usize = 256;
 
 pub(crate) fn traces(body: &[u8]) -> Read<Decoded<Batch<Span>>> {
     let mut decoded = Decoded::<Batch<Span>>::default();
@@ -103,12 +104,18 @@ fn resource_of(group: &[u8]) -> Read<Resource> {
     Ok(super::naming::resource(attributes))
 }
 
+/// A scope's name stands in each of its records: a long one would be there as often.
+pub(super) fn cut_scope(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(MAX_SCOPE_NAME));
+    name
+}
+
 fn scope_name(scope: &[u8]) -> Read<String> {
     for field in Fields::new(scope) {
         if let (1, scope) = field? {
             for field in Fields::new(scope.bytes()?) {
                 if let (1, name) = field? {
-                    return name.text();
+                    return name.text().map(cut_scope);
                 }
             }
         }

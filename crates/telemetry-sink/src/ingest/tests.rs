@@ -412,6 +412,49 @@ async fn compressed_and_plain_bodies_are_stored_and_partial_success_is_told() {
 }
 
 #[tokio::test]
+async fn a_body_of_empty_items_is_refused_before_they_are_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, router) = receiver(directory.path(), Arc::new(RealDisk), 64 << 20);
+    let nested = |path: &[u32], items: Vec<u8>| {
+        path.iter().rev().fold(items, |inner, field| {
+            let mut outer = Vec::new();
+            crate::otlp::message(&mut outer, *field, &inner);
+            outer
+        })
+    };
+    let items = |field: u8| [field << 3 | 2, 0].repeat(6 << 20);
+    for (path, body) in [
+        ("/v1/logs", nested(&[1, 2], items(2))),
+        ("/v1/traces", nested(&[1, 2], items(2))),
+        ("/v1/metrics", nested(&[1, 2, 2, 5], items(1))),
+    ] {
+        let headers = [PROTOBUF, ("content-encoding", "gzip")];
+        let (status, _, said) = post_to(&router, path, &headers, gzip(&body)).await;
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{path}");
+        assert!(String::from_utf8_lossy(&said).contains("send fewer"), "{path}: {said:?}");
+    }
+    let points = format!(
+        "{{\"resourceMetrics\":[{{\"scopeMetrics\":[{{\"metrics\":[{{\"gauge\":{{\"dataPoints\":[{}{{}}]}}}}]}}]}}]}}",
+        "{},".repeat(4 << 20)
+    );
+    let lines = format!("{{\"streams\":[{}{{}}]}}", "{},".repeat(4 << 20));
+    for (path, body) in [("/v1/metrics", points), ("/loki/api/v1/push", lines)] {
+        let headers = [JSON, ("content-encoding", "gzip")];
+        let (status, _, said) = post_to(&router, path, &headers, gzip(body.as_bytes())).await;
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{path}: {said:?}");
+    }
+}
+
+#[test]
+fn a_scope_with_a_long_name_is_not_long_in_every_record() {
+    let scope = common::InstrumentationScope { name: "ö".repeat(1000), ..Default::default() };
+    let mut request = span_request();
+    request.resource_spans[0].scope_spans[0].scope = Some(scope);
+    let decoded = otlp_proto::traces(&request.encode_to_vec()).unwrap();
+    assert_eq!(decoded.batch.groups[0].1[0].scope, "ö".repeat(128));
+}
+
+#[tokio::test]
 async fn a_decompression_bomb_is_refused_in_either_encoding() {
     let directory = tempfile::tempdir().unwrap();
     let (_, router) = receiver(directory.path(), Arc::new(RealDisk), 8 << 20);
