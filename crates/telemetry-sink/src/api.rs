@@ -7,20 +7,21 @@
 //! deadline and a sample limit; the foreign APIs answer with their own shapes, errors included.
 
 mod alertmanager;
+pub(crate) mod catalog;
 mod configured;
 pub(crate) mod dashboards;
 pub(crate) mod events;
 mod exemplars;
 mod expressions;
 pub(crate) mod fleet;
-mod jaeger;
+pub(crate) mod jaeger;
 mod loki;
 pub(crate) mod params;
 mod prometheus;
 mod query_stats;
 mod rules;
 mod server;
-mod service_graph;
+pub(crate) mod service_graph;
 mod storage;
 mod tail;
 mod tempo;

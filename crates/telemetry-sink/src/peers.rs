@@ -1,7 +1,7 @@
 //! Several sinks as one: what other sinks hold joins the answers of this one.
 //!
-//! A query asks every peer at once for what it would read itself: samples, label sets, the spans of a trace, the lines of a log query
-//! ([`reading`] answers). All of it is joined here, what is there twice counts once, and the query goes on as if it stood in one
+//! A query asks every peer at once for what it would read itself: samples, exemplars, label sets, traces and their spans, the lines of a log
+//! query, what there is to choose from ([`reading`] answers). All of it is joined here, what is there twice counts once, and the query goes on as if it stood in one
 //! place. A peer that is asked answers from its own storage alone, so that a ring of peers ends, and has turns for such questions that
 //! its own queries do not take, so that two sinks that ask each other do not wait for each other.
 //!
@@ -9,9 +9,11 @@
 //! a metric counts; an answer is bounded in bytes, packed and unpacked, and in time. Of two samples of a series at one time, and two
 //! spans of one id, that of this sink stays.
 
+pub(crate) mod questions;
 pub(crate) mod reading;
 pub(crate) mod settings;
 mod tokens;
+pub(crate) mod traces;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,21 +26,23 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use quintet_http::Client;
 use quintet_service::Invalid;
 
+use self::questions::{ExemplarsAsked, LogsAsked, SamplesAsked};
 use self::settings::{FleetSection, PeerSection};
 use self::tokens::Tokens;
-use self::wire::{LogsAsked, MAX_PACKED, SamplesAsked, TraceAsked};
+use self::wire::MAX_PACKED;
+use crate::api::catalog;
 use crate::head::Found;
 use crate::head::metrics::{Selected, TooManySamples};
 use crate::logql::{Direction, Range};
-use crate::model::codec::{self, Key, Record};
+use crate::model::codec::{self, Record};
 use crate::model::matcher::all_accept;
-use crate::model::{Labels, LogRecord, Matcher, Span, TraceId, put_in_order};
+use crate::model::{Labels, LogRecord, Matcher, put_in_order};
 use crate::offload::missed;
 use crate::outbound::{Access, parse_url};
 use crate::promql::{self, Source};
-use crate::storage::Storage;
+use crate::storage::{FoundExemplars, Storage, TookTooLong, Wanted};
 
-/// Spans of one trace, and label sets, that one sink gives another.
+/// Spans, and label sets or ids, that one sink gives another.
 const MAX_SPANS: usize = 20_000;
 const MAX_SERIES: usize = 200_000;
 
@@ -134,24 +138,23 @@ impl Peers {
         gathered
     }
 
-    /// The spans of a trace, of this sink and its peers, at most so many.
-    pub(crate) fn spans_of(
+    /// What peers give to a question whose answer may lack a peer's part.
+    fn gather<T>(
         &self,
-        storage: &Storage,
-        id: TraceId,
-        most: usize,
+        what: &str,
+        question: &impl serde::Serialize,
         deadline: Instant,
-    ) -> Vec<Found<Span>> {
-        let mut spans = storage.spans().lookup_up_to::<Span>(Key::Trace(id), most);
-        let gathered = self.ask("trace", &TraceAsked::new(id), deadline, records::<Span>);
+        read: impl Fn(&[u8]) -> Result<T, codec::Damaged>,
+    ) -> impl Iterator<Item = T> {
+        let gathered = self.ask(what, question, deadline, read);
         if gathered.is_too_much {
             missed::note_peer();
         }
-        let mut known: BTreeSet<_> = spans.iter().map(|found| found.record.span_id).collect();
-        let more = gathered.found.into_iter().flatten();
-        spans.extend(more.filter(|found| found.record.trace_id == id && known.insert(found.record.span_id)));
-        spans.truncate(most);
-        spans
+        gathered.found.into_iter()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.peers.len()
     }
 
     /// The lines that pass a log query at the peers.
@@ -170,11 +173,50 @@ impl Peers {
             limit,
             forward: direction == Direction::Forward,
         };
-        let gathered = self.ask("logs", &asked, deadline, records::<LogRecord>);
-        if gathered.is_too_much {
-            missed::note_peer();
+        self.gather("logs", &asked, deadline, records::<LogRecord>).flatten().collect()
+    }
+
+    /// What there is to choose from at the peers.
+    pub(crate) fn catalog(&self, asked: &catalog::Asked, deadline: Instant) -> Vec<Labels> {
+        self.gather("catalog", asked, deadline, wire::label_sets).flatten().collect()
+    }
+
+    fn own_exemplars(&self, storage: &Storage, wanted: &Wanted) -> Result<FoundExemplars, TookTooLong> {
+        let stored = wanted.selectors.iter().map(|matchers| split(&self.labels, matchers).0).collect();
+        let mut found = storage.select_exemplars(&Wanted { selectors: stored, ..wanted.clone() })?;
+        for (labels, exemplars) in std::mem::take(&mut found.series) {
+            let labels = with(&labels, &self.labels);
+            if wanted.selectors.iter().any(|matchers| all_accept(matchers, &labels)) {
+                found.series.entry(labels).or_default().extend(exemplars);
+            }
         }
-        gathered.found.into_iter().flatten().collect()
+        Ok(found)
+    }
+
+    /// The exemplars of this sink and its peers.
+    pub(crate) fn exemplars(
+        &self,
+        storage: &Storage,
+        wanted: &Wanted,
+    ) -> Result<FoundExemplars, TookTooLong> {
+        let mut all = self.own_exemplars(storage, wanted)?;
+        let asked = ExemplarsAsked {
+            selectors: wanted.selectors.iter().map(|matchers| questions::asked(matchers)).collect(),
+            from: wanted.from,
+            to: wanted.to,
+            // One more than fits says that there are more.
+            most: wanted.most.saturating_add(1),
+        };
+        let theirs = self.gather("exemplars", &asked, wanted.deadline, wire::exemplars).flatten();
+        for exemplar in theirs {
+            all.series.entry(exemplar.series.clone()).or_default().push(exemplar);
+        }
+        for exemplars in all.series.values_mut() {
+            exemplars.sort_by(|left, right| (left.time, &left.labels).cmp(&(right.time, &right.labels)));
+            exemplars.dedup_by(|later, first| (later.time, &later.labels) == (first.time, &first.labels));
+        }
+        all.cut_to(wanted.most);
+        Ok(all)
     }
 
     fn own_label_sets(
@@ -198,12 +240,9 @@ impl Peers {
         deadline: Instant,
     ) -> BTreeSet<Labels> {
         let mut sets = self.own_label_sets(storage, matchers, times);
-        let asked = SamplesAsked::new(matchers, times.0, times.1, 0);
-        let gathered = self.ask("series", &asked, deadline, wire::label_sets);
-        if gathered.is_too_much {
-            missed::note_peer();
-        }
-        sets.extend(gathered.found.into_iter().flatten());
+        let (from, to) = times;
+        let asked = SamplesAsked { matchers: questions::asked(matchers), from, to, max_samples: 0 };
+        sets.extend(self.gather("series", &asked, deadline, wire::label_sets).flatten());
         sets
     }
 
@@ -386,7 +425,7 @@ impl Source for Joined<'_> {
     ) -> Result<(), promql::Error> {
         // What peers give is held, all of theirs together no more than a query may.
         let most = max_samples / self.peers.peers.len().max(1);
-        let asked = SamplesAsked::new(matchers, from, to, most);
+        let asked = SamplesAsked { matchers: questions::asked(matchers), from, to, max_samples: most };
         let gathered = self.peers.ask("samples", &asked, self.deadline, wire::selected);
         if gathered.is_too_much {
             return Err(promql::Error::TooManySamples);

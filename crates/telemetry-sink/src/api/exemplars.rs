@@ -33,7 +33,7 @@ async fn show(State(api): State<Arc<Api>>, params: Params) -> Result<Response, F
     let found = api
         .run(move |api| {
             let deadline = api.limits().deadline;
-            api.storage.select_exemplars(&Wanted { selectors, from, to, most, deadline })
+            api.peers.exemplars(&api.storage, &Wanted { selectors, from, to, most, deadline })
         })
         .await?;
     let found = found.map_err(|TookTooLong| Error::Timeout)?;

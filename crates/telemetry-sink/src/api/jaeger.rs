@@ -1,5 +1,8 @@
 //! Jaeger's query API: services, operations, one trace, search, dependencies.
 
+mod search;
+
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -12,18 +15,20 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde_json::{Value as JsonValue, json};
 
+pub(crate) use self::search::Search;
+use super::catalog::{self, Asked};
 use super::params::Params;
 use super::service_graph;
 use super::{Api, NotRun};
 use crate::head::Found;
-use crate::model::codec::{Key, REQUEST_ID_NAMES};
 use crate::model::{Span, SpanKind, SpanStatus, TraceId, Value, attribute, hex, parse_hex};
-use crate::promql::parse_duration;
+use crate::peers::questions::TracesAsked;
+use crate::peers::traces::AT_ONCE;
+use crate::storage::Storage;
+use crate::traceql::MAX_READ;
 
-const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 1000;
 const MAX_SPANS_PER_TRACE: usize = 20_000;
-const HOUR_MICROS: i64 = 3_600_000_000;
 
 pub(super) fn router() -> Router<Arc<Api>> {
     Router::new()
@@ -67,25 +72,28 @@ fn bad(message: impl Into<String>) -> Failure {
 }
 
 async fn services(State(api): State<Arc<Api>>) -> Answer {
-    let names = api
-        .run(|api| {
-            let mut names = BTreeSet::new();
-            api.storage.spans().streams::<Span>(i64::MIN, i64::MAX, |resource, _| {
-                if !names.contains(&resource.service) {
-                    names.insert(resource.service.clone());
-                }
-            });
-            names
-        })
-        .await?;
+    let names = api.run(|api| catalog::values(&catalog::joined(api, &Asked::Services), "service")).await?;
     Ok(success(names.into_iter().map(JsonValue::from).collect()))
 }
 
-fn operations_of(api: &Api, service: &str) -> BTreeSet<(String, &'static str)> {
-    let deadline = api.limits().deadline;
+pub(super) fn services_of(storage: &Storage) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    storage.spans().streams::<Span>(i64::MIN, i64::MAX, |resource, _| {
+        if !names.contains(&resource.service) {
+            names.insert(resource.service.clone());
+        }
+    });
+    names
+}
+
+pub(super) fn operations_of(
+    storage: &Storage,
+    service: &str,
+    deadline: Instant,
+) -> BTreeSet<(String, &'static str)> {
     let mut found = BTreeSet::new();
     let of_service = |resource: &crate::model::Resource, _| resource.service == service;
-    api.storage.spans().scan(i64::MIN, i64::MAX, of_service, |one: Found<Span>| {
+    storage.spans().scan(i64::MIN, i64::MAX, of_service, |one: Found<Span>| {
         found.insert((one.record.name, one.record.kind.as_str()));
         if Instant::now() > deadline { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -93,23 +101,27 @@ fn operations_of(api: &Api, service: &str) -> BTreeSet<(String, &'static str)> {
 }
 
 async fn service_operations(State(api): State<Arc<Api>>, Path(service): Path<String>) -> Answer {
-    let found = api.run(move |api| operations_of(api, &service)).await?;
-    let names: BTreeSet<String> = found.into_iter().map(|(name, _)| name).collect();
-    Ok(success(names.into_iter().map(JsonValue::from).collect()))
+    let found = api.run(move |api| catalog::joined(api, &Asked::Operations { service })).await?;
+    Ok(success(catalog::values(&found, "name").into_iter().map(JsonValue::from).collect()))
 }
 
 async fn operations(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let service = params.get("service").ok_or_else(|| bad("parameter 'service' is required"))?.to_owned();
-    let kind = params.get("spanKind").unwrap_or("").to_owned();
-    let found = api.run(move |api| operations_of(api, &service)).await?;
-    let found = found.into_iter().filter(|(_, found)| kind.is_empty() || kind == *found);
-    Ok(success(found.map(|(name, kind)| json!({ "name": name, "spanKind": kind })).collect()))
+    let asked = params.get("spanKind").unwrap_or("").to_owned();
+    let found = api.run(move |api| catalog::joined(api, &Asked::Operations { service })).await?;
+    let mut shown: Vec<(&str, &str)> = found
+        .iter()
+        .map(|labels| (labels.get("name").unwrap_or_default(), labels.get("kind").unwrap_or_default()))
+        .filter(|(_, kind)| asked.is_empty() || asked == *kind)
+        .collect();
+    shown.sort_unstable();
+    Ok(success(shown.into_iter().map(|(name, kind)| json!({ "name": name, "spanKind": kind })).collect()))
 }
 
 async fn trace(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let id: TraceId = parse_hex(&id).ok_or_else(|| bad("the trace id is no number in base 16"))?;
     let spans = api
-        .run(move |api| api.peers.spans_of(&api.storage, id, MAX_SPANS_PER_TRACE, api.limits().deadline))
+        .run(move |api| api.peers.spans_of(&api.storage.spans(), id, MAX_READ, api.limits().deadline))
         .await?;
     if spans.is_empty() {
         return Err(Failure(StatusCode::NOT_FOUND, "trace not found".to_owned()));
@@ -133,126 +145,16 @@ async fn dependencies(State(api): State<Arc<Api>>, params: Params) -> Answer {
     Ok(success(calls.collect()))
 }
 
-/// What spans a trace must have one of.
-struct Search {
-    service: Option<String>,
-    operation: Option<String>,
-    tags: BTreeMap<String, String>,
-    /// Nanoseconds.
-    from: i64,
-    to: i64,
-    min_duration: i64,
-    max_duration: i64,
-    limit: usize,
-}
-
-impl Search {
-    fn of(params: &Params, now_micros: i64) -> Result<Self, Failure> {
-        let micros = |name: &str| params.parsed(name, |text| text.parse::<i64>().ok()).map_err(bad);
-        let nanos = |micros: i64| micros.saturating_mul(1000);
-        let lookback = params.parsed("lookback", lookback_micros).map_err(bad)?.unwrap_or(HOUR_MICROS);
-        let end = micros("end")?.unwrap_or(now_micros);
-        let start = micros("start")?.unwrap_or_else(|| end.saturating_sub(lookback));
-        let limit = params.parsed("limit", |text| text.parse::<usize>().ok()).map_err(bad)?;
-        let filled = |name: &str| params.get(name).filter(|text| !text.is_empty()).map(str::to_owned);
-        let search = Self {
-            service: filled("service"),
-            operation: filled("operation").filter(|name| name != "all"),
-            tags: tags(params)?,
-            from: nanos(start),
-            to: nanos(end).saturating_add(1000),
-            min_duration: params.parsed("minDuration", duration_nanos).map_err(bad)?.unwrap_or(0),
-            max_duration: params.parsed("maxDuration", duration_nanos).map_err(bad)?.unwrap_or(i64::MAX),
-            limit: limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT),
-        };
-        if search.service.is_none() && search.request_id().is_none() && search.tags.is_empty() {
-            return Err(bad("parameter 'service' is required, unless tags are given"));
-        }
-        Ok(search)
-    }
-
-    fn request_id(&self) -> Option<&str> {
-        REQUEST_ID_NAMES.iter().find_map(|name| self.tags.get(*name)).map(String::as_str)
-    }
-
-    fn accepts(&self, found: &Found<Span>) -> bool {
-        let span = &found.record;
-        self.service.as_ref().is_none_or(|service| *service == found.resource.service)
-            && self.operation.as_ref().is_none_or(|name| *name == span.name)
-            && span.start >= self.from
-            && span.start < self.to
-            && (self.min_duration..=self.max_duration).contains(&span.duration_nanos())
-            && self.tags.iter().all(|(name, value)| tag_matches(found, name, value))
-    }
-}
-
-/// `1h`, `2d`; `custom` goes with explicit times.
-fn lookback_micros(text: &str) -> Option<i64> {
-    if text == "custom" {
-        return Some(HOUR_MICROS);
-    }
-    parse_duration(text)?.checked_mul(1000)
-}
-
-/// `100ms`, `1.5s`, `50us`: Go's durations of one unit.
-#[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
-fn duration_nanos(text: &str) -> Option<i64> {
-    let split = text.find(|letter: char| letter.is_alphabetic() || letter == 'µ')?;
-    let (number, unit) = text.split_at_checked(split)?;
-    let scale = match unit {
-        "ns" => 1.0,
-        "us" | "µs" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "m" => 6e10,
-        "h" => 3.6e12,
-        _ => return None,
-    };
-    let nanos = number.parse::<f64>().ok()? * scale;
-    (nanos.is_finite() && (0.0..9e18).contains(&nanos)).then_some(nanos as i64)
-}
-
-/// `tags={"a":"b"}` and `tag=a:b`.
-fn tags(params: &Params) -> Result<BTreeMap<String, String>, Failure> {
-    let mut tags = BTreeMap::new();
-    for text in params.all("tags").filter(|text| !text.is_empty()) {
-        let object: BTreeMap<String, JsonValue> = serde_json::from_str(text)
-            .map_err(|error| bad(format!("malformed 'tags' parameter, cannot unmarshal JSON: {error}")))?;
-        tags.extend(object.into_iter().map(|(name, value)| match value {
-            JsonValue::String(text) => (name, text),
-            other => (name, other.to_string()),
-        }));
-    }
-    for text in params.all("tag") {
-        let (name, value) =
-            text.split_once(':').ok_or_else(|| bad("malformed 'tag' parameter, expecting key:value"))?;
-        tags.insert(name.to_owned(), value.to_owned());
-    }
-    Ok(tags)
-}
-
-fn tag_matches(found: &Found<Span>, name: &str, value: &str) -> bool {
-    let span = &found.record;
-    match name {
-        "error" => (span.status == SpanStatus::Error) == (value == "true"),
-        "span.kind" => span.kind.as_str() == value,
-        "otel.status_code" => span.status.as_str().eq_ignore_ascii_case(value),
-        _ => [&span.attributes, &found.resource.attributes]
-            .into_iter()
-            .any(|attributes| attribute(attributes, name).is_some_and(|found| found.to_text() == value)),
-    }
-}
-
 async fn search(State(api): State<Arc<Api>>, params: Params) -> Answer {
     // `traceID` parameters name traces outright.
     let named: Vec<TraceId> = params.all("traceID").filter_map(parse_hex).take(MAX_LIMIT).collect();
     let search = if named.is_empty() { Some(Search::of(&params, api.now_millis() * 1000)?) } else { None };
     let traces = api
         .run(move |api| {
-            let ids = search.map_or(named, |search| matching_traces(api, &search));
-            let spans = api.storage.spans();
-            ids.into_iter()
-                .map(|id| (id, spans.lookup::<Span>(Key::Trace(id))))
+            let (spans, deadline) = (api.storage.spans(), api.limits().deadline);
+            let ids = search.map_or(named, |search| matching_traces(api, search, deadline));
+            ids.chunks(AT_ONCE)
+                .flat_map(|ids| api.peers.whole(&spans, ids, MAX_READ, deadline))
                 .filter(|(_, spans)| !spans.is_empty())
                 .map(|(id, spans)| trace_json(id, spans))
                 .collect()
@@ -261,32 +163,14 @@ async fn search(State(api): State<Arc<Api>>, params: Params) -> Answer {
     Ok(success(traces))
 }
 
-/// Ids of the newest traces that have a matching span, newest first.
-fn matching_traces(api: &Api, search: &Search) -> Vec<TraceId> {
-    let deadline = api.limits().deadline;
-    let snapshot = api.storage.spans();
-    let mut newest: BTreeMap<TraceId, i64> = BTreeMap::new();
-    let mut take = |found: &Found<Span>| {
-        let start = newest.entry(found.record.trace_id).or_insert(i64::MIN);
-        *start = (*start).max(found.record.start);
-    };
-    if let Some(id) = search.request_id() {
-        let found = snapshot.lookup::<Span>(Key::Request(id));
-        found.iter().filter(|found| search.accepts(found)).for_each(&mut take);
-    } else {
-        let of_service = |resource: &crate::model::Resource, _| {
-            search.service.as_ref().is_none_or(|name| *name == resource.service)
-        };
-        snapshot.scan(search.from, search.to, of_service, |found: Found<Span>| {
-            if search.accepts(&found) {
-                take(&found);
-            }
-            if Instant::now() > deadline { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-    }
-    let mut ids: Vec<_> = newest.into_iter().collect();
-    ids.sort_by_key(|(_, start)| std::cmp::Reverse(*start));
-    ids.into_iter().take(search.limit).map(|(id, _)| id).collect()
+/// Ids of the newest traces that have a matching span, newest first, wherever it is.
+fn matching_traces(api: &Api, search: Search, deadline: Instant) -> Vec<TraceId> {
+    let limit = search.limit();
+    let mut found = search.newest(&api.storage, deadline);
+    found.extend(api.peers.traces(&TracesAsked::Tags(search), deadline));
+    found.sort_by_key(|(_, start)| Reverse(*start));
+    let mut known = BTreeSet::new();
+    found.into_iter().map(|(id, _)| id).filter(|id| known.insert(*id)).take(limit).collect()
 }
 
 fn tag(name: &str, value: &Value) -> JsonValue {

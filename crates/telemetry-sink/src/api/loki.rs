@@ -19,6 +19,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value as JsonValue, json};
 
+pub(super) use self::labels::streams_of;
 use super::params::{Params, duration_millis, time_nanos};
 use super::{Api, NotRun, tail};
 use crate::logql::search::{Passed, Read};

@@ -12,7 +12,7 @@ use serde_json::{Value as JsonValue, json};
 
 use super::params::{Params, duration_millis, time_millis};
 use super::query_stats::{Timings, stats, with_stats};
-use super::{Api, NotRun, expressions, rules, server};
+use super::{Api, NotRun, catalog, expressions, rules, server};
 use crate::head::metrics::{Selected, TooManySamples};
 use crate::model::{Labels, Matcher};
 use crate::offload::missed;
@@ -415,18 +415,19 @@ async fn label_values(State(api): State<Arc<Api>>, Path(name): Path<String>, par
 async fn metadata(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let limit = limit(&params)?;
     let wanted = params.get("metric").map(str::to_owned);
-    let metadata = api.storage.metadata();
-    let found: BTreeMap<&str, JsonValue> = metadata
-        .iter()
-        .filter(|meta| wanted.as_ref().is_none_or(|wanted| *wanted == meta.name))
-        .take(limit)
-        .map(|meta| {
-            (
-                meta.name.as_str(),
-                json!([{ "type": meta.kind.as_str(), "help": meta.help, "unit": meta.unit }]),
-            )
-        })
-        .collect();
+    let known = api.run(|api| catalog::joined(api, &catalog::Asked::Metrics)).await?;
+    let mut found: BTreeMap<&str, Vec<JsonValue>> = BTreeMap::new();
+    for labels in &known {
+        let text = |name: &str| labels.get(name).unwrap_or_default();
+        let name = text("name");
+        if wanted.as_ref().is_none_or(|wanted| wanted == name)
+            && (found.len() < limit || found.contains_key(name))
+        {
+            // As in Prometheus, what several say of one name stands side by side.
+            let said = json!({ "type": text("type"), "help": text("help"), "unit": text("unit") });
+            found.entry(name).or_default().push(said);
+        }
+    }
     Ok(success(found))
 }
 

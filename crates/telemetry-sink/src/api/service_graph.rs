@@ -19,8 +19,12 @@ use super::Api;
 use super::params::{Params, time_nanos};
 use crate::head::Found;
 use crate::model::{Resource, Span, SpanKind, SpanStatus, Value, attribute};
+use crate::peers::questions::CallsAsked;
+use crate::storage::Storage;
 
 const MAX_SPANS: usize = 300_000;
+/// Attributes with which a client's span names whom it calls, the best first.
+const PEER_NAMES: [&str; 4] = ["peer.service", "db.system", "db.system.name", "messaging.system"];
 const HOUR_NANOS: i64 = 3_600_000_000_000;
 
 /// Counts and times of calls or of a service's requests.
@@ -112,20 +116,14 @@ pub(super) fn graph(api: &Api, from: i64, to: i64) -> Graph {
     let deadline = api.limits().deadline;
     let hasher = RandomState::new();
     let (mut names, mut rows) = (Names::default(), Vec::new());
-    let mut truncated = false;
-    api.storage.spans().scan(
-        from,
-        to,
-        |_: &Resource, _| true,
-        |span: Found<Span>| {
-            truncated = rows.len() >= MAX_SPANS || Instant::now() > deadline;
-            if truncated {
-                return ControlFlow::Break(());
-            }
-            rows.push(row(&span, &hasher, &mut names));
-            ControlFlow::Continue(())
-        },
-    );
+    // What all sinks give together is bounded.
+    let asked = CallsAsked { from, to, most: MAX_SPANS / (1 + api.peers.count()) };
+    let mut truncated =
+        own(&api.storage, &asked, deadline, |span| rows.push(row(&span, &hasher, &mut names)));
+    for theirs in api.peers.calls(&asked, deadline) {
+        truncated |= theirs.len() >= asked.most;
+        rows.extend(theirs.iter().take(asked.most).map(|span| row(span, &hasher, &mut names)));
+    }
     let services: HashMap<u64, u32> = rows.iter().map(|row| (row.id, row.service)).collect();
     let mut edges: BTreeMap<(String, String), Times> = BTreeMap::new();
     let mut nodes: BTreeMap<String, Times> = BTreeMap::new();
@@ -158,10 +156,50 @@ pub(super) fn graph(api: &Api, from: i64, to: i64) -> Graph {
     }
 }
 
+/// Visits this sink's newest spans; answers whether some were left out.
+pub(crate) fn own(
+    storage: &Storage,
+    asked: &CallsAsked,
+    deadline: Instant,
+    mut visit: impl FnMut(Found<Span>),
+) -> bool {
+    let (mut left, mut truncated) = (asked.most.min(MAX_SPANS), false);
+    storage.spans().scan(
+        asked.from,
+        asked.to,
+        |_: &Resource, _| true,
+        |span: Found<Span>| {
+            truncated = left == 0 || Instant::now() > deadline;
+            if truncated {
+                return ControlFlow::Break(());
+            }
+            left -= 1;
+            visit(span);
+            ControlFlow::Continue(())
+        },
+    );
+    truncated
+}
+
+/// A span with nothing but what a call needs.
+pub(crate) fn trimmed(Found { resource, record }: Found<Span>) -> Found<Span> {
+    let mut attributes = record.attributes;
+    attributes.retain(|(name, _)| PEER_NAMES.contains(&name.as_str()));
+    let record = Span {
+        attributes,
+        name: String::new(),
+        status_message: String::new(),
+        scope: String::new(),
+        events: Vec::new(),
+        links: Vec::new(),
+        ..record
+    };
+    Found { resource, record }
+}
+
 fn row(Found { resource, record }: &Found<Span>, hasher: &RandomState, names: &mut Names) -> Row {
     let peer = || {
-        let named = ["peer.service", "db.system", "db.system.name", "messaging.system"];
-        named.iter().find_map(|name| match attribute(&record.attributes, name)? {
+        PEER_NAMES.iter().find_map(|name| match attribute(&record.attributes, name)? {
             Value::Text(peer) if !peer.is_empty() => Some(peer),
             _ => None,
         })

@@ -1,7 +1,7 @@
 //! Tempo's HTTP API, as Grafana asks it: a trace by its id, search by TraceQL or tags, tags and their values.
 
 mod otlp;
-mod tags;
+pub(super) mod tags;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ async fn load(api: &Arc<Api>, id: &str) -> Result<Trace, Failure> {
         .ok_or_else(|| Failure::bad("trace IDs can only contain hex characters, at most 32 of them"))?;
     let trace = api
         .run(move |api| {
-            let spans = api.peers.spans_of(&api.storage, id, MAX_READ, api.limits().deadline);
+            let spans = api.peers.spans_of(&api.storage.spans(), id, MAX_READ, api.limits().deadline);
             Trace::of(id, spans)
         })
         .await?;
@@ -135,12 +135,12 @@ fn duration_nanos(text: &str) -> Option<i64> {
 }
 
 async fn find(State(api): State<Arc<Api>>, params: Params) -> Result<Json<JsonValue>, Failure> {
-    let query = match params.get("q").filter(|text| !text.trim().is_empty()) {
+    let text = match params.get("q").filter(|text| !text.trim().is_empty()) {
         Some(text) => text.to_owned(),
         None => of_tags(params.get("tags").unwrap_or("")),
     };
     let query =
-        traceql::parse(&query).map_err(|error| Failure::bad(format!("invalid TraceQL query: {error}")))?;
+        traceql::parse(&text).map_err(|error| Failure::bad(format!("invalid TraceQL query: {error}")))?;
     let (from, to) = bounds(&params, now_nanos(&api))?;
     let count = |name: &str, default: usize, most: usize| {
         let count = params.parsed(name, |text| text.parse::<usize>().ok()).map_err(Failure::bad)?;
@@ -159,7 +159,8 @@ async fn find(State(api): State<Arc<Api>>, params: Params) -> Result<Json<JsonVa
     let answer = api
         .run(move |api| {
             let show = |hit: &Hit| hit_json(hit, &query, spans);
-            let Outcome { hits, inspected, timed_out } = search(&api.storage, &query, limits, show);
+            let Outcome { hits, inspected, timed_out } =
+                search(&api.storage, &api.peers, (&text, &query), limits, show);
             let metrics = json!({
                 "inspectedTraces": inspected,
                 "completedJobs": usize::from(!timed_out),

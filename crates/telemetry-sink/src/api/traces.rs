@@ -9,10 +9,11 @@ use quintet_http::Problem;
 use serde::Serialize;
 use serde_json::{Value as JsonValue, json};
 
-use super::Api;
+use super::{Api, catalog};
 use crate::head::Found;
 use crate::model::codec::{Key, request_id};
 use crate::model::{LogRecord, Span, TraceId, Value, hex, parse_hex};
+use crate::storage::Storage;
 
 /// Traces that one request id may lead to; retries of a client share the id.
 const MAX_TRACES: usize = 16;
@@ -41,9 +42,9 @@ pub(super) async fn show(
 
 fn find(api: &Api, id: String) -> Option<Answer> {
     let traces = trace_ids(api, &id);
-    let deadline = api.limits().deadline;
+    let (own, deadline) = (api.storage.spans(), api.limits().deadline);
     let mut spans: Vec<Found<Span>> =
-        read_up_to(&traces, MAX_SPANS, |trace, most| api.peers.spans_of(&api.storage, trace, most, deadline));
+        read_up_to(&traces, MAX_SPANS, |trace, most| api.peers.spans_of(&own, trace, most, deadline));
     spans.sort_by_key(|found| (found.record.start, found.record.span_id));
     spans.dedup_by_key(|found| (found.record.trace_id, found.record.span_id));
     if spans.is_empty() {
@@ -84,13 +85,9 @@ fn trace_ids(api: &Api, id: &str) -> Vec<TraceId> {
     {
         return vec![trace];
     }
-    let spans = snapshot.lookup_up_to::<Span>(Key::Request(id), MAX_SPANS);
-    let logs = api.storage.logs().lookup_up_to::<LogRecord>(Key::Request(id), MAX_LOGS);
-    let mut found: BTreeSet<TraceId> = spans
-        .iter()
-        .map(|found| found.record.trace_id)
-        .chain(logs.iter().filter_map(|found| found.record.trace_id))
-        .collect();
+    let known = catalog::joined(api, &catalog::Asked::Request { id: id.to_owned() });
+    let mut found: BTreeSet<TraceId> =
+        catalog::values(&known, "trace_id").iter().filter_map(|id| parse_hex(id)).collect();
     if found.is_empty()
         && id.len() == 32
         && let Some(trace) = parse_hex(id)
@@ -99,6 +96,14 @@ fn trace_ids(api: &Api, id: &str) -> Vec<TraceId> {
         found.insert(trace);
     }
     found.into_iter().take(MAX_TRACES).collect()
+}
+
+/// The traces that this sink knows of a request.
+pub(super) fn of_request(storage: &Storage, id: &str) -> BTreeSet<TraceId> {
+    let spans = storage.spans().lookup_up_to::<Span>(Key::Request(id), MAX_SPANS);
+    let logs = storage.logs().lookup_up_to::<LogRecord>(Key::Request(id), MAX_LOGS);
+    let of_spans = spans.iter().map(|found| found.record.trace_id);
+    of_spans.chain(logs.iter().filter_map(|found| found.record.trace_id)).collect()
 }
 
 fn object(attributes: &[(String, Value)]) -> BTreeMap<&str, JsonValue> {

@@ -14,14 +14,19 @@ use http::{HeaderMap, StatusCode};
 use quintet_http::Problem;
 use serde::de::DeserializeOwned;
 
-use super::wire::{self, LogsAsked, SamplesAsked, TraceAsked};
+use super::questions::{
+    CallsAsked, ExemplarsAsked, LogsAsked, SamplesAsked, SpansAsked, TracesAsked, matchers,
+};
+use super::wire;
 use super::{MAX_SERIES, MAX_SPANS, PATIENCE, own};
-use crate::api::Api;
+use crate::api::{Api, catalog, service_graph};
 use crate::head::Found;
 use crate::head::metrics::TooManySamples;
 use crate::logql::{Direction, Range, Search, parse_log};
 use crate::model::codec::{Key, Record, encode_batch};
 use crate::model::{Batch, Resource, Span};
+use crate::storage::{TookTooLong, Wanted};
+use crate::traceql::{self, search::candidates};
 
 const MAX_QUESTION: usize = 64 * 1024;
 /// Lines of one answer, as many as Loki's API gives.
@@ -31,7 +36,11 @@ pub(crate) fn router() -> Router<Arc<Api>> {
     Router::new()
         .route("/samples", post(samples))
         .route("/series", post(series))
-        .route("/trace", post(trace))
+        .route("/exemplars", post(exemplars))
+        .route("/catalog", post(known))
+        .route("/traces", post(traces))
+        .route("/spans", post(spans))
+        .route("/calls", post(calls))
         .route("/logs", post(logs))
         .layer(DefaultBodyLimit::max(MAX_QUESTION))
 }
@@ -64,7 +73,7 @@ fn packed(plain: Option<Vec<u8>>) -> Result<Response, Problem> {
 async fn samples(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let asked: SamplesAsked = question(&body)?;
     let deadline = deadline(&api, &headers);
-    let matchers = asked.matchers().map_err(bad)?;
+    let matchers = matchers(&asked.matchers).map_err(bad)?;
     let plain = api
         .run_for_peer(move |api| {
             let mut left = asked.max_samples.min(api.limits().max_samples);
@@ -86,7 +95,7 @@ async fn samples(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -
 
 async fn series(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Problem> {
     let asked: SamplesAsked = question(&body)?;
-    let matchers = asked.matchers().map_err(bad)?;
+    let matchers = matchers(&asked.matchers).map_err(bad)?;
     let plain = api
         .run_for_peer(move |api| {
             let sets = api.peers.own_label_sets(&api.storage, &matchers, (asked.from, asked.to));
@@ -96,12 +105,70 @@ async fn series(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Pr
     packed(plain)
 }
 
-async fn trace(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Problem> {
-    let asked: TraceAsked = question(&body)?;
-    let id = asked.id().ok_or_else(|| bad("the trace id has not 32 hexadecimal digits"))?;
+async fn exemplars(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let asked: ExemplarsAsked = question(&body)?;
+    let selectors = asked.selectors.iter().map(|one| matchers(one)).collect::<Result<_, _>>().map_err(bad)?;
+    let deadline = deadline(&api, &headers);
+    let wanted =
+        Wanted { selectors, from: asked.from, to: asked.to, most: asked.most.min(MAX_SERIES), deadline };
+    let found = api.run_for_peer(move |api| api.peers.own_exemplars(&api.storage, &wanted)).await?;
+    packed(found.map_or_else(|TookTooLong| None, |found| Some(wire::put_exemplars(&found.series))))
+}
+
+async fn known(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let asked: catalog::Asked = question(&body)?;
+    let deadline = deadline(&api, &headers);
+    let sets = api.run_for_peer(move |api| catalog::own(api, &asked, deadline)).await?.map_err(bad)?;
+    packed((sets.len() <= MAX_SERIES).then(|| wire::put_label_sets(sets.iter())))
+}
+
+async fn traces(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let asked: TracesAsked = question(&body)?;
+    let deadline = deadline(&api, &headers);
+    let found = match asked {
+        TracesAsked::Filters { query, from, to } => {
+            let query = traceql::parse(&query).map_err(bad)?;
+            api.run_for_peer(move |api| candidates(&api.storage, &query, (from, to), deadline).0).await?
+        }
+        TracesAsked::Tags(search) => {
+            api.run_for_peer(move |api| search.newest(&api.storage, deadline)).await?
+        }
+    };
+    packed(Some(wire::put_traces(&found)))
+}
+
+async fn spans(State(api): State<Arc<Api>>, body: Bytes) -> Result<Response, Problem> {
+    let asked: SpansAsked = question(&body)?;
+    let ids = asked.ids().ok_or_else(|| bad("a trace id has not 32 hexadecimal digits"))?;
     let plain = api
         .run_for_peer(move |api| {
-            Some(batch(api.storage.spans().lookup_up_to::<Span>(Key::Trace(id), MAX_SPANS)))
+            let own = api.storage.spans();
+            let mut found = Vec::new();
+            for id in &ids {
+                found.extend(own.lookup_up_to::<Span>(Key::Trace(*id), MAX_SPANS));
+                if found.len() > MAX_SPANS {
+                    return None;
+                }
+            }
+            Some(batch(found))
+        })
+        .await?;
+    packed(plain)
+}
+
+async fn calls(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let asked: CallsAsked = question(&body)?;
+    let deadline = deadline(&api, &headers);
+    let plain = api
+        .run_for_peer(move |api| {
+            let mut found = Vec::new();
+            let visit = |span| found.push(service_graph::trimmed(span));
+            service_graph::own(&api.storage, &asked, deadline, visit);
+            Some(batch(found))
         })
         .await?;
     packed(plain)

@@ -1,100 +1,27 @@
-//! What sinks say to one another: questions as JSON, answers in the log's own encoding, packed with zstd.
+//! What sinks answer one another: in the log's own encoding, packed with zstd.
 //!
 //! ```text
 //! answer    4 bytes plain length (LE) | zstd of the plain
 //! samples   version 1 | count of series | each: labels, count of samples, each: change of time, eight bytes of value
 //! series    version 1 | count | labels of each
+//! traces    version 1 | count | each: 16 bytes of id, start of its newest span that was meant
+//! exemplars version 1 | count of series | each: labels, count, each: labels, time, eight bytes of value
 //! spans, log records: as a batch in the log (see `model::codec`)
 //! ```
 //!
 //! Unpacking and decoding never panic. What is unpacked is at most [`MAX_PLAIN`] bytes, and series, which may be small there and not in
 //! memory, are at most [`MAX_SERIES`](super::MAX_SERIES).
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use crate::head::metrics::Selected;
 use crate::model::codec::{Damaged, Reader, put_f64, put_i64, put_len, put_text};
-use crate::model::{Labels, MatchOp, Matcher, TraceId, hex, parse_hex};
+use crate::model::{Exemplar, Labels, TraceId};
 
 /// Bytes of an answer as it is sent, and as it is read.
 pub(crate) const MAX_PACKED: usize = 32 * 1024 * 1024;
 pub(crate) const MAX_PLAIN: usize = 64 * 1024 * 1024;
 const VERSION: u8 = 1;
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct MatcherAsked {
-    name: String,
-    op: String,
-    value: String,
-}
-
-/// Which series, and of which time: samples with `from < time ≤ to`, milliseconds.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SamplesAsked {
-    matchers: Vec<MatcherAsked>,
-    pub(crate) from: i64,
-    pub(crate) to: i64,
-    pub(crate) max_samples: usize,
-}
-
-impl SamplesAsked {
-    pub(crate) fn new(matchers: &[Matcher], from: i64, to: i64, max_samples: usize) -> Self {
-        let asked = |matcher: &Matcher| MatcherAsked {
-            name: matcher.name.clone(),
-            op: op(matcher.op).to_owned(),
-            value: matcher.value.clone(),
-        };
-        Self { matchers: matchers.iter().map(asked).collect(), from, to, max_samples }
-    }
-
-    pub(crate) fn matchers(&self) -> Result<Vec<Matcher>, String> {
-        let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
-        let parse = |asked: &MatcherAsked| {
-            let of = ops.into_iter().find(|known| op(*known) == asked.op);
-            let of = of.ok_or_else(|| format!("there is no comparison {:?}", asked.op))?;
-            Matcher::new(&asked.name, of, &asked.value)
-        };
-        self.matchers.iter().map(parse).collect()
-    }
-}
-
-fn op(op: MatchOp) -> &'static str {
-    match op {
-        MatchOp::Equal => "=",
-        MatchOp::NotEqual => "!=",
-        MatchOp::Regex => "=~",
-        MatchOp::NotRegex => "!~",
-    }
-}
-
-/// Which trace.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TraceAsked {
-    trace_id: String,
-}
-
-impl TraceAsked {
-    pub(crate) fn new(id: TraceId) -> Self {
-        Self { trace_id: hex(&id) }
-    }
-
-    pub(crate) fn id(&self) -> Option<TraceId> {
-        parse_hex(&self.trace_id)
-    }
-}
-
-/// Which lines: those of a LogQL query with `from ≤ time < to`, nanoseconds, the newest or the oldest.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LogsAsked {
-    pub(crate) query: String,
-    pub(crate) from: i64,
-    pub(crate) to: i64,
-    pub(crate) limit: usize,
-    pub(crate) forward: bool,
-}
 
 fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
     put_len(out, labels.len());
@@ -168,6 +95,55 @@ pub(crate) fn label_sets(bytes: &[u8]) -> Result<Vec<Labels>, Damaged> {
     if reader.is_empty() { Ok(sets) } else { Err(Damaged) }
 }
 
+pub(crate) fn put_traces(traces: &[(TraceId, i64)]) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_len(&mut out, traces.len());
+    for (id, newest) in traces {
+        out.extend_from_slice(id);
+        put_i64(&mut out, *newest);
+    }
+    out
+}
+
+pub(crate) fn traces(bytes: &[u8]) -> Result<Vec<(TraceId, i64)>, Damaged> {
+    let mut reader = begin(bytes)?;
+    let count = series_count(&mut reader)?;
+    let traces = (0..count).map(|_| Ok((reader.array()?, reader.i64()?))).collect::<Result<_, _>>()?;
+    if reader.is_empty() { Ok(traces) } else { Err(Damaged) }
+}
+
+pub(crate) fn put_exemplars(series: &BTreeMap<Labels, Vec<Exemplar>>) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    put_len(&mut out, series.len());
+    for (labels, exemplars) in series {
+        put_labels(&mut out, labels);
+        put_len(&mut out, exemplars.len());
+        for exemplar in exemplars {
+            put_labels(&mut out, &exemplar.labels);
+            put_i64(&mut out, exemplar.time);
+            put_f64(&mut out, exemplar.value);
+        }
+    }
+    out
+}
+
+pub(crate) fn exemplars(bytes: &[u8]) -> Result<Vec<Exemplar>, Damaged> {
+    let mut reader = begin(bytes)?;
+    let mut found = Vec::new();
+    for _ in 0..series_count(&mut reader)? {
+        let series = labels(&mut reader)?;
+        for _ in 0..series_count(&mut reader)? {
+            let labels = labels(&mut reader)?;
+            let (time, value) = (reader.i64()?, reader.f64()?);
+            found.push(Exemplar { series: series.clone(), labels, value, time, timed: true });
+        }
+        if found.len() > super::MAX_SERIES {
+            return Err(Damaged);
+        }
+    }
+    if reader.is_empty() { Ok(found) } else { Err(Damaged) }
+}
+
 /// Packs an answer; nothing where it is larger than an answer may be.
 pub(crate) fn pack(plain: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(plain.len()).ok().filter(|_| plain.len() <= MAX_PLAIN)?;
@@ -211,16 +187,18 @@ mod tests {
         fn arbitrary_bytes_never_panic(mut bytes: Vec<u8>) {
             let _ = unpack(&bytes);
             bytes.insert(0, VERSION);
-            let _ = (selected(&bytes), label_sets(&bytes));
+            let _ = (selected(&bytes), label_sets(&bytes), traces(&bytes), exemplars(&bytes));
         }
     }
 
     #[test]
-    fn questions_keep_their_conditions() {
-        let all = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
-        let sent: Vec<_> = all.into_iter().map(|op| Matcher::new("a", op, "b").unwrap()).collect();
-        let asked = SamplesAsked::new(&sent, 1, 2, 3);
-        let back: SamplesAsked = serde_json::from_slice(&serde_json::to_vec(&asked).unwrap()).unwrap();
-        assert_eq!(back.matchers().unwrap(), sent);
+    fn traces_and_exemplars_survive() {
+        let sent = [([7; 16], i64::MAX), ([0; 16], i64::MIN)];
+        assert_eq!(traces(&put_traces(&sent)).unwrap(), sent);
+        let labels = |name: &str| -> Labels { [(name, "1")].into_iter().collect() };
+        let exemplar =
+            Exemplar { series: labels("a"), labels: labels("trace_id"), value: 0.5, time: -3, timed: true };
+        let sent = BTreeMap::from([(labels("a"), vec![exemplar.clone()]), (labels("b"), vec![])]);
+        assert_eq!(exemplars(&put_exemplars(&sent)).unwrap(), [exemplar]);
     }
 }

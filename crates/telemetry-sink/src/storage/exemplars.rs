@@ -15,7 +15,7 @@ use crate::model::matcher::all_accept;
 use crate::model::{Exemplar, Labels, Matcher, MetricBatch};
 
 /// Which exemplars are asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     /// A series has to meet all matchers of one of them.
     pub(crate) selectors: Vec<Vec<Matcher>>,
@@ -108,7 +108,6 @@ impl Storage {
     /// The exemplars that are asked for; of too many the newest.
     pub(crate) fn select_exemplars(&self, wanted: &Wanted) -> Result<FoundExemplars, TookTooLong> {
         let mut found = FoundExemplars::default();
-        let mut times = Vec::new();
         // Matched without the lock: patterns over many series take their time.
         let series = read(&self.exemplars).series();
         for labels in series {
@@ -119,18 +118,19 @@ impl Storage {
                 continue;
             }
             let exemplars = read(&self.exemplars).of(&labels, wanted.from, wanted.to);
-            times.extend(exemplars.iter().map(|exemplar| exemplar.time));
             if !exemplars.is_empty() {
                 found.series.insert(labels, exemplars);
             }
         }
-        found.cut_to(times, wanted.most);
+        found.cut_to(wanted.most);
         Ok(found)
     }
 }
 
 impl FoundExemplars {
-    fn cut_to(&mut self, mut times: Vec<i64>, most: usize) {
+    /// Leaves the newest.
+    pub(crate) fn cut_to(&mut self, most: usize) {
+        let mut times: Vec<i64> = self.series.values().flatten().map(|exemplar| exemplar.time).collect();
         let Some(surplus) = times.len().checked_sub(most).filter(|surplus| *surplus > 0) else { return };
         self.cut = true;
         times.sort_unstable();

@@ -3,13 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::head::Found;
-use crate::model::codec::Key;
 use crate::model::{Span, SpanStatus, TraceId};
-use crate::storage::View;
 
 const MAX_SPANS: usize = 20_000;
-/// Records of a trace that are read: batches that were sent again are among them.
-/// Spans of one trace that are read.
+/// Spans of one trace that are read: batches that were sent again are among them.
 pub(crate) const MAX_READ: usize = 3 * MAX_SPANS;
 
 pub(crate) struct Trace {
@@ -20,10 +17,6 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    pub(crate) fn load(snapshot: &View, id: TraceId) -> Option<Self> {
-        Self::of(id, snapshot.lookup_up_to::<Span>(Key::Trace(id), MAX_READ))
-    }
-
     /// Nothing for no spans.
     pub(crate) fn of(id: TraceId, mut spans: Vec<Found<Span>>) -> Option<Self> {
         spans.sort_by_key(|found| found.record.start);

@@ -48,23 +48,36 @@ pub(super) async fn labels(State(api): State<Arc<Api>>, params: Params) -> Resul
 /// The newest lines that a log query finds.
 async fn newest(api: &Arc<Api>, params: &Params) -> Result<Vec<Passed>, Failure> {
     let range = range_of(params, now_nanos(api), HOUR_NANOS)?;
-    let query = match logql::parse(params.get("query").unwrap_or(""))? {
-        LogQl::Log(query) => query,
+    let text = params.get("query").unwrap_or("");
+    // Lines of a query for numbers are this sink's own: other sinks are asked for lines with the text of a query.
+    let (query, text) = match logql::parse(text)? {
+        LogQl::Log(query) => (query, Some(text.to_owned())),
         LogQl::Metric(metric) => match metric.log_queries().next() {
-            Some(query) => query.clone(),
+            Some(query) => (query.clone(), None),
             None => return Err(Failure::bad("parse error : not a log query")),
         },
     };
     let lines = params.parsed("line_limit", |text| text.parse::<usize>().ok()).map_err(Failure::bad)?;
     let lines = lines.unwrap_or(DEFAULT_LINES).min(MAX_LINES);
-    read(api, query, range, lines).await
+    read(api, (query, text), range, lines).await
 }
 
-async fn read(api: &Arc<Api>, query: LogQuery, range: Range, lines: usize) -> Result<Vec<Passed>, Failure> {
+async fn read(
+    api: &Arc<Api>,
+    (query, text): (LogQuery, Option<String>),
+    range: Range,
+    lines: usize,
+) -> Result<Vec<Passed>, Failure> {
     let found = api
         .run(move |api| {
-            let search = Search::new(&api.storage, &query, api.limits().deadline);
-            search.best(range, lines, Direction::Backward)
+            let deadline = api.limits().deadline;
+            let ask = |text: String| api.peers.lines(&text, range, lines, Direction::Backward, deadline);
+            let theirs = text.map(ask).unwrap_or_default();
+            Search::new(&api.storage, &query, deadline).joined_by(theirs).best(
+                range,
+                lines,
+                Direction::Backward,
+            )
         })
         .await??;
     Ok(found.0)
@@ -160,9 +173,9 @@ pub(super) async fn values(
 pub(super) async fn patterns(State(api): State<Arc<Api>>, params: Params) -> Answer {
     let range = range_of(&params, now_nanos(&api), HOUR_NANOS)?;
     let steps = steps_of(&params, range)?;
-    let streams = logql::parse_selector(params.get("query").unwrap_or(""))?;
-    let query = LogQuery { streams, stages: Vec::new() };
-    let lines = read(&api, query, range, MAX_LINES).await?;
+    let text = params.get("query").unwrap_or("");
+    let query = LogQuery { streams: logql::parse_selector(text)?, stages: Vec::new() };
+    let lines = read(&api, (query, Some(text.to_owned())), range, MAX_LINES).await?;
     let found = api
         .run(move |_| {
             let mut counts: BTreeMap<(String, &'static str), BTreeMap<i64, u64>> = BTreeMap::new();

@@ -8,23 +8,32 @@ use serde_json::json;
 
 use super::{Answer, Failure, HOUR_NANOS, label_map, now_nanos, range_of, success};
 use crate::api::Api;
+use crate::api::catalog::{self, Asked};
 use crate::api::params::Params;
 use crate::logql::search::selects;
 use crate::logql::{self, Range, Stream};
 use crate::model::{Labels, LogRecord, Matcher};
+use crate::peers::questions;
+use crate::storage::Storage;
 
 const MAX_STREAMS: usize = 10_000;
 
 /// The label sets of the streams that a selector means, at most [`MAX_STREAMS`].
-pub(super) fn streams(api: &Api, range: Range, matchers: &[Matcher]) -> BTreeSet<Labels> {
+pub(in crate::api) fn streams_of(storage: &Storage, range: Range, matchers: &[Matcher]) -> BTreeSet<Labels> {
     let mut found = BTreeSet::new();
-    api.storage.logs().streams::<LogRecord>(range.from, range.to, |resource, severity| {
+    storage.logs().streams::<LogRecord>(range.from, range.to, |resource, severity| {
         let stream = Stream { resource, severity };
         if found.len() < MAX_STREAMS && selects(matchers, stream) {
             found.insert(stream.labels());
         }
     });
     found
+}
+
+/// Those of all sinks.
+pub(super) fn streams(api: &Api, range: Range, matchers: &[Matcher]) -> BTreeSet<Labels> {
+    let Range { from, to } = range;
+    catalog::joined(api, &Asked::Streams { matchers: questions::asked(matchers), from, to })
 }
 
 fn selector(params: &Params) -> Result<Vec<Matcher>, Failure> {

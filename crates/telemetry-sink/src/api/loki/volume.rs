@@ -32,7 +32,7 @@ pub(super) async fn stats(State(api): State<Arc<Api>>, params: Params) -> Result
     let query = query_of(&params)?;
     let stats = api
         .run(move |api| {
-            let streams = super::labels::streams(api, range, &query.streams).len();
+            let streams = super::streams_of(&api.storage, range, &query.streams).len();
             let (mut entries, mut bytes) = (0u64, 0usize);
             Search::new(&api.storage, &query, api.limits().deadline).each(range, |line| {
                 entries += 1;
