@@ -260,7 +260,41 @@ async fn exemplars_and_what_metrics_mean_come_from_all_sinks() {
     let (cut, warnings) = ask("shared_seconds&limit=2").await;
     assert_eq!(cut.iter().map(|(_, count)| count).sum::<usize>(), 2, "{cut:?}");
     assert!(warnings.to_string().contains("oldest were left out"), "{warnings}");
+    // That a peer alone has one too many is seen, too.
+    let (cut, warnings) = ask("b_seconds&limit=3").await;
+    assert_eq!(cut, [of("b_seconds b", 3)]);
+    assert!(warnings.to_string().contains("oldest were left out"), "{warnings}");
     let known = a.ok("/telemetry/prometheus/api/v1/metadata").await;
     let said = |name: &str| known["data"][name].as_array().unwrap().len();
     assert_eq!([said("shared_seconds"), said("a_seconds"), said("b_seconds")], [2, 1, 1], "{known}");
+}
+
+#[tokio::test]
+async fn traces_too_large_for_one_answer_are_asked_for_one_by_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let b = other(directory.path(), "b", "");
+    let a = asking(directory.path(), &["b"]);
+    let resource = Arc::new(Resource { service: "shop".into(), attributes: Vec::new() });
+    let now = b.sink.now_nanos() - MINUTE_NANOS;
+    for trace in 1..=3u8 {
+        let span = |number: u64| Span {
+            trace_id: [trace; 16],
+            span_id: (number + 1).to_be_bytes(),
+            start: now,
+            end: now + 1,
+            ..Span::default()
+        };
+        let spans = (0..if trace == 3 { 1 } else { 12_000 }).map(span).collect();
+        let groups = vec![(Arc::clone(&resource), spans)];
+        b.sink.storage.append_spans(&Batch { groups }).unwrap();
+    }
+    let ids = (1..=3u8).map(|trace| format!("traceID={}", crate::model::hex(&[trace; 16])));
+    let path = format!("/telemetry/jaeger/api/traces?{}", ids.collect::<Vec<_>>().join("&"));
+    let request = Request::get(path).header("authorization", &a.token).body(Body::empty()).unwrap();
+    let response = a.router.clone().oneshot(request).await.unwrap();
+    assert!(!response.headers().contains_key("quintet-partial"));
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let answer: Json = serde_json::from_slice(&body).unwrap();
+    let spans = |place: usize| answer["data"][place]["spans"].as_array().unwrap().len();
+    assert_eq!([spans(0), spans(1), spans(2)], [12_000, 12_000, 1]);
 }
