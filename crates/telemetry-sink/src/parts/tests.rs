@@ -338,6 +338,10 @@ fn rows_of(path: &Path) -> Result<Vec<String>, parquet::errors::ParquetError> {
             let found = super::rows::read_group::<LogRecord>(&part, group)?;
             rows.extend(found.iter().map(|row| format!("{row:?}")));
         }
+        if path.to_str().unwrap().contains("signal=spans") {
+            let found = super::rows::read_group::<Span>(&part, group)?;
+            rows.extend(found.iter().map(|row| format!("{row:?}")));
+        }
     }
     if path.to_str().unwrap().contains("signal=metrics") {
         for run in super::samples::runs(&part) {
@@ -353,12 +357,14 @@ fn every_cut_and_every_flipped_bit_of_a_part_is_noticed() {
     let (storage, _) = open(limits(directory.path()), Arc::new(RealDisk));
     let records = vec![line(1, START), line(2, START)];
     storage.append_logs(&Batch { groups: vec![(resource("core-api"), records)] }).unwrap();
+    let spans = vec![span(1, START), span(2, START)];
+    storage.append_spans(&Batch { groups: vec![(resource("core-api"), spans)] }).unwrap();
     let samples = vec![Sample { labels: series(1), time: START / 1000, value: 0.5 }];
     storage.append_metrics(&MetricBatch { samples, ..MetricBatch::default() }).unwrap();
     storage.flush_all().unwrap();
     drop(storage);
     let parts = part_files(directory.path());
-    assert_eq!(parts.len(), 2);
+    assert_eq!(parts.len(), 3);
     for path in parts {
         let (intact, rows) = (fs::read(&path).unwrap(), rows_of(&path).unwrap());
         assert!(!rows.is_empty());
