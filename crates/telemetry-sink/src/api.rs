@@ -15,7 +15,7 @@ mod exemplars;
 mod expressions;
 pub(crate) mod fleet;
 pub(crate) mod jaeger;
-mod loki;
+pub(crate) mod loki;
 pub(crate) mod params;
 mod prometheus;
 mod query_stats;

@@ -27,7 +27,7 @@ use thiserror::Error;
 pub(crate) use ast::{LogQuery, Stage};
 pub(crate) use format::pretty;
 pub(crate) use line::{LEVEL, Line, Stream};
-pub(crate) use metric::MetricQuery;
+pub(crate) use metric::{Measures, MetricQuery};
 pub(crate) use parser::{parse_log, parse_selector};
 pub(crate) use pipeline::{Context, run};
 pub(crate) use search::{Direction, Range, Search};

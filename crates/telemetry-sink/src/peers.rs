@@ -14,7 +14,7 @@ pub(crate) mod reading;
 pub(crate) mod settings;
 mod tokens;
 pub(crate) mod traces;
-mod wire;
+pub(crate) mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -26,14 +26,14 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use quintet_http::Client;
 use quintet_service::Invalid;
 
-use self::questions::{ExemplarsAsked, LogsAsked, SamplesAsked};
+use self::questions::{ExemplarsAsked, LogsAsked, MeasuresAsked, SamplesAsked};
 use self::settings::{FleetSection, PeerSection};
 use self::tokens::Tokens;
 use self::wire::MAX_PACKED;
 use crate::api::catalog;
 use crate::head::Found;
 use crate::head::metrics::{Selected, TooManySamples};
-use crate::logql::{Direction, Range};
+use crate::logql::{Direction, Measures, Range};
 use crate::model::codec::{self, Record};
 use crate::model::matcher::all_accept;
 use crate::model::{Labels, LogRecord, Matcher, put_in_order};
@@ -174,6 +174,12 @@ impl Peers {
             forward: direction == Direction::Forward,
         };
         self.gather("logs", &asked, deadline, records::<LogRecord>).flatten().collect()
+    }
+
+    /// What peers measure; nothing where one refuses.
+    pub(crate) fn measures(&self, asked: &MeasuresAsked, deadline: Instant) -> Option<Vec<Measures>> {
+        let gathered = self.ask("measures", asked, deadline, Measures::decode);
+        (!gathered.is_too_much).then_some(gathered.found)
     }
 
     /// What there is to choose from at the peers.

@@ -26,11 +26,12 @@ use crate::logql::search::{Passed, Read};
 use crate::logql::{self, Direction, LogQl, LogQuery, MetricQuery, Range, Search};
 use crate::model::Labels;
 use crate::offload::missed;
+use crate::peers::questions::MeasuresAsked;
 use crate::promql::{Query, Series, Value, format_float};
 
 pub(super) const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 5000;
-const MAX_STEPS: i64 = 11_000;
+pub(crate) const MAX_STEPS: i64 = 11_000;
 pub(super) const HOUR_NANOS: i64 = 3_600_000_000_000;
 /// The header with which Grafana asks for structured metadata apart from the stream's labels.
 const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
@@ -143,7 +144,7 @@ async fn query_range(State(api): State<Arc<Api>>, headers: HeaderMap, params: Pa
         LogQl::Log(query) => streams(&api, &headers, &params, query, range).await,
         LogQl::Metric(query) => {
             let steps = steps_of(&params, range)?;
-            numbers(&api, query, steps, false).await
+            numbers(&api, &params, query, steps, false).await
         }
     }
 }
@@ -179,16 +180,29 @@ async fn query(State(api): State<Arc<Api>>, headers: HeaderMap, params: Params) 
         LogQl::Metric(query) => {
             // Up to the next millisecond, so that the line of this very nanosecond counts.
             let millis = time.div_euclid(1_000_000) + i64::from(time.rem_euclid(1_000_000) > 0);
-            numbers(&api, query, Query::instant(millis), true).await
+            numbers(&api, &params, query, Query::instant(millis), true).await
         }
     }
 }
 
-async fn numbers(api: &Arc<Api>, query: MetricQuery, steps: Query, is_instant: bool) -> Answer {
+async fn numbers(
+    api: &Arc<Api>,
+    params: &Params,
+    query: MetricQuery,
+    steps: Query,
+    is_instant: bool,
+) -> Answer {
+    let text = params.get("query").unwrap_or("").to_owned();
     let started = Instant::now();
     let data = api
         .run(move |api| {
-            let (value, read) = query.evaluate(&api.storage, steps, api.limits())?;
+            let limits = api.limits();
+            let theirs = |place: usize| {
+                let Query { start, end, step } = steps;
+                let asked = MeasuresAsked { query: text.clone(), place, start, end, step };
+                api.peers.measures(&asked, limits.deadline)
+            };
+            let (value, read) = query.evaluate(&api.storage, steps, limits, &theirs)?;
             let stats = stats(read, started.elapsed(), 0);
             let (kind, result) = result(&value, steps, is_instant);
             Ok::<_, logql::Error>(json!({ "resultType": kind, "result": result, "stats": stats }))

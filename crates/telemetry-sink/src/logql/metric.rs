@@ -8,8 +8,10 @@
 //! Only a record's stream and what its stages found name a series; structured metadata does where the query mentions it.
 
 mod cells;
+mod measures;
 mod range;
 
+pub(crate) use self::measures::Measures;
 use super::ast::{LogQuery, Stage, Unit};
 use super::lexer::{Token, lex};
 use super::parser::Parser;
@@ -159,19 +161,35 @@ impl MetricQuery {
         self.ranges.iter().map(|range| &range.query)
     }
 
-    /// The value at each step.
+    /// What this sink measures of one of the range aggregations, by its place in the query; nothing where there is none.
+    pub(crate) fn measure(
+        &self,
+        place: usize,
+        storage: &Storage,
+        query: Query,
+        limits: Limits,
+    ) -> Option<Result<Measures, Error>> {
+        let measured = self.ranges.get(place)?.measure(storage, query, limits);
+        Some(measured.map(|(measures, _)| measures))
+    }
+
+    /// The value at each step. `theirs` asks other sinks what they measure of the range aggregation of a place; nothing is a refusal.
     pub(crate) fn evaluate(
         &self,
         storage: &Storage,
         query: Query,
         limits: Limits,
+        theirs: &dyn Fn(usize) -> Option<Vec<Measures>>,
     ) -> Result<(Value, Read), Error> {
         let mut read = Read::default();
         let mut values = Vec::with_capacity(self.ranges.len());
         // All are held until the expression around them is evaluated.
         let mut left = limits.max_samples;
-        for range in &self.ranges {
-            let (series, of_range) = range.evaluate(storage, query, limits, &mut left)?;
+        for (place, range) in self.ranges.iter().enumerate() {
+            let theirs = theirs(place).ok_or_else(refused)?;
+            let (own, of_range) = range.measure(storage, query, limits)?;
+            let all = own.joined(theirs).ok_or_else(range::too_many)?;
+            let series = range.values(all, query, limits, &mut left)?;
             read.lines += of_range.lines;
             read.bytes += of_range.bytes;
             values.push(series);
@@ -183,6 +201,11 @@ impl MetricQuery {
             })?;
         Ok((answer.value, read))
     }
+}
+
+fn refused() -> Error {
+    let message = "another sink of the fleet refuses its part: it has too many values or series, or a line that cannot be measured";
+    Error::Refused(message.to_owned())
 }
 
 /// The values of each range aggregation, found by its number.

@@ -112,6 +112,17 @@ pub(crate) struct LogsAsked {
     pub(crate) forward: bool,
 }
 
+/// What is measured of the lines of a metric query's range aggregation, by its place in the query; steps in milliseconds.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MeasuresAsked {
+    pub(crate) query: String,
+    pub(crate) place: usize,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) step: i64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

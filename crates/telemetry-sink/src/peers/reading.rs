@@ -15,16 +15,17 @@ use quintet_http::Problem;
 use serde::de::DeserializeOwned;
 
 use super::questions::{
-    CallsAsked, ExemplarsAsked, LogsAsked, SamplesAsked, SpansAsked, TracesAsked, matchers,
+    CallsAsked, ExemplarsAsked, LogsAsked, MeasuresAsked, SamplesAsked, SpansAsked, TracesAsked, matchers,
 };
 use super::wire;
 use super::{MAX_SERIES, MAX_SPANS, PATIENCE, own};
-use crate::api::{Api, catalog, service_graph};
+use crate::api::{Api, catalog, loki, service_graph};
 use crate::head::Found;
 use crate::head::metrics::TooManySamples;
-use crate::logql::{Direction, Range, Search, parse_log};
+use crate::logql::{self, Direction, LogQl, Range, Search, parse_log};
 use crate::model::codec::{Key, Record, encode_batch};
 use crate::model::{Batch, Resource, Span};
+use crate::promql::{Limits, Query};
 use crate::storage::{TookTooLong, Wanted};
 use crate::traceql::{self, search::candidates};
 
@@ -42,6 +43,7 @@ pub(crate) fn router() -> Router<Arc<Api>> {
         .route("/spans", post(spans))
         .route("/calls", post(calls))
         .route("/logs", post(logs))
+        .route("/measures", post(measures))
         .layer(DefaultBodyLimit::max(MAX_QUESTION))
 }
 
@@ -188,6 +190,30 @@ async fn logs(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> R
         })
         .await?;
     packed(plain)
+}
+
+async fn measures(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    let asked: MeasuresAsked = question(&body)?;
+    let steps = Query { start: asked.start, end: asked.end, step: asked.step };
+    if steps.step <= 0 || steps.end.saturating_sub(steps.start) / steps.step > loki::MAX_STEPS {
+        return Err(bad("too many steps"));
+    }
+    let LogQl::Metric(query) = logql::parse(&asked.query).map_err(|error| bad(error.to_string()))? else {
+        return Err(bad("the query yields no numbers"));
+    };
+    let deadline = deadline(&api, &headers);
+    let measured = api
+        .run_for_peer(move |api| {
+            query.measure(asked.place, &api.storage, steps, Limits { deadline, ..api.limits() })
+        })
+        .await?;
+    match measured.ok_or_else(|| bad("there is no such range aggregation"))? {
+        Ok(measures) => packed(Some(measures.encode())),
+        Err(logql::Error::Timeout) => {
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "it took longer than it may"))
+        }
+        Err(_) => Err(too_much()),
+    }
 }
 
 /// Records as the log has them, each resource once.

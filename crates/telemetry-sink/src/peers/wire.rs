@@ -23,7 +23,7 @@ pub(crate) const MAX_PACKED: usize = 32 * 1024 * 1024;
 pub(crate) const MAX_PLAIN: usize = 64 * 1024 * 1024;
 const VERSION: u8 = 1;
 
-fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
     put_len(out, labels.len());
     for (name, value) in labels.iter() {
         put_text(out, name);
@@ -31,7 +31,7 @@ fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
     }
 }
 
-fn labels(reader: &mut Reader<'_>) -> Result<Labels, Damaged> {
+pub(crate) fn labels(reader: &mut Reader<'_>) -> Result<Labels, Damaged> {
     let count = reader.count()?;
     let pairs =
         (0..count).map(|_| Ok((reader.str()?, reader.str()?))).collect::<Result<Vec<_>, Damaged>>()?;

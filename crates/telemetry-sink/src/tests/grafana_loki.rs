@@ -192,13 +192,13 @@ async fn the_values_of_all_range_aggregations_of_a_query_share_one_limit() {
         [(one.to_owned(), true), (format!("{one} + {one}"), false), (format!("{one} or vector(1)"), true)]
     {
         let query = MetricQuery::parse(&query).unwrap();
-        let answer = query.evaluate(&sink.storage, steps, limits(1000, LONG));
+        let answer = query.evaluate(&sink.storage, steps, limits(1000, LONG), &|_| Some(Vec::new()));
         assert_eq!(answer.is_ok(), fits, "{answer:?}");
     }
     // What has no value at a step holds nothing there.
     let sparse = r#"sum(count_over_time({service_name="api"}[1m]))"#;
     let query = MetricQuery::parse(&format!("{sparse} + {sparse}")).unwrap();
-    assert!(query.evaluate(&sink.storage, steps, limits(1000, LONG)).is_ok());
+    assert!(query.evaluate(&sink.storage, steps, limits(1000, LONG), &|_| Some(Vec::new())).is_ok());
 }
 
 #[tokio::test]
@@ -216,7 +216,8 @@ async fn the_deadline_holds_while_windows_are_computed() {
     let steps = Query { start: now, end: now + 10_999_000, step: 1000 };
     let query = r#"quantile_over_time(0.5, {service_name="api"} | unwrap took [24h]) by ()"#;
     let query = MetricQuery::parse(query).unwrap();
-    let answer = query.evaluate(&sink.storage, steps, limits(1_000_000, Duration::from_millis(20)));
+    let answer = query
+        .evaluate(&sink.storage, steps, limits(1_000_000, Duration::from_millis(20)), &|_| Some(Vec::new()));
     assert_eq!(answer.unwrap_err(), logql::Error::Timeout);
 }
 

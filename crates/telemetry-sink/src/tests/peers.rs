@@ -343,7 +343,8 @@ async fn questions_of_others_need_the_scope_and_sense() {
         sink.send(request.body(Body::from(body.to_owned())).unwrap()).await.0
     };
     let weak = sink.issuer.bearer("usr_1", &["orders:read"]);
-    for what in ["samples", "series", "exemplars", "catalog", "traces", "spans", "calls", "logs"] {
+    for what in ["samples", "series", "exemplars", "catalog", "traces", "spans", "calls", "logs", "measures"]
+    {
         assert_eq!(ask(what, "", "{}").await, StatusCode::UNAUTHORIZED);
         assert_eq!(ask(what, &weak, "{}").await, StatusCode::FORBIDDEN);
         for body in ["", "{}", "[1]", r#"{"query":"{","from":0,"to":1,"limit":1,"forward":true}"#] {

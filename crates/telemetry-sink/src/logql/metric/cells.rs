@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 pub(super) struct Cell {
     pub(super) count: f64,
     pub(super) sum: f64,
-    mean: f64,
+    pub(super) mean: f64,
     /// The sum of squared distances from the mean.
-    spread: f64,
+    pub(super) spread: f64,
     pub(super) min: f64,
     pub(super) max: f64,
     pub(super) first: (i64, f64),
@@ -92,6 +92,28 @@ pub(super) enum Measured {
 }
 
 impl Measured {
+    /// Adds what another sink measured between the same edges.
+    pub(super) fn merge(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Values(values), Self::Values(more)) => values.extend(more),
+            (Self::Cells(cells), Self::Cells(more)) => {
+                for (cell, new) in more {
+                    cells.entry(cell).and_modify(|known| known.merge(&new)).or_insert(new);
+                }
+            }
+            // One query is measured in one way; this is not what was asked for.
+            (Self::Values(_), Self::Cells(_)) | (Self::Cells(_), Self::Values(_)) => {}
+        }
+    }
+
+    /// Cells or values.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Cells(cells) => cells.len(),
+            Self::Values(values) => values.len(),
+        }
+    }
+
     /// Whether this took more memory.
     pub(super) fn add(&mut self, cell: usize, time: i64, value: f64) -> bool {
         match self {

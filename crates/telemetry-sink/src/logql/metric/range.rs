@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cells::{Cell, Edges, Measured};
+use super::measures::Measures;
 use super::{RangeAggregation, RangeOp};
 use crate::head::metrics::Selected;
 use crate::logql::line::Line;
@@ -20,14 +21,14 @@ use crate::promql::ast::Grouping;
 use crate::promql::{Limits, Query, quantile};
 use crate::storage::Storage;
 
-const MAX_SERIES: usize = 5000;
+pub(super) const MAX_SERIES: usize = 5000;
 const MAX_HELD: usize = 1024;
 /// A cell weighs as much as this many samples.
 const CELL_WEIGHT: usize = 6;
 /// Windows of cells between two looks at the clock.
 const WINDOWS_PER_LOOK: usize = 64;
 
-fn too_many() -> Error {
+pub(super) fn too_many() -> Error {
     Error::Refused(
         "the query holds too many values; ask for a shorter time, a longer step or fewer series".to_owned(),
     )
@@ -44,18 +45,22 @@ impl RangeAggregation {
         matches!(self.op, RangeOp::Quantile | RangeOp::RateCounter)
     }
 
-    pub(super) fn evaluate(
+    fn edges(&self, query: Query) -> Edges {
+        Edges::new(query.steps().map(|step| self.window(step)))
+    }
+
+    /// What this sink's lines say.
+    pub(super) fn measure(
         &self,
         storage: &Storage,
         query: Query,
         limits: Limits,
-        left: &mut usize,
-    ) -> Result<(Vec<Selected>, Read), Error> {
+    ) -> Result<(Measures, Read), Error> {
         let windows = || query.steps().map(|step| self.window(step));
-        let Some(first) = windows().next() else { return Ok((Vec::new(), Read::default())) };
+        let Some(first) = windows().next() else { return Ok(Default::default()) };
         let last = windows().last().unwrap_or(first);
         let range = Range { from: first.0.saturating_add(1), to: last.1.saturating_add(1) };
-        let edges = Edges::new(windows());
+        let edges = self.edges(query);
         let mut collector = Collector {
             aggregation: self,
             edges: &edges,
@@ -68,11 +73,26 @@ impl RangeAggregation {
         };
         let search = Search::new(storage, &self.query, limits.deadline).followed_by(&self.after);
         let read = search.each(range, |line| collector.take(line))?;
-        if let Some(error) = collector.failed {
-            return Err(error);
+        match collector.failed {
+            Some(error) => Err(error),
+            None => Ok((Measures(collector.series), read)),
         }
-        let mut found = Vec::with_capacity(collector.series.len());
-        for (labels, mut measured) in collector.series {
+    }
+
+    /// The values of all that was measured.
+    pub(super) fn values(
+        &self,
+        all: Measures,
+        query: Query,
+        limits: Limits,
+        left: &mut usize,
+    ) -> Result<Vec<Selected>, Error> {
+        let edges = self.edges(query);
+        let mut held = limits.max_samples;
+        let mut found = Vec::with_capacity(all.0.len());
+        for (labels, mut measured) in all.0 {
+            let weight = if matches!(measured, Measured::Cells(_)) { CELL_WEIGHT } else { 1 };
+            held = held.checked_sub(measured.len().saturating_mul(weight)).ok_or_else(too_many)?;
             if let Measured::Values(values) = &mut measured {
                 values.sort_by_key(|(time, _)| *time);
             }
@@ -83,7 +103,7 @@ impl RangeAggregation {
             found = vec![self.absent(query, &found)];
         }
         found.sort_unstable_by(|left, right| left.labels.cmp(&right.labels));
-        Ok((found, read))
+        Ok(found)
     }
 
     /// A sample for each step that has one, and the staleness marker where they end, so that none is taken for a later

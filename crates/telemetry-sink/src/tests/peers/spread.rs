@@ -183,7 +183,10 @@ async fn streams_fields_and_patterns_of_logs_are_of_all_sinks() {
             time: now + i64::try_from(number).unwrap() * 1_000_000,
             severity: if number % 4 == 0 { 17 } else { 9 },
             body: format!("order={number} field_{}=5 done", number % 9),
-            attributes: vec![(format!("meta_{}", number % 3), Value::Int(7))],
+            attributes: vec![
+                (format!("meta_{}", number % 3), Value::Int(7)),
+                ("took".into(), Value::Int(i64::try_from(number * 37 % 101).unwrap())),
+            ],
             ..LogRecord::default()
         };
         for sink in [spread.holder(number), &spread.whole] {
@@ -203,6 +206,37 @@ async fn streams_fields_and_patterns_of_logs_are_of_all_sinks() {
     ] {
         spread.same(&format!("/telemetry/loki/api/v1/{path}start={start}&end={end}")).await;
     }
+    for query in [
+        "count_over_time({service_name=~\".+\"}[1m])",
+        "sum by (detected_level) (rate({service_name=~\".+\"} |= \"order\" [30s]))",
+        "bytes_over_time({service_name=\"service-2\"}[1m]) / count_over_time({service_name=\"service-2\"}[1m])",
+        "topk(2, sum by (service_name) (sum_over_time({service_name=~\".+\"} | unwrap took [1m])))",
+        "min_over_time({service_name=~\".+\"} | unwrap took [1m]) by (detected_level)",
+        "max_over_time({service_name=~\".+\"} | unwrap took [1m]) by ()",
+        "first_over_time({service_name=~\".+\"} | unwrap took [1m]) by ()",
+        "last_over_time({service_name=~\".+\"} | unwrap took [1m]) by ()",
+        "quantile_over_time(0.9, {service_name=~\".+\"} | logfmt | unwrap took [1m]) by ()",
+        "absent_over_time({service_name=\"service-2\"}[1m])",
+    ] {
+        let query = query.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
+        let path =
+            format!("/telemetry/loki/api/v1/query_range?query={query}&start={start}&end={end}&step=10");
+        let (mut joined, mut one) = (spread.a.ok(&path).await, spread.whole.ok(&path).await);
+        for answer in [&mut joined, &mut one] {
+            answer["data"]["stats"].take();
+        }
+        assert_eq!(joined, one, "{path}");
+        assert!(one.to_string().contains("values"), "{path}: {one}");
+        let mut own = [spread.b.sink.ok(&path).await, spread.c.sink.ok(&path).await];
+        for answer in &mut own {
+            answer["data"]["stats"].take();
+        }
+        assert!(own.iter().any(|own| *own != one), "{path} asks for nothing that is elsewhere");
+    }
+    // Of lines that cannot be measured the answer is an error, wherever they are.
+    let query = "sum_over_time(%7Bservice_name=~%22.%2B%22%7D%20%7C%20label_format%20x=service_name%20%7C%20unwrap%20x%20%5B1m%5D)";
+    let path = format!("/telemetry/loki/api/v1/query_range?query={query}&start={start}&end={end}&step=10");
+    assert_eq!(spread.a.get(&path).await.0, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
