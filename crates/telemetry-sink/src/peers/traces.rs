@@ -23,22 +23,23 @@ impl Peers {
         most: usize,
         deadline: Instant,
     ) -> Vec<Found<Span>> {
-        self.whole(own, &[id], most, deadline).into_iter().flat_map(|(_, spans)| spans).collect()
+        self.whole(own, &[id], most, deadline).flat_map(|(_, spans)| spans).collect()
     }
 
-    /// The spans of these traces, of this sink and its peers, at most so many of each.
+    /// The spans of these traces, of this sink and its peers, at most so many of each. Peers are asked at once for all; what this
+    /// sink has of a trace is read when it is that trace's turn.
     pub(crate) fn whole(
         &self,
         own: &View,
         ids: &[TraceId],
         most: usize,
         deadline: Instant,
-    ) -> Vec<(TraceId, Vec<Found<Span>>)> {
+    ) -> impl Iterator<Item = (TraceId, Vec<Found<Span>>)> {
         let mut theirs: HashMap<TraceId, Vec<Found<Span>>> = HashMap::new();
         for found in self.spans(ids, deadline) {
             theirs.entry(found.record.trace_id).or_default().push(found);
         }
-        let whole = |id: &TraceId| {
+        let whole = move |id: &TraceId| {
             let mut spans = own.lookup_up_to::<Span>(Key::Trace(*id), most);
             let more = theirs.remove(id).unwrap_or_default();
             let mut known: BTreeSet<_> = spans.iter().map(|found| found.record.span_id).collect();
@@ -46,7 +47,7 @@ impl Peers {
             spans.truncate(most);
             (*id, spans)
         };
-        ids.iter().map(whole).collect()
+        ids.iter().map(whole)
     }
 
     fn spans(&self, ids: &[TraceId], deadline: Instant) -> Vec<Found<Span>> {

@@ -1,6 +1,6 @@
 //! Finds the newest traces that a query chooses.
 //!
-//! Invariants: at most [`MAX_CANDIDATES`] traces are remembered and the newest of them judged first; few traces are held at a
+//! Invariants: at most [`MAX_CANDIDATES`] traces are remembered and the newest of them judged first; one trace, and what peers have of few, is held at a
 //! time; a search that runs into its deadline says so.
 
 use std::cmp::Reverse;
